@@ -1,0 +1,294 @@
+//! The live handle: the newest snapshot, writes, and the watch over the store.
+//!
+//! Invariants: readers never wait; what is published never goes back to an older revision; while the
+//! store is away or unreadable, the last good snapshot is served and [`Flags::store_error`] says why.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::audit::{Change, Write};
+use crate::clock;
+use crate::declared::Declared;
+use crate::error::FlagError;
+use crate::flag::{Declaration, FlagValue};
+use crate::revision::Revision;
+use crate::snapshot::Snapshot;
+use crate::store::FlagStore;
+use crate::watch::{Subscriber, SubscriberList};
+
+/// The flags of one process: shared as an `Arc`, read without waiting.
+pub struct Flags {
+    store: Arc<dyn FlagStore>,
+    declared: Arc<Declared>,
+    /// The same snapshot as in `published`, for readers: they take no lock.
+    current: ArcSwap<Snapshot>,
+    published: watch::Sender<Arc<Snapshot>>,
+    subscribers: SubscriberList,
+    trouble: Mutex<Option<Arc<FlagError>>>,
+    /// One write at a time: each is published before the next one is made.
+    writing: AsyncMutex<()>,
+    /// Wakes [`Flags::run`] when a write was abandoned and may have reached the store.
+    look: Notify,
+}
+
+impl Flags {
+    /// Opens the flags of a store: loads it, and lays it over the compiled defaults.
+    ///
+    /// # Errors
+    ///
+    /// [`FlagError::BadDeclaration`] for a mistake in the declarations, [`FlagError::Corrupt`] and
+    /// [`FlagError::HashVersion`] for a store that must not be served from, [`FlagError::Store`] for
+    /// one that cannot be read.
+    pub async fn open(
+        store: Arc<dyn FlagStore>,
+        declarations: Vec<Declaration>,
+    ) -> Result<Arc<Self>, FlagError> {
+        let declared = Arc::new(Declared::new(declarations)?);
+        let stored = store.load().await?;
+        let snapshot = Arc::new(Snapshot::new(declared.clone(), &stored)?);
+        for key in stored
+            .values
+            .keys()
+            .filter(|key| declared.place(key).is_none())
+        {
+            tracing::warn!(
+                key,
+                "the store has a flag that this program does not know; it is left alone"
+            );
+        }
+        Ok(Arc::new(Self {
+            store,
+            declared,
+            current: ArcSwap::new(snapshot.clone()),
+            published: watch::Sender::new(snapshot),
+            subscribers: SubscriberList::new(),
+            trouble: Mutex::new(None),
+            writing: AsyncMutex::new(()),
+            look: Notify::new(),
+        }))
+    }
+
+    /// The newest snapshot this process knows. No lock, no await.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Every flag there is, in the order of the keys.
+    pub fn declarations(&self) -> &[Declaration] {
+        self.declared.all()
+    }
+
+    /// Reads JSON or typed text as a value of the flag of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`FlagError::UnknownFlag`] with the nearest name, or [`FlagError::BadValue`].
+    pub fn read_value(&self, key: &str, json: &serde_json::Value) -> Result<FlagValue, FlagError> {
+        self.declared.get(key)?.read(json)
+    }
+
+    /// Changes flags: checked, written to the store, and published to every subscriber.
+    ///
+    /// When this returns, [`Flags::snapshot`] has the new revision; whether everybody *serves* it is
+    /// for [`Flags::wait_acknowledged`] to say. A dropped future has written all or nothing, and
+    /// [`Flags::run`] then looks into the store at once.
+    ///
+    /// # Errors
+    ///
+    /// [`FlagError::UnknownFlag`], [`FlagError::BadValue`] and [`FlagError::BadWrite`] before anything
+    /// is written; [`FlagError::Conflict`] and [`FlagError::Store`] from the store.
+    pub async fn write(&self, write: Write) -> Result<Revision, FlagError> {
+        write.check()?;
+        for (key, value) in &write.set {
+            self.declared.check(key, value)?;
+        }
+        let _one_at_a_time = self.writing.lock().await;
+        let abandoned = LookOnDrop(Some(&self.look));
+        let revision = match self.store.write(&write, clock::now()).await {
+            Ok(revision) => revision,
+            Err(refused @ (FlagError::Conflict { .. } | FlagError::BadWrite { .. })) => {
+                abandoned.disarm();
+                return Err(refused);
+            }
+            // The store may have taken the write and failed to say so: the guard has `run` look.
+            Err(unknown) => return Err(unknown),
+        };
+        tracing::info!(
+            %revision,
+            who = write.who,
+            why = write.why,
+            set = ?write.set,
+            "flags changed"
+        );
+        if self.refresh().await.is_err() {
+            // The write stands, and what it sets must take effect even where something else in the
+            // store cannot be read: a rollback may not wait for a repair.
+            self.publish(self.snapshot().with(&write, revision));
+        }
+        abandoned.disarm();
+        Ok(revision)
+    }
+
+    /// Follows the flags under a name that [`Flags::wait_acknowledged`] reports. A new subscriber has
+    /// acknowledged nothing, not even the snapshot that is current.
+    pub fn subscribe(&self, name: &str) -> Subscriber {
+        self.subscribers.subscribe(name, self.published.subscribe())
+    }
+
+    /// Waits until every subscriber has acknowledged the revision or a newer one, and until there is
+    /// a subscriber at all.
+    ///
+    /// # Errors
+    ///
+    /// [`FlagError::NotAcknowledged`] with the names of those who have not, after `within`.
+    pub async fn wait_acknowledged(
+        &self,
+        revision: Revision,
+        within: Duration,
+    ) -> Result<(), FlagError> {
+        self.subscribers.wait(revision, within).await
+    }
+
+    /// Each subscriber and the newest revision it has acknowledged, [`Revision::ZERO`] for none.
+    pub fn acknowledgements(&self) -> Vec<(String, Revision)> {
+        self.subscribers.acknowledgements()
+    }
+
+    /// The newest changes first, at most `limit` of them.
+    ///
+    /// # Errors
+    ///
+    /// [`FlagError::Store`] or [`FlagError::Corrupt`].
+    pub async fn history(&self, limit: usize) -> Result<Vec<Change>, FlagError> {
+        self.store.history(limit).await
+    }
+
+    /// Reads the store again, and publishes what is new in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Flags::open`], and [`FlagError::WentBack`]; the last good snapshot goes on being served,
+    /// and [`Flags::store_error`] tells of it.
+    pub async fn refresh(&self) -> Result<(), Arc<FlagError>> {
+        let read = self.read_store().await;
+        self.note(read)
+    }
+
+    /// Why the store cannot be read at present; `None` while it can.
+    pub fn store_error(&self) -> Option<Arc<FlagError>> {
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Watches the store until `stop`: asks for its revision every `poll`, and publishes what other
+    /// processes have written.
+    pub async fn run(self: Arc<Self>, poll: Duration, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(poll) => {}
+                () = self.look.notified() => {}
+            }
+            // Cancelled in the middle of a read, this loses nothing: nothing was published yet.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.poll_once() => {}
+            }
+        }
+    }
+
+    /// Errors are told by [`Flags::note`]; here is nobody to hand them to.
+    async fn poll_once(&self) {
+        let newest = self.store.revision().await;
+        let read = match newest {
+            Ok(newest) if newest == self.snapshot().revision() && self.store_error().is_none() => {
+                return;
+            }
+            Ok(_) => self.read_store().await,
+            Err(error) => Err(error),
+        };
+        let _told = self.note(read);
+    }
+
+    async fn read_store(&self) -> Result<Snapshot, FlagError> {
+        // Taken before the read: whatever is read afterwards cannot be older, unless the store is.
+        let served = self.snapshot().revision();
+        let stored = self.store.load().await?;
+        if stored.revision < served {
+            return Err(FlagError::WentBack {
+                served,
+                stored: stored.revision,
+            });
+        }
+        Snapshot::new(self.declared.clone(), &stored)
+    }
+
+    /// Publishes what was read, or keeps why it was not; says each once, not at every poll.
+    fn note(&self, read: Result<Snapshot, FlagError>) -> Result<(), Arc<FlagError>> {
+        let result = read
+            .map(|snapshot| self.publish(snapshot))
+            .map_err(Arc::new);
+        let now = result.as_ref().err().cloned();
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *trouble, now);
+        drop(trouble);
+        match (before, &result) {
+            (None, Err(error)) => {
+                tracing::warn!(%error, "the flag store cannot be read; the last good flags are served");
+            }
+            (Some(_), Ok(())) => tracing::info!("the flag store can be read again"),
+            _ => {}
+        }
+        result
+    }
+
+    /// Two reads may overlap: only what is newer, or differs at the same revision, is published.
+    fn publish(&self, snapshot: Snapshot) {
+        let snapshot = Arc::new(snapshot);
+        self.published.send_if_modified(|current| {
+            let newer = snapshot.revision() > current.revision();
+            let corrected =
+                snapshot.revision() == current.revision() && !snapshot.same_values(current);
+            if newer || corrected {
+                // Within the channel's lock, so that both always change in the same order.
+                self.current.store(snapshot.clone());
+                *current = snapshot;
+            }
+            newer || corrected
+        });
+    }
+}
+
+impl std::fmt::Debug for Flags {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Flags")
+            .field("snapshot", &self.snapshot())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Has [`Flags::run`] look into the store if a write is given up half-way.
+struct LookOnDrop<'a>(Option<&'a Notify>);
+
+impl LookOnDrop<'_> {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for LookOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(look) = self.0 {
+            look.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
