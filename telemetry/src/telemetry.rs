@@ -1,0 +1,153 @@
+//! The one place where finished calls are recorded: into the windows, and into the metrics.
+//!
+//! Invariants: recording awaits nothing, holds a lock for one slot's update at most, and takes
+//! memory that is bounded by `span / slot × max_programs`, whatever callers do.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::calls::CallMetrics;
+use crate::programs::Programs;
+use crate::ring::Ring;
+use crate::sink::Sink;
+use crate::{Config, Lane, LaneWindow, Outcome, Prometheus};
+
+/// Takes the outcomes of calls and answers for any recent stretch of time.
+#[derive(Debug)]
+pub struct Telemetry {
+    slot: Duration,
+    /// How many slots a window holds at most.
+    slots: u32,
+    /// Where slot 1 begins. No call is filed under slot 0.
+    epoch: Instant,
+    enabled: AtomicBool,
+    programs: Mutex<Programs>,
+    lanes: [Ring; 2],
+    metrics: CallMetrics,
+}
+
+impl Telemetry {
+    /// Records into windows, and into whichever metrics recorder this process has installed by
+    /// now: install it first.
+    #[must_use]
+    pub fn new(config: Config) -> Arc<Self> {
+        Arc::new(Self::build(config, Sink::Installed, Instant::now()))
+    }
+
+    /// Records into windows and into `prometheus`, installed or not.
+    #[must_use]
+    pub fn with_prometheus(config: Config, prometheus: &Prometheus) -> Arc<Self> {
+        Arc::new(Self::build(
+            config,
+            Sink::Own(prometheus.clone()),
+            Instant::now(),
+        ))
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the constructors take what they are made of"
+    )]
+    fn build(config: Config, sink: Sink, epoch: Instant) -> Self {
+        let slots = config.slots();
+        Self {
+            slot: config.slot_length(),
+            slots,
+            epoch,
+            enabled: AtomicBool::new(true),
+            programs: Mutex::new(Programs::new(config.max_programs, slots)),
+            lanes: [Ring::new(slots), Ring::new(slots)],
+            metrics: CallMetrics::new(sink),
+        }
+    }
+
+    /// Records one finished call.
+    pub fn record(&self, outcome: &Outcome, now: Instant) {
+        self.metrics.record(outcome);
+        if self.is_enabled() {
+            let number = self.slot_number(now);
+            let program = self.programs().number(&outcome.program, number);
+            self.lanes[outcome.lane as usize].record(number, program, outcome);
+        }
+    }
+
+    /// What `lane` did from `since` to `now`.
+    ///
+    /// Time is cut into slots: the whole slot in which `since` lies is part of the window, and so
+    /// is the whole slot of `now`. Whoever must not see a call from before `since` asks from
+    /// `since` + [`slot`](Self::slot). Nothing older than the configured span (and one slot) is
+    /// part of a window.
+    #[must_use]
+    pub fn window(&self, lane: Lane, since: Instant, now: Instant) -> LaneWindow {
+        let last = self.slot_number(now);
+        let oldest = (last + 1).saturating_sub(u64::from(self.slots));
+        let first = self.slot_number(since).max(oldest);
+        let merged = self.lanes[lane as usize].merged(first, last);
+        let (total, overhead) = merged.latencies();
+        let covered = now.saturating_duration_since(self.slot_start(first));
+
+        let mut window = LaneWindow {
+            calls: merged.calls,
+            errors: merged.errors,
+            kinds: merged
+                .kinds
+                .into_iter()
+                .map(|(kind, n)| (kind.to_owned(), n))
+                .collect(),
+            total,
+            overhead,
+            seconds: covered.as_secs_f64(),
+            ..LaneWindow::default()
+        };
+        let programs = self.programs();
+        for (number, calls) in merged.programs {
+            window
+                .programs
+                .entry(programs.name(number).to_owned())
+                .or_default()
+                .merge(&calls);
+        }
+        window
+    }
+
+    /// Switches the windows on or off. While they are off, calls are counted in the metrics alone
+    /// and windows get no new calls: an analysis then lacks samples, which is never taken for
+    /// health.
+    pub fn set_enabled(&self, enabled: bool) {
+        self.enabled.store(enabled, Ordering::Relaxed);
+    }
+
+    /// Whether the windows are switched on.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.enabled.load(Ordering::Relaxed)
+    }
+
+    /// How finely time is cut.
+    #[must_use]
+    pub fn slot(&self) -> Duration {
+        self.slot
+    }
+
+    fn programs(&self) -> MutexGuard<'_, Programs> {
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From 1. Times before the epoch are filed under slot 1.
+    fn slot_number(&self, at: Instant) -> u64 {
+        let since_epoch = at.saturating_duration_since(self.epoch).as_nanos();
+        u64::try_from(since_epoch / self.slot.as_nanos()).unwrap_or(u64::MAX - 2) + 1
+    }
+
+    fn slot_start(&self, number: u64) -> Instant {
+        let nanos = u128::from(number.saturating_sub(1)) * self.slot.as_nanos();
+        // 2^64 nanoseconds are 584 years.
+        self.epoch + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests;
