@@ -1,0 +1,21 @@
+"""`python -m dspex_worker --worker-id ID`: a worker of the worker protocol."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from . import log, server
+
+
+def main() -> int:
+    """Reads the command line and serves."""
+    parser = argparse.ArgumentParser(prog="dspex_worker", description=__doc__)
+    parser.add_argument("--worker-id", required=True, help="names the worker in its log")
+    arguments = parser.parse_args()
+    log.prepare()
+    return server.run(arguments.worker_id)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

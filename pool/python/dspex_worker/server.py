@@ -1,0 +1,304 @@
+"""The worker protocol: frames in, calls to the scheduler, answers out.
+
+Invariants: the main thread only reads frames and answers what needs no waiting, so a ping is
+answered while calls run; definitions are built on a thread of their own, and calls that come
+behind their definition wait for it; every id is answered exactly once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import platform
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from time import monotonic
+from typing import Any, NoReturn
+
+from . import engine
+from .engine import LmProfile, Program, Settings
+from .errors import BadOutput, Failure, Rejected, UnknownProgram, describe
+from .log import log
+from .scheduler import Job, Scheduler
+from .wire import FrameError, Wire, encode, max_frame_from_env
+
+PROTOCOL = 1
+
+
+class _Entry:
+    """A definition: being built, built, or refused."""
+
+    __slots__ = ("definition", "program", "refused", "waiting")
+
+    def __init__(self, definition: Any) -> None:
+        self.definition = definition
+        self.program: Program | None = None
+        self.refused: BaseException | None = None
+        self.waiting: list[Job] = []
+
+
+class Server:
+    """One worker's side of the worker protocol."""
+
+    def __init__(self, wire: Wire, stop_reading: Callable[[], None]) -> None:
+        self._wire = wire
+        self._stop_reading = stop_reading
+        self._settings: Settings | None = None
+        self._scheduler: Scheduler | None = None
+        self._lock = threading.Lock()  # guards the entries and the jobs
+        self._entries: dict[str, _Entry] = {}
+        self._jobs: dict[int, Job] = {}
+        self._builds: SimpleQueue[tuple[int, _Entry]] = SimpleQueue()
+        self._building = 0
+        self._draining = False
+
+    def serve(self) -> int:
+        """Runs until shutdown; leaves the process at once at the end of the wire."""
+        self._send_hello()
+        handlers: dict[Any, Callable[[dict[str, Any]], None]] = {
+            "call": self._on_call,
+            "ping": self._on_ping,
+            "cancel": self._on_cancel,
+            "define": self._on_define,
+            "forget": self._on_forget,
+            "configure": self._on_configure,
+            "shutdown": self._on_shutdown,
+        }
+        try:
+            for frame in self._wire.frames():
+                handler = handlers.get(frame.get("type"))
+                if handler is None:
+                    self._on_unknown(frame)
+                    continue
+                try:
+                    handler(frame)
+                except (KeyError, TypeError, ValueError) as error:
+                    raise FrameError(
+                        f"a {frame['type']} frame is malformed: {type(error).__name__}: {error}"
+                    ) from error
+        except FrameError as error:
+            log(f"protocol error: {error}")
+            leave(2)
+        except OSError as error:
+            log(f"the wire failed: {error}")
+            leave(1)
+        if not self._draining:
+            leave(0)
+        return 0
+
+    def _send_hello(self) -> None:
+        self._send(
+            {
+                "type": "hello",
+                "protocol": PROTOCOL,
+                "pid": os.getpid(),
+                "python": platform.python_version(),
+                "engines": {"callable": "1", "dspy": engine.dspy_version()},
+                "capabilities": ["cancel", "ping", "threads"],
+            }
+        )
+
+    def _on_configure(self, frame: dict[str, Any]) -> None:
+        if self._scheduler is not None:
+            raise ValueError("the worker is configured already")
+        concurrency = frame.get("concurrency", 1)
+        if type(concurrency) is not int or concurrency < 1:
+            raise ValueError(f"concurrency {concurrency!r} is not a positive number")
+        lms = frame.get("lms") or {}
+        self._settings = Settings(
+            allow_modules=tuple(frame.get("allow_modules") or ()),
+            lms={name: LmProfile.from_json(given) for name, given in lms.items()},
+        )
+        for name in frame.get("preload") or ():
+            try:
+                _preload(name)
+            except BaseException as error:
+                log(f"cannot preload {name}: {type(error).__name__}: {error}")
+                self._send({"type": "fatal", "error": {**describe(error), "class": "worker"}})
+                leave(1)
+        threading.Thread(target=self._build_all, name="builder", daemon=True).start()
+        self._scheduler = Scheduler(concurrency, self._answer)
+        self._send({"type": "ready"})
+
+    def _on_define(self, frame: dict[str, Any]) -> None:
+        frame_id, key, definition = frame["id"], frame["key"], frame["definition"]
+        self._configured()
+        with self._lock:
+            held = self._entries.get(key)
+            if held is not None and held.program is not None and held.definition == definition:
+                entry = None
+            else:
+                entry = self._entries[key] = _Entry(definition)
+                self._building += 1
+        if entry is None:
+            self._send({"type": "result", "id": frame_id})
+        else:
+            self._builds.put((frame_id, entry))
+
+    def _build_all(self) -> None:
+        while True:
+            frame_id, entry = self._builds.get()
+            settings = self._settings
+            assert settings is not None
+            program, refused = None, None
+            try:
+                program = engine.build(entry.definition, settings)
+            except BaseException as error:
+                refused = error if isinstance(error, Failure) else _unbuildable(error)
+            with self._lock:
+                entry.program, entry.refused = program, refused
+                waiting, entry.waiting = entry.waiting, []
+                self._building -= 1
+            if refused is None:
+                self._send({"type": "result", "id": frame_id})
+            else:
+                self._send({"type": "error", "id": frame_id, "error": describe(refused)})
+            for job in waiting:
+                self._dispatch(job, entry)
+            self._leave_if_drained()
+
+    def _on_call(self, frame: dict[str, Any]) -> None:
+        inputs, timeout = frame["inputs"], frame.get("timeout_ms")
+        if type(inputs) is not dict:
+            raise ValueError("inputs are not an object")
+        deadline = None if timeout is None else monotonic() + timeout / 1000
+        job = Job(frame["id"], inputs, deadline)
+        self._configured()
+        with self._lock:
+            if job.id in self._jobs:
+                raise ValueError(f"id {job.id} is in use")
+            self._jobs[job.id] = job
+            entry = self._entries.get(frame["key"])
+            if entry is not None and entry.program is None and entry.refused is None:
+                entry.waiting.append(job)
+                return
+        if entry is None:
+            unknown = UnknownProgram(f"program {frame['key']!r} is not defined here")
+            self._answer(job, None, 0.0, unknown)
+        else:
+            self._dispatch(job, entry)
+
+    def _dispatch(self, job: Job, entry: _Entry) -> None:
+        if entry.program is None:
+            self._answer(job, None, 0.0, entry.refused)
+            return
+        job.program = entry.program
+        # A call abandoned while its definition was built has been answered then.
+        if not job.abandoned and self._scheduler is not None:
+            self._scheduler.submit(job)
+
+    def _on_cancel(self, frame: dict[str, Any]) -> None:
+        with self._lock:
+            job = self._jobs.get(frame["id"])
+        if job is not None and self._scheduler is not None:
+            self._scheduler.abandon(job)
+
+    def _on_forget(self, frame: dict[str, Any]) -> None:
+        with self._lock:
+            self._entries.pop(frame["key"], None)
+
+    def _on_ping(self, frame: dict[str, Any]) -> None:
+        self._send({"type": "pong", "id": frame["id"], "in_flight": len(self._jobs)})
+
+    def _on_shutdown(self, _frame: dict[str, Any]) -> None:
+        self._draining = True
+        self._leave_if_drained()
+
+    def _on_unknown(self, frame: dict[str, Any]) -> None:
+        log(f"a frame of the unknown type {frame.get('type')!r} is ignored")
+        if "id" in frame:
+            error = Failure(f"frames of type {frame.get('type')!r} are unknown here")
+            self._send({"type": "error", "id": frame["id"], "error": describe(error)})
+
+    def _configured(self) -> None:
+        if self._scheduler is None:
+            raise ValueError("it came before the configuration")
+        if self._draining:
+            raise ValueError("it came after the shutdown")
+
+    def _answer(
+        self, job: Job, outputs: dict[str, Any] | None, seconds: float, error: BaseException | None
+    ) -> None:
+        body = None
+        if error is None and outputs is not None:
+            frame = {
+                "type": "result",
+                "id": job.id,
+                "outputs": outputs,
+                "program_ms": round(seconds * 1000, 3),
+            }
+            try:
+                body = encode(frame, outputs)
+                if not self._wire.fits(body):
+                    limit = self._wire.max_frame
+                    error = _too_large(len(body), limit)
+            except Exception as raised:
+                error = raised
+        if error is not None:
+            body = encode({"type": "error", "id": job.id, "error": describe(error)})
+        assert body is not None
+        with self._lock:
+            # An abandoned call may be answered by a cancel and by the end of its build: once only.
+            if self._jobs.pop(job.id, None) is None:
+                return
+        self._send_body(body)
+        self._leave_if_drained()
+
+    def _leave_if_drained(self) -> None:
+        if self._draining and not self._jobs and not self._building:
+            self._stop_reading()
+
+    def _send(self, frame: dict[str, Any]) -> None:
+        self._send_body(encode(frame))
+
+    def _send_body(self, body: bytes) -> None:
+        try:
+            self._wire.send(body)
+        except OSError:
+            leave(0)  # nobody is there to answer
+
+
+def _too_large(size: int, limit: int) -> Failure:
+    return BadOutput(f"the outputs make a frame of {size} bytes, over the maximum of {limit}")
+
+
+def _unbuildable(error: BaseException) -> Rejected:
+    return Rejected(f"the program cannot be built: {type(error).__name__}: {error}")
+
+
+def _preload(name: str) -> None:
+    if name == "dspy":
+        from .dspy_engine import load
+
+        load()
+    else:
+        importlib.import_module(name)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process at once, whatever its threads do."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
+
+
+def run(worker_id: str) -> int:
+    """Serves the worker protocol over the descriptor named in `DSPEX_WIRE_FD`."""
+    fd_text = os.environ.pop("DSPEX_WIRE_FD", "")
+    try:
+        wire_socket = socket.socket(fileno=int(fd_text))
+        wire = Wire(wire_socket.fileno(), wire_socket.fileno(), max_frame_from_env())
+    except (ValueError, OSError, FrameError) as error:
+        log(f"no wire: DSPEX_WIRE_FD={fd_text!r} is not a socket that was handed down: {error}")
+        return 2
+    # Ctrl-C in a terminal reaches the whole group; when to end is the server's to say. A handler,
+    # not SIG_IGN, because programs that user code starts would inherit the latter.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    log(f"worker {worker_id} serves on descriptor {fd_text}")
+    return Server(wire, lambda: wire_socket.shutdown(socket.SHUT_RD)).serve()

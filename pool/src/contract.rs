@@ -1,0 +1,114 @@
+//! What a pool is, to those who use one.
+//!
+//! Invariant: nothing here decides anything. Which worker, how many, when to restart: that is each
+//! pool's own. The trait stays object-safe and under six methods.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Serialize;
+
+use crate::call::{Call, Reply};
+use crate::error::PoolError;
+use crate::program::{Program, ProgramKey};
+
+/// A set of workers that can run any [`Program`].
+///
+/// Every method may be called from many tasks at once. A pool never keeps a call whose future was
+/// dropped: dropping the future of [`Pool::execute`] is how a caller says that it has left.
+#[async_trait]
+pub trait Pool: Send + Sync + 'static {
+    /// Runs one call and waits for its answer, until `call.deadline` at the latest.
+    ///
+    /// A worker that does not hold the program builds it from the definition first.
+    async fn execute(&self, call: Call) -> Result<Reply, PoolError>;
+
+    /// Builds the program in a worker, and so learns whether its definition can be built at all.
+    ///
+    /// Answers [`PoolError::Rejected`] where the definition is at fault.
+    async fn check(&self, program: &Program) -> Result<(), PoolError>;
+
+    /// Drops every instance of the program from every worker. Unknown programs are no error.
+    async fn forget(&self, program: &ProgramKey);
+
+    /// What the pool looks like right now. Cheap: it asks no worker.
+    fn status(&self) -> PoolStatus;
+
+    /// Takes no new calls, lets those in flight finish for at most `limit`, then stops every
+    /// worker. May be called again; later calls wait for the same end.
+    async fn drain(&self, limit: Duration) -> Drained;
+}
+
+/// How a drain ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Drained {
+    /// Calls that finished while the pool drained.
+    pub finished: u64,
+    /// Calls that were still running at the limit and were cut off.
+    pub abandoned: u64,
+}
+
+/// A pool at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PoolStatus {
+    /// The name from the configuration, such as `v1`.
+    pub name: String,
+    /// The kind of pool, such as `pool-v1`.
+    pub kind: &'static str,
+    /// Workers wanted.
+    pub size: usize,
+    /// Workers that can take a call now, or are busy with one.
+    pub ready: usize,
+    /// Calls in flight.
+    pub in_flight: usize,
+    /// Calls that a pool can run at the same time with all its workers ready.
+    pub capacity: usize,
+    /// Calls waiting for a worker.
+    pub queued: usize,
+    /// Worker processes started since the pool began.
+    pub starts: u64,
+    /// Workers that ended without being asked to.
+    pub failures: u64,
+    /// The pool takes no new calls.
+    pub draining: bool,
+    /// One entry for each slot, in slot order.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// One worker at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WorkerStatus {
+    /// Slot and generation, such as `v2-3.1`: slot 3, started for the second time.
+    pub id: String,
+    /// The process, while there is one.
+    pub pid: Option<u32>,
+    /// Where it is in its life.
+    pub state: WorkerState,
+    /// Calls in flight on it.
+    pub in_flight: usize,
+    /// Calls answered by it since it started.
+    pub calls: u64,
+    /// Why it is in this state, where there is something to say: the last failure, in one line.
+    pub detail: Option<String>,
+}
+
+/// Where a worker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerState {
+    /// Started, not yet answering.
+    Initializing,
+    /// Waiting for a call.
+    Ready,
+    /// Running at least one call.
+    Busy,
+    /// Answering, but not trusted: it takes no new calls.
+    Degraded,
+    /// Asked to end.
+    Terminating,
+    /// Gone; the slot waits for its next worker.
+    Terminated,
+}
+
+/// A pool that is shared.
+pub type SharedPool = std::sync::Arc<dyn Pool>;

@@ -1,0 +1,38 @@
+//! The worker pool contract, the wire, and the one module that starts Python.
+//!
+//! Read in this order: [`contract`](Pool) (what a pool is), [`Call`] and [`Reply`],
+//! [`Program`] (what it runs), [`PoolError`] (what can go wrong), then how workers are started and
+//! spoken to.
+//!
+//! This crate holds no policy: which worker, how many, when to restart is each pool's own.
+
+mod bridge;
+mod call;
+mod clock;
+mod contract;
+mod error;
+mod failure;
+mod launch;
+mod process;
+mod program;
+pub mod python;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod wire;
+mod worker;
+
+pub use bridge::{BridgeError, BridgeWorker};
+pub use call::{Call, Reply};
+pub use contract::{Drained, Pool, PoolStatus, SharedPool, WorkerState, WorkerStatus};
+pub use error::{Fault, PoolError};
+pub use failure::{Failure, FailureClass, reported_time};
+pub use launch::{LaunchSpec, LmProfile};
+pub use process::{Exit, LastLines, Launch, Process, SpawnError, Spawner, Wire, WireEnd};
+pub use program::{
+    Definition, Field, InvalidDefinition, Module, Program, ProgramId, ProgramKey, Signature, Target,
+};
+pub use worker::{Engines, Hello, StartError, Worker, WorkerOptions};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,297 @@
+//! The one module that starts processes.
+//!
+//! Invariants:
+//! - Every child is started by one permanent thread, because Linux ties the parent-death signal to
+//!   the *thread* that forked. When our process ends, however it ends, the kernel kills the child.
+//! - A child leads its own session, so that what it started in turn can be ended with it.
+//! - Signals go through the child's pidfd, or to its group while the child is not yet reaped:
+//!   never to a number that may belong to somebody else by now.
+//! - Every child is reaped, by the task that watches it.
+
+mod output;
+mod spawner;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::output::LastLines;
+pub use self::spawner::Spawner;
+
+/// What to start, and how to speak to it.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// Names the process in logs.
+    pub name: String,
+    /// The program: a path, or a name looked up in `PATH`.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Its whole environment: nothing is inherited.
+    pub env: BTreeMap<OsString, OsString>,
+    /// What carries the protocol.
+    pub wire: Wire,
+}
+
+/// What carries the protocol between us and a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// Standard input and output; standard error is log.
+    Stdio,
+    /// A socket, inherited as the descriptor that `DSPEX_WIRE_FD` names; standard output and error
+    /// are log.
+    Socket,
+    /// Nothing: standard input is empty, standard output and error are log.
+    None,
+}
+
+/// Our end of the wire.
+#[derive(Debug)]
+pub enum WireEnd {
+    /// See [`Wire::Stdio`].
+    Stdio {
+        /// To the child.
+        stdin: pipe::Sender,
+        /// From the child.
+        stdout: pipe::Receiver,
+    },
+    /// See [`Wire::Socket`].
+    Socket(UnixStream),
+    /// See [`Wire::None`].
+    None,
+}
+
+/// Why a process could not be started.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SpawnError {
+    /// There is no such program.
+    #[error("cannot start {program:?}: there is no such program")]
+    NotFound {
+        /// As configured.
+        program: PathBuf,
+    },
+    /// The system refused.
+    #[error("cannot start {program:?}: {reason}")]
+    Refused {
+        /// As configured.
+        program: PathBuf,
+        /// The system's words.
+        reason: String,
+    },
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit(ExitStatus);
+
+impl Exit {
+    /// Whether it ended by itself with code 0.
+    #[must_use]
+    pub fn success(self) -> bool {
+        self.0.success()
+    }
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.code(), self.0.signal()) {
+            (Some(code), _) => write!(f, "exit code {code}"),
+            (None, Some(signal)) => write!(f, "signal {signal}"),
+            (None, None) => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// A running child. Dropping it kills the child and everything in its session.
+#[derive(Debug)]
+pub struct Process {
+    pid: u32,
+    exit: watch::Receiver<Option<Exit>>,
+    kill: CancellationToken,
+    output: Arc<LastLines>,
+    /// The thread that forked the child must outlive it: see the module's first invariant.
+    _spawner: Spawner,
+}
+
+impl Process {
+    /// The process id. For people and for reading `/proc`; never to be signalled.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// What it last wrote to its log.
+    #[must_use]
+    pub fn output(&self) -> &LastLines {
+        &self.output
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub fn exited(&self) -> Option<Exit> {
+        *self.exit.borrow()
+    }
+
+    /// Waits until it has ended and was reaped.
+    pub async fn wait(&self) -> Option<Exit> {
+        let mut exit = self.exit.clone();
+        // An error means that the watching task is gone, which it never is before the exit is
+        // told, unless the runtime itself is being torn down.
+        exit.wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|exit| *exit)
+    }
+
+    /// Kills it and everything in its session, now.
+    pub fn kill(&self) {
+        self.kill.cancel();
+    }
+
+    /// Waits for its end for at most `limit`, then kills it.
+    pub async fn end_within(&self, limit: Duration) -> Option<Exit> {
+        if let Ok(exit) = tokio::time::timeout(limit, self.wait()).await {
+            return exit;
+        }
+        self.kill();
+        self.wait().await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Watches a child until its end: kills when asked, and reaps.
+async fn watch_over(
+    mut child: Child,
+    pidfd: OwnedFd,
+    kill: CancellationToken,
+    exit: watch::Sender<Option<Exit>>,
+) {
+    let pid = child.id();
+    match register(pidfd) {
+        Ok(pidfd) => {
+            tokio::select! {
+                // A pidfd is readable once its process has ended, before it is reaped.
+                _ = pidfd.readable() => {}
+                () = kill.cancelled() => {
+                    let _ = rustix::process::pidfd_send_signal(pidfd.get_ref(), Signal::KILL);
+                    let _ = pidfd.readable().await;
+                }
+            }
+        }
+        Err(error) => {
+            tracing::error!(pid, %error, "cannot watch a child; it is killed");
+            let _ = child.kill();
+        }
+    }
+    // The child is a zombie: its number, and so its group's number, is still ours.
+    if let Some(group) = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+    {
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
+    }
+    match child.wait() {
+        Ok(status) => {
+            exit.send_replace(Some(Exit(status)));
+        }
+        Err(error) => {
+            tracing::error!(pid, %error, "cannot reap a child");
+            exit.send_replace(Some(Exit(ExitStatus::from_raw(0x7f00))));
+        }
+    }
+}
+
+#[expect(
+    unsafe_code,
+    reason = "tokio asks us to promise that the descriptor is owned"
+)]
+fn register(pidfd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` keeps one open descriptor, always the same, until it is dropped, and
+    // `AsyncFd` drops it last.
+    unsafe { AsyncFd::register(pidfd) }.map_err(Into::into)
+}
+
+/// Ties a freshly started child to its watching tasks.
+fn adopt(
+    mut started: spawner::Started,
+    name: &str,
+    spawner: Spawner,
+    tracker: &TaskTracker,
+) -> std::io::Result<(Process, WireEnd)> {
+    let kill = CancellationToken::new();
+    let (exit_told, exit) = watch::channel(None);
+    let output = Arc::new(LastLines::default());
+    let pid = started.child.id();
+    let stderr = started.child.stderr.take();
+    let stdout = started.child.stdout.take();
+    let stdin = started.child.stdin.take();
+    tracker.spawn(watch_over(
+        started.child,
+        started.pidfd,
+        kill.clone(),
+        exit_told,
+    ));
+    // From here on an error drops `process`, which kills the child.
+    let process = Process {
+        pid,
+        exit,
+        kill,
+        output: Arc::clone(&output),
+        _spawner: spawner,
+    };
+    if let Some(stderr) = stderr {
+        let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
+        tracker.spawn(output::follow(
+            stderr,
+            name.to_owned(),
+            pid,
+            "stderr",
+            Arc::clone(&output),
+        ));
+    }
+    let wire = match (started.socket, stdin, stdout) {
+        (None, Some(stdin), Some(stdout)) => WireEnd::Stdio {
+            stdin: pipe::Sender::from_owned_fd(stdin.into())?,
+            stdout: pipe::Receiver::from_owned_fd(stdout.into())?,
+        },
+        (socket, _, stdout) => {
+            if let Some(stdout) = stdout {
+                let stdout = pipe::Receiver::from_owned_fd(stdout.into())?;
+                tracker.spawn(output::follow(
+                    stdout,
+                    name.to_owned(),
+                    pid,
+                    "stdout",
+                    output,
+                ));
+            }
+            match socket {
+                Some(socket) => {
+                    socket.set_nonblocking(true)?;
+                    WireEnd::Socket(UnixStream::from_std(socket)?)
+                }
+                None => WireEnd::None,
+            }
+        }
+    };
+    Ok((process, wire))
+}

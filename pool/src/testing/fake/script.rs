@@ -1,0 +1,108 @@
+//! What a fake pool answers, and how tests change it.
+//!
+//! Invariant: a change takes effect at once, for calls that are held too, and returns the same
+//! pool.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::FakePool;
+use crate::{Call, PoolError, Program, Reply};
+
+type Answer = Arc<dyn Fn(&Call) -> Result<Reply, PoolError> + Send + Sync>;
+type Latency = Arc<dyn Fn(&Call) -> Duration + Send + Sync>;
+type Check = Arc<dyn Fn(&Program) -> Result<(), PoolError> + Send + Sync>;
+
+#[derive(Clone)]
+pub(super) struct Script {
+    pub(super) answer: Answer,
+    pub(super) latency: Latency,
+    pub(super) check: Check,
+    pub(super) late: PoolError,
+}
+
+impl Default for Script {
+    /// Every call is answered with its own inputs, at once.
+    fn default() -> Self {
+        Self {
+            answer: Arc::new(|call| {
+                Ok(Reply {
+                    outputs: call.inputs.as_ref().clone(),
+                    program_time: Some(Duration::ZERO),
+                    worker: "fake-0.0".into(),
+                })
+            }),
+            latency: Arc::new(|_| Duration::ZERO),
+            check: Arc::new(|_| Ok(())),
+            late: PoolError::ProgramTimeout {
+                after: Duration::ZERO,
+            },
+        }
+    }
+}
+
+impl FakePool {
+    /// Answers calls with this from now on. May be changed while calls run.
+    pub fn answer_with<F>(&self, answer: F) -> Self
+    where
+        F: Fn(&Call) -> Result<Reply, PoolError> + Send + Sync + 'static,
+    {
+        self.script(|script| script.answer = Arc::new(answer));
+        self.clone()
+    }
+
+    /// Answers every call with these outputs. Anything but a JSON object stands under `result`.
+    pub fn answer(&self, outputs: &Value) -> Self {
+        let reply = Self::reply(outputs);
+        self.answer_with(move |_| Ok(reply.clone()))
+    }
+
+    /// Fails every call with this error.
+    pub fn fail_with(&self, error: PoolError) -> Self {
+        self.answer_with(move |_| Err(error.clone()))
+    }
+
+    /// Waits so long before each answer.
+    pub fn latency(&self, latency: Duration) -> Self {
+        self.latency_with(move |_| latency)
+    }
+
+    /// Waits before each answer for as long as this says.
+    pub fn latency_with<F>(&self, latency: F) -> Self
+    where
+        F: Fn(&Call) -> Duration + Send + Sync + 'static,
+    {
+        self.script(|script| script.latency = Arc::new(latency));
+        self.clone()
+    }
+
+    /// Answers this where a call's deadline passes, in place of [`PoolError::ProgramTimeout`].
+    pub fn late_with(&self, error: PoolError) -> Self {
+        self.script(|script| script.late = error);
+        self.clone()
+    }
+
+    /// Fails every check with this error.
+    pub fn fail_checks(&self, error: PoolError) -> Self {
+        self.check_with(move |_| Err(error.clone()))
+    }
+
+    /// Answers checks with this from now on.
+    pub fn check_with<F>(&self, check: F) -> Self
+    where
+        F: Fn(&Program) -> Result<(), PoolError> + Send + Sync + 'static,
+    {
+        self.script(|script| script.check = Arc::new(check));
+        self.clone()
+    }
+
+    fn script(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut self.0.script.lock().expect("no test panics inside"));
+    }
+
+    pub(super) fn scripted(&self) -> Script {
+        self.0.script.lock().expect("no test panics inside").clone()
+    }
+}

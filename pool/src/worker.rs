@@ -1,0 +1,314 @@
+//! A worker that speaks the worker protocol: many calls at once over one socket.
+//!
+//! Invariants:
+//! - Every id that was sent is answered exactly once, by the worker or by the worker's end.
+//! - A call's slot is given back when the *worker* is done with it, not when the caller leaves: a
+//!   thread that still runs is not free.
+//! - A frame that breaks the protocol ends the worker, and every call on it is told why.
+
+mod connection;
+mod frames;
+mod handshake;
+
+use std::any::Any;
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use self::connection::{Answer, Connection, Ending};
+use self::frames::ToWorker;
+pub use self::frames::{Engines, Hello};
+pub use self::handshake::{StartError, WorkerOptions};
+use crate::call::{Call, Reply};
+use crate::error::PoolError;
+use crate::failure::{FailureClass, reported_time};
+use crate::launch::LaunchSpec;
+use crate::process::{Process, Spawner};
+use crate::program::{Program, ProgramKey};
+use crate::wire::FrameError;
+
+/// How long past its deadline a call waits to learn whether its worker is well: whose fault the
+/// timeout is depends on it.
+const PROBE: Duration = Duration::from_millis(100);
+
+/// One worker process on the worker protocol. Dropping it kills the process.
+#[derive(Debug)]
+pub struct Worker {
+    name: Arc<str>,
+    process: Arc<Process>,
+    connection: Arc<Connection>,
+    hello: Hello,
+    /// Programs that the worker was told of.
+    defined: Mutex<HashSet<ProgramKey>>,
+    answered: AtomicU64,
+}
+
+impl Worker {
+    /// Starts a worker and waits until it can take calls.
+    ///
+    /// # Errors
+    /// Where it cannot be started, ends, breaks the protocol, or is not ready in time; with its
+    /// last words.
+    pub async fn start(
+        options: WorkerOptions,
+        spec: &LaunchSpec,
+        spawner: &Spawner,
+        tracker: &TaskTracker,
+    ) -> Result<Self, StartError> {
+        let name: Arc<str> = options.name.as_str().into();
+        let ready = handshake::start(options, spec, spawner, tracker).await?;
+        let process = Arc::new(ready.process);
+        let connection = Connection::open(
+            Arc::clone(&name),
+            ready.socket,
+            ready.received,
+            spec.max_frame,
+            Arc::clone(&process),
+            tracker,
+        );
+        let defined = Mutex::default();
+        Ok(Self {
+            name,
+            process,
+            connection,
+            hello: ready.hello,
+            defined,
+            answered: 0.into(),
+        })
+    }
+
+    /// The name it was started with.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// What it said of itself.
+    #[must_use]
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// The process id, for people.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Calls answered since it started.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has ended, or was given up: it takes no more calls.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.connection.is_over()
+    }
+
+    /// Calls that it runs for callers who still wait.
+    #[must_use]
+    pub fn wanted_calls(&self) -> usize {
+        self.connection.wanted_calls()
+    }
+
+    /// Runs a call. `slot` is dropped when the worker is done with the call, which may be later
+    /// than the return of this future where the caller left or the deadline passed.
+    ///
+    /// # Errors
+    /// See [`PoolError`]; [`PoolError::Unavailable`] where the worker was over before the call was
+    /// sent, so that another worker may run it.
+    pub async fn call(&self, call: &Call, slot: Box<dyn Any + Send>) -> Result<Reply, PoolError> {
+        // A second round only where the worker has lost the program, which it answers before it
+        // runs anything. The slot is given back by then; the retry goes without one.
+        let mut slot = Some(slot);
+        loop {
+            self.define_once(&call.program)?;
+            let began = Instant::now();
+            let answer = self.connection.ask(
+                |id| ToWorker::Call {
+                    id,
+                    key: call.program.key.to_string(),
+                    inputs: &call.inputs,
+                    session: call.session.as_deref(),
+                    request: &call.request_id,
+                    timeout_ms: u64::try_from(
+                        call.deadline.saturating_duration_since(began).as_millis(),
+                    )
+                    .unwrap_or(u64::MAX),
+                },
+                slot.take().or_else(|| Some(Box::new(()))),
+            );
+            let mut answer = answer.map_err(|error| self.unsendable(&error))?;
+            let Ok(answered) = tokio::time::timeout_at(call.deadline, answer.wait()).await else {
+                return Err(self.timed_out(began).await);
+            };
+            self.answered.fetch_add(1, Ordering::Relaxed);
+            return match answered {
+                Answer::Result {
+                    outputs,
+                    program_ms,
+                } => Ok(Reply {
+                    outputs: outputs.unwrap_or_default(),
+                    program_time: reported_time(program_ms),
+                    worker: Arc::clone(&self.name),
+                }),
+                Answer::Failed(failure) if failure.class == FailureClass::UnknownProgram => {
+                    if !self.forget_defined(&call.program.key) {
+                        return Err(failure.into_error(&self.name));
+                    }
+                    continue;
+                }
+                Answer::Failed(failure) => Err(failure.into_error(&self.name)),
+                Answer::Ended(ending) => Err(ending.into_error(&self.name)),
+                Answer::NeverSent(ending) => Err(PoolError::Unavailable {
+                    reason: format!("worker {}: {ending}", self.name),
+                }),
+                Answer::Pong => Err(self.wrong_answer("a call")),
+            };
+        }
+    }
+
+    /// Builds the program, and says whether it can be built.
+    ///
+    /// # Errors
+    /// [`PoolError::Rejected`] where the definition is at fault; else as for a call.
+    pub async fn check(&self, program: &Program, deadline: Instant) -> Result<(), PoolError> {
+        let mut answer = self
+            .define(program)
+            .map_err(|error| self.unsendable(&error))?;
+        let began = Instant::now();
+        match tokio::time::timeout_at(deadline, answer.wait()).await {
+            Err(_) => Err(self.timed_out(began).await),
+            Ok(Answer::Result { .. }) => {
+                self.defined().insert(program.key.clone());
+                Ok(())
+            }
+            Ok(Answer::Failed(failure)) => Err(failure.into_error(&self.name)),
+            Ok(Answer::Ended(ending) | Answer::NeverSent(ending)) => {
+                Err(ending.into_error(&self.name))
+            }
+            Ok(Answer::Pong) => Err(self.wrong_answer("a definition")),
+        }
+    }
+
+    /// Drops the worker's instance of a program.
+    pub fn forget(&self, key: &ProgramKey) {
+        let mut defined = self.defined();
+        if defined.remove(key) {
+            self.connection.tell(&ToWorker::Forget {
+                key: key.to_string(),
+            });
+        }
+    }
+
+    /// Asks whether the worker's I/O thread answers, busy or not.
+    pub async fn ping(&self, within: Duration) -> bool {
+        let Ok(mut answer) = self.connection.ask(|id| ToWorker::Ping { id }, None) else {
+            return false;
+        };
+        matches!(
+            tokio::time::timeout(within, answer.wait()).await,
+            Ok(Answer::Pong)
+        )
+    }
+
+    /// For how long the oldest call that was given up has kept its slot, where there is one.
+    #[must_use]
+    pub fn overstayed(&self) -> Option<Duration> {
+        self.connection.overstayed()
+    }
+
+    /// Ends it now; every call on it is answered with `PoolError::Hung` and this reason.
+    pub fn condemn(&self, reason: &str) {
+        self.connection.condemn(Ending::Hung(reason.to_owned()));
+        self.process.kill();
+    }
+
+    /// Waits for its end and says how it ended.
+    pub async fn ended(&self) -> String {
+        self.connection.ended().await.to_string()
+    }
+
+    /// Asks it to finish its calls and end; kills it where it has not within `limit`.
+    pub async fn shutdown(&self, limit: Duration) {
+        self.connection.stopping();
+        self.connection.tell(&ToWorker::Shutdown);
+        self.process.end_within(limit).await;
+    }
+
+    /// Sends the definition ahead of the first call that needs it; the worker handles frames in
+    /// order, so the call need not wait for the answer.
+    fn define_once(&self, program: &Program) -> Result<(), PoolError> {
+        let mut defined = self.defined();
+        if defined.contains(&program.key) {
+            return Ok(());
+        }
+        // Sent under the lock: a second caller must not send its call before this definition.
+        let answer = self
+            .define(program)
+            .map_err(|error| self.unsendable(&error))?;
+        // Nobody waits for this answer: a failure comes back with the call itself.
+        answer.detach();
+        defined.insert(program.key.clone());
+        Ok(())
+    }
+
+    fn define(&self, program: &Program) -> Result<connection::Pending<'_>, FrameError> {
+        let define = |id| ToWorker::Define {
+            id,
+            key: program.key.to_string(),
+            definition: &program.definition,
+        };
+        self.connection.ask(define, None)
+    }
+
+    fn forget_defined(&self, key: &ProgramKey) -> bool {
+        self.defined().remove(key)
+    }
+
+    fn defined(&self) -> std::sync::MutexGuard<'_, HashSet<ProgramKey>> {
+        self.defined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Past the deadline: the program's fault where the worker is well, else the worker's.
+    async fn timed_out(&self, began: Instant) -> PoolError {
+        let after = began.elapsed();
+        if self.ping(PROBE).await {
+            PoolError::ProgramTimeout { after }
+        } else {
+            let reason = format!("no answer to a call within {after:.1?}, nor to a ping after it");
+            PoolError::Hung {
+                worker: self.name.to_string(),
+                reason,
+            }
+        }
+    }
+
+    /// A message that is too long is the caller's: nothing was sent.
+    fn unsendable(&self, error: &FrameError) -> PoolError {
+        PoolError::InvalidInput {
+            message: format!("the call cannot be sent: {error}"),
+        }
+    }
+
+    fn wrong_answer(&self, to: &str) -> PoolError {
+        let reason = format!("it answered {to} with a pong");
+        PoolError::Protocol {
+            worker: self.name.to_string(),
+            reason,
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.connection.stopping();
+        self.process.kill();
+    }
+}

@@ -1,0 +1,389 @@
+//! The socket of a running worker: who waits for which id, and one reader, one writer.
+//!
+//! A frame is written straight from the caller's task while the socket takes it; only what the
+//! socket refuses is left to the writing task. A wake-up across cores costs more than the write.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use serde_json::{Map, Value};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use super::frames::{FromWorker, Kind, ToWorker};
+use crate::bridge::explain_end;
+use crate::error::PoolError;
+use crate::failure::Failure;
+use crate::process::Process;
+use crate::wire::{self, FrameError};
+
+/// What comes back for an id.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Result {
+        outputs: Option<Map<String, Value>>,
+        program_ms: Option<f64>,
+    },
+    Failed(Failure),
+    Pong,
+    /// The worker ended before it answered.
+    Ended(Ending),
+    /// The worker was over before the message was sent.
+    NeverSent(Ending),
+}
+
+/// Why a worker takes no more frames.
+#[derive(Debug, Clone)]
+pub(super) enum Ending {
+    /// It ended by itself.
+    Crashed(String),
+    /// It broke the protocol.
+    Protocol(String),
+    /// We gave it up.
+    Hung(String),
+    /// We asked it to end.
+    Stopped,
+}
+
+impl Ending {
+    pub(super) fn into_error(self, worker: &str) -> PoolError {
+        let worker = worker.to_owned();
+        match self {
+            Self::Crashed(reason) => PoolError::Crashed { worker, reason },
+            Self::Protocol(reason) => PoolError::Protocol { worker, reason },
+            Self::Hung(reason) => PoolError::Hung { worker, reason },
+            Self::Stopped => PoolError::Crashed {
+                worker,
+                reason: "it was stopped".to_owned(),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Crashed(reason) => write!(f, "it ended: {reason}"),
+            Self::Protocol(reason) => write!(f, "it broke the protocol: {reason}"),
+            Self::Hung(reason) => write!(f, "it was given up: {reason}"),
+            Self::Stopped => f.write_str("it was stopped"),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    name: Arc<str>,
+    socket: OwnedWriteHalf,
+    /// What the socket has not taken yet.
+    backlog: Mutex<BytesMut>,
+    backlog_grew: Notify,
+    waiting: Mutex<Waiting>,
+    ended: watch::Sender<Option<Ending>>,
+    max_frame: usize,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    last_id: u64,
+    by_id: HashMap<u64, Waiter>,
+    /// Why it takes no more frames. Set before its end where the reason is ours.
+    ending: Option<Ending>,
+    /// The reader has ended: nothing will be answered any more.
+    closed: bool,
+}
+
+struct Waiter {
+    answer: Option<oneshot::Sender<Answer>>,
+    /// Given back when the worker is done.
+    slot: Option<Box<dyn Any + Send>>,
+    given_up: Option<Instant>,
+}
+
+impl fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiter")
+            .field("given_up", &self.given_up)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    pub(super) fn open(
+        name: Arc<str>,
+        socket: UnixStream,
+        received: BytesMut,
+        max_frame: usize,
+        process: Arc<Process>,
+        tracker: &TaskTracker,
+    ) -> Arc<Self> {
+        let (reading, writing) = socket.into_split();
+        let connection = Arc::new(Self {
+            name,
+            socket: writing,
+            backlog: Mutex::default(),
+            backlog_grew: Notify::new(),
+            waiting: Mutex::default(),
+            ended: watch::Sender::new(None),
+            max_frame,
+        });
+        tracker.spawn(Arc::clone(&connection).write_backlog());
+        tracker.spawn(Arc::clone(&connection).read(reading, received, process));
+        connection
+    }
+
+    /// Sends a message that will be answered under its id.
+    pub(super) fn ask<'a>(
+        &self,
+        message: impl FnOnce(u64) -> ToWorker<'a>,
+        slot: Option<Box<dyn Any + Send>>,
+    ) -> Result<Pending<'_>, FrameError> {
+        let (answer, answered) = oneshot::channel();
+        let id = {
+            let mut waiting = self.waiting();
+            waiting.last_id += 1;
+            waiting.last_id
+        };
+        let frame = wire::frame(&message(id), self.max_frame)?;
+        {
+            let mut waiting = self.waiting();
+            if let (true, Some(ending)) = (waiting.closed || slot.is_some(), &waiting.ending) {
+                let _ = answer.send(Answer::NeverSent(ending.clone()));
+                return Ok(Pending {
+                    connection: self,
+                    id,
+                    answered,
+                    cancel: false,
+                });
+            }
+            let waiter = Waiter {
+                answer: Some(answer),
+                slot,
+                given_up: None,
+            };
+            waiting.by_id.insert(id, waiter);
+        }
+        self.write(&frame);
+        Ok(Pending {
+            connection: self,
+            id,
+            answered,
+            cancel: true,
+        })
+    }
+
+    /// Sends a message that is not answered.
+    pub(super) fn tell(&self, message: &ToWorker<'_>) {
+        match wire::frame(message, self.max_frame) {
+            Ok(frame) => self.write(&frame),
+            Err(error) => tracing::error!(worker = %self.name, %error, "cannot send a message"),
+        }
+    }
+
+    pub(super) fn condemn(&self, ending: Ending) {
+        self.waiting().ending.get_or_insert(ending);
+    }
+
+    pub(super) fn stopping(&self) {
+        self.condemn(Ending::Stopped);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.waiting().ending.is_some()
+    }
+
+    pub(super) fn wanted_calls(&self) -> usize {
+        let waiting = self.waiting();
+        let wanted = |waiter: &&Waiter| waiter.slot.is_some() && waiter.given_up.is_none();
+        waiting.by_id.values().filter(wanted).count()
+    }
+
+    pub(super) fn overstayed(&self) -> Option<Duration> {
+        let waiting = self.waiting();
+        waiting
+            .by_id
+            .values()
+            .filter_map(|waiter| waiter.given_up)
+            .min()
+            .map(|at| at.elapsed())
+    }
+
+    pub(super) async fn ended(&self) -> Ending {
+        let mut ended = self.ended.subscribe();
+        match ended.wait_for(Option::is_some).await {
+            Ok(ending) => ending.clone().unwrap_or(Ending::Stopped),
+            // The sender lives in `self`.
+            Err(_) => Ending::Stopped,
+        }
+    }
+
+    /// The caller has left, or its time is over: the worker is told, the slot stays taken until
+    /// the worker answers.
+    fn give_up(&self, id: u64) {
+        let mut waiting = self.waiting();
+        let Some(waiter) = waiting.by_id.get_mut(&id) else {
+            return;
+        };
+        waiter.answer = None;
+        if waiter.slot.is_some() {
+            waiter.given_up = Some(Instant::now());
+            drop(waiting);
+            self.tell(&ToWorker::Cancel { id });
+        }
+    }
+
+    fn write(&self, frame: &[u8]) {
+        let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rest = frame;
+        if backlog.is_empty() {
+            match self.socket.try_write(rest) {
+                Ok(written) => rest = &rest[written..],
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                // The reader sees the end of the stream and tells everybody.
+                Err(_) => return,
+            }
+        }
+        if !rest.is_empty() {
+            backlog.extend_from_slice(rest);
+            drop(backlog);
+            self.backlog_grew.notify_one();
+        }
+    }
+
+    async fn write_backlog(self: Arc<Self>) {
+        let mut ended = self.ended.subscribe();
+        loop {
+            tokio::select! {
+                () = self.backlog_grew.notified() => {}
+                _ = async { ended.wait_for(Option::is_some).await.map(drop) } => return,
+            }
+            loop {
+                if self.socket.writable().await.is_err() {
+                    return;
+                }
+                let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
+                match self.socket.try_write(&backlog) {
+                    Ok(written) => backlog.advance(written),
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    Err(_) => return,
+                }
+                if backlog.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn read(
+        self: Arc<Self>,
+        mut socket: OwnedReadHalf,
+        mut received: BytesMut,
+        process: Arc<Process>,
+    ) {
+        let broken = loop {
+            match self.deliver_all(&mut received) {
+                Ok(()) => {}
+                Err(reason) => break Some(reason),
+            }
+            match socket.read_buf(&mut received).await {
+                Ok(0) | Err(_) => {
+                    break wire::end_of_stream(&received).err().map(|e| e.to_string());
+                }
+                Ok(_) => {}
+            }
+        };
+        if broken.is_some() {
+            process.kill();
+        }
+        let end = explain_end(&process).await;
+        // A frame cut short by a crash is the crash's fault, and its exit says more.
+        let theirs = match broken {
+            Some(reason) if !reason.contains("ended inside a frame") => Ending::Protocol(reason),
+            _ => Ending::Crashed(end),
+        };
+        let (ending, waiters) = {
+            let mut waiting = self.waiting();
+            waiting.closed = true;
+            let ending = waiting.ending.get_or_insert(theirs).clone();
+            (ending, std::mem::take(&mut waiting.by_id))
+        };
+        // Told first, so that a slot's owner sees the end before its slots come back.
+        self.ended.send_replace(Some(ending.clone()));
+        for waiter in waiters.into_values() {
+            if let Some(answer) = waiter.answer {
+                let _ = answer.send(Answer::Ended(ending.clone()));
+            }
+        }
+    }
+
+    fn deliver_all(&self, received: &mut BytesMut) -> Result<(), String> {
+        while let Some(payload) =
+            wire::take_frame(received, self.max_frame).map_err(|error| error.to_string())?
+        {
+            let frame: FromWorker = wire::parse(&payload).map_err(|error| error.to_string())?;
+            let id = frame
+                .id
+                .ok_or_else(|| format!("a {:?} frame without an id", frame.kind))?;
+            let answer = match (frame.kind, frame.error) {
+                (Kind::Result, _) => Answer::Result {
+                    outputs: frame.outputs,
+                    program_ms: frame.program_ms,
+                },
+                (Kind::Pong, _) => Answer::Pong,
+                (Kind::Error, Some(failure)) => Answer::Failed(failure),
+                (kind, _) => return Err(format!("a {kind:?} frame where an answer was due")),
+            };
+            let waiter = self.waiting().by_id.remove(&id);
+            let waiter =
+                waiter.ok_or_else(|| format!("an answer to id {id}, which nobody asked"))?;
+            // The slot first: whoever waits for the answer may ask for a slot at once.
+            drop(waiter.slot);
+            if let Some(answered) = waiter.answer {
+                let _ = answered.send(answer);
+            }
+        }
+        Ok(())
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An answer that is waited for. Dropped before it came, the call is cancelled.
+#[derive(Debug)]
+pub(super) struct Pending<'a> {
+    connection: &'a Connection,
+    id: u64,
+    answered: oneshot::Receiver<Answer>,
+    cancel: bool,
+}
+
+impl Pending<'_> {
+    pub(super) async fn wait(&mut self) -> Answer {
+        let answer = (&mut self.answered).await;
+        self.cancel = false;
+        answer.unwrap_or(Answer::Ended(Ending::Stopped))
+    }
+
+    /// Leaves the answer to be thrown away when it comes.
+    pub(super) fn detach(mut self) {
+        self.cancel = false;
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if self.cancel {
+            self.connection.give_up(self.id);
+        }
+    }
+}

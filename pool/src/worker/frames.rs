@@ -1,0 +1,98 @@
+//! The messages of the worker protocol, version 1.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::failure::Failure;
+use crate::launch::LmProfile;
+use crate::program::Definition;
+
+/// The version that we speak.
+pub(super) const PROTOCOL: u32 = 1;
+
+/// From us to the worker.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum ToWorker<'a> {
+    Configure {
+        lms: &'a BTreeMap<String, LmProfile>,
+        allow_modules: &'a [String],
+        concurrency: usize,
+        preload: &'a [String],
+    },
+    Define {
+        id: u64,
+        key: String,
+        definition: &'a Definition,
+    },
+    Call {
+        id: u64,
+        key: String,
+        inputs: &'a Map<String, Value>,
+        session: Option<&'a str>,
+        request: &'a str,
+        timeout_ms: u64,
+    },
+    Cancel {
+        id: u64,
+    },
+    Forget {
+        key: String,
+    },
+    Ping {
+        id: u64,
+    },
+    Shutdown,
+}
+
+/// From the worker to us: one flat shape, because serde would buffer a tagged one before reading
+/// it, and answers may be large.
+#[derive(Debug, Deserialize)]
+pub(super) struct FromWorker {
+    #[serde(rename = "type")]
+    pub(super) kind: Kind,
+    #[serde(default)]
+    pub(super) id: Option<u64>,
+    #[serde(default)]
+    pub(super) outputs: Option<Map<String, Value>>,
+    #[serde(default)]
+    pub(super) program_ms: Option<f64>,
+    #[serde(default)]
+    pub(super) error: Option<Failure>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    Hello,
+    Ready,
+    Fatal,
+    Result,
+    Error,
+    Pong,
+}
+
+/// What a worker says of itself when it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Hello {
+    /// The version of the protocol.
+    pub protocol: u32,
+    /// Its process id, as it sees it.
+    pub pid: u32,
+    /// Python's version.
+    pub python: String,
+    /// What it can run.
+    pub engines: Engines,
+    /// What of the protocol it supports.
+    pub capabilities: Vec<String>,
+}
+
+/// Versions of a worker's engines.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Engines {
+    /// The installed DSPy, where there is one.
+    #[serde(default)]
+    pub dspy: Option<String>,
+}

@@ -1,0 +1,65 @@
+//! The bridge protocol, spoken to our own bridge and to one older than dspex.
+
+use dspex_pool::testing::real;
+use dspex_pool::{BridgeError, BridgeWorker, Spawner};
+use serde_json::json;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+
+use crate::LONG;
+
+async fn start(command: &[&str], folder: &std::path::Path) -> BridgeWorker {
+    let mut whole = vec![real::python().display().to_string()];
+    whole.extend(command.iter().map(|&part| part.to_owned()));
+    let spec = real::launch(folder);
+    let spawner = Spawner::start().unwrap();
+    BridgeWorker::start(
+        "b-0",
+        &whole,
+        "pool-worker",
+        &spec,
+        &spawner,
+        &TaskTracker::new(),
+    )
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn every_command_of_the_protocol_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let legacy = real::fixtures()
+        .join("legacy_bridge.py")
+        .display()
+        .to_string();
+    for command in [&["-m", "dspex_worker.bridge"][..], &[&legacy]] {
+        let mut worker = start(command, folder.path()).await;
+        for name in ["ping", "get_stats", "cleanup", "reset_state"] {
+            let deadline = Instant::now() + LONG;
+            let answer = worker.request(name, &json!({}), deadline).await;
+            assert!(answer.is_ok(), "{command:?} {name}: {answer:?}");
+        }
+        let unknown = worker
+            .request("make_tea", &json!({}), Instant::now() + LONG)
+            .await;
+        assert!(
+            matches!(unknown, Err(BridgeError::Failed(_))),
+            "{command:?}: {unknown:?}"
+        );
+        let process = worker.process().pid();
+        worker.shutdown(LONG).await;
+        assert!(!std::path::Path::new(&format!("/proc/{process}")).exists());
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_takes_too_long_is_told_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut worker = start(&["-c", "import time; time.sleep(60)"], folder.path()).await;
+    let deadline = Instant::now() + std::time::Duration::from_millis(50);
+    let error = worker
+        .request("ping", &json!({}), deadline)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("`ping`"), "{error}");
+}
