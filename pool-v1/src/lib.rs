@@ -1,0 +1,19 @@
+//! The simple pool: a fixed set of workers on the bridge protocol, one call at a time each.
+//!
+//! Read in this order: [`Config`], [`PoolV1`], then `seat` (one worker and
+//! what it knows) and `command` (the protocol's arguments).
+//!
+//! This crate can be deleted: nothing but one file of the app knows it.
+
+mod command;
+mod config;
+mod pool;
+mod seat;
+mod slot;
+
+pub use config::{Config, InvalidConfig, Mode};
+pub use pool::PoolV1;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

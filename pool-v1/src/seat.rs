@@ -1,0 +1,285 @@
+//! One worker and what it knows: its LM, and the programs of each session.
+//!
+//! A worker holds nothing that cannot be built again, so a seat may be thrown away at any time.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use dspex_pool::{
+    BridgeError, BridgeWorker, Call, Definition, FailureClass, PoolError, Program, ProgramKey,
+    Reply, reported_time,
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::command::{self, Lms};
+use crate::config::Mode;
+
+/// The session of callers that name none.
+const ANONYMOUS: &str = "anonymous";
+/// The session in which definitions are tried.
+const TRIAL: &str = "dspex-check";
+/// The LM profile of programs that name none.
+const DEFAULT_LM: &str = "default";
+
+/// A worker that is not in use, or is lent to one call.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) slot: usize,
+    pub(crate) name: Arc<str>,
+    pub(crate) worker: BridgeWorker,
+    mode: Mode,
+    /// The profile that the worker's one LM is set to.
+    lm: Option<String>,
+    programs: HashMap<String, HashSet<ProgramKey>>,
+    /// Sessions by the time of their first call, oldest first.
+    sessions: VecDeque<String>,
+    sessions_kept: usize,
+}
+
+/// What a seat is lent for.
+pub(crate) enum Work {
+    Execute(Call),
+    Check(Program),
+}
+
+/// How the work on a seat ended.
+pub(crate) struct Used {
+    /// The reply, for a call.
+    pub(crate) answer: Result<Option<Reply>, PoolError>,
+    /// Whether the worker may be used again.
+    pub(crate) usable: bool,
+}
+
+impl Seat {
+    pub(crate) fn new(slot: usize, worker: BridgeWorker, mode: Mode, sessions_kept: usize) -> Self {
+        Self {
+            slot,
+            name: worker.name().into(),
+            worker,
+            mode,
+            lm: None,
+            programs: HashMap::new(),
+            sessions: VecDeque::new(),
+            sessions_kept,
+        }
+    }
+
+    /// Whether this worker has programs of the session.
+    pub(crate) fn knows(&self, session: Option<&str>) -> bool {
+        self.programs.contains_key(self.session_name(session))
+    }
+
+    fn session_name<'a>(&self, session: Option<&'a str>) -> &'a str {
+        match self.mode {
+            Mode::PoolWorker => session.unwrap_or(ANONYMOUS),
+            Mode::Standalone => "",
+        }
+    }
+
+    /// Drops what is to be forgotten, then does the work.
+    pub(crate) async fn perform(
+        &mut self,
+        work: &Work,
+        forget: &[ProgramKey],
+        lms: &Lms,
+        deadline: Instant,
+    ) -> Used {
+        let answer = self.try_perform(work, forget, lms, deadline).await;
+        self.judge(answer)
+    }
+
+    async fn try_perform(
+        &mut self,
+        work: &Work,
+        forget: &[ProgramKey],
+        lms: &Lms,
+        deadline: Instant,
+    ) -> Result<Option<Reply>, BridgeError> {
+        for key in forget {
+            self.delete(key, deadline).await?;
+        }
+        match work {
+            Work::Execute(call) => {
+                let session = self.session_name(call.session.as_deref()).to_owned();
+                self.execute(call, &session, lms).await.map(Some)
+            }
+            Work::Check(program) => {
+                self.check(program, lms, deadline)
+                    .await
+                    .map_err(|error| match error {
+                        // Whatever an older script says about a definition, it says of the definition.
+                        BridgeError::Failed(mut failure) => {
+                            failure.class = FailureClass::Rejected;
+                            BridgeError::Failed(failure)
+                        }
+                        other => other,
+                    })?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn check(
+        &mut self,
+        program: &Program,
+        lms: &Lms,
+        deadline: Instant,
+    ) -> Result<(), BridgeError> {
+        let session = self.session_name(Some(TRIAL)).to_owned();
+        self.create(program, &session, lms, deadline).await?;
+        self.delete(&program.key, deadline).await
+    }
+
+    async fn execute(
+        &mut self,
+        call: &Call,
+        session: &str,
+        lms: &Lms,
+    ) -> Result<Reply, BridgeError> {
+        let key = &call.program.key;
+        self.use_lm(&call.program, lms, call.deadline).await?;
+        if !self
+            .programs
+            .get(session)
+            .is_some_and(|programs| programs.contains(key))
+        {
+            self.create(&call.program, session, lms, call.deadline)
+                .await?;
+        }
+        let mut args = json!({ "program_id": key.to_string(), "inputs": &*call.inputs });
+        self.add_session(&mut args, session);
+        let mut result = self
+            .worker
+            .request("execute_program", &args, call.deadline)
+            .await?;
+        let program_time = reported_time(result.get("program_ms").and_then(Value::as_f64));
+        match result.remove("outputs") {
+            Some(Value::Object(outputs)) => Ok(Reply {
+                outputs,
+                program_time,
+                worker: Arc::clone(&self.name),
+            }),
+            _ => Err(BridgeError::Protocol(
+                "its answer to execute_program has no object `outputs`".to_owned(),
+            )),
+        }
+    }
+
+    async fn create(
+        &mut self,
+        program: &Program,
+        session: &str,
+        lms: &Lms,
+        deadline: Instant,
+    ) -> Result<(), BridgeError> {
+        self.use_lm(program, lms, deadline).await?;
+        self.make_room(session, deadline).await?;
+        let mut args = command::create_program(&program.key, &program.definition);
+        self.add_session(&mut args, session);
+        self.worker
+            .request("create_program", &args, deadline)
+            .await?;
+        if !self.programs.contains_key(session) {
+            self.sessions.push_back(session.to_owned());
+        }
+        self.programs
+            .entry(session.to_owned())
+            .or_default()
+            .insert(program.key.clone());
+        Ok(())
+    }
+
+    async fn delete(&mut self, key: &ProgramKey, deadline: Instant) -> Result<(), BridgeError> {
+        let holders: Vec<String> = self
+            .programs
+            .iter_mut()
+            .filter_map(|(session, programs)| programs.remove(key).then(|| session.clone()))
+            .collect();
+        for session in holders {
+            let mut args = json!({ "program_id": key.to_string() });
+            self.add_session(&mut args, &session);
+            match self.worker.request("delete_program", &args, deadline).await {
+                // A script that has lost it already has done what was asked.
+                Ok(_) | Err(BridgeError::Failed(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets the worker's one LM to what the program names.
+    async fn use_lm(
+        &mut self,
+        program: &Program,
+        lms: &Lms,
+        deadline: Instant,
+    ) -> Result<(), BridgeError> {
+        let Definition::Dspy { lm, .. } = &program.definition else {
+            return Ok(());
+        };
+        let name = lm.as_deref().unwrap_or(DEFAULT_LM);
+        if self.lm.as_deref() == Some(name) {
+            return Ok(());
+        }
+        let Some(args) = lms.arguments(name) else {
+            return if lm.is_none() {
+                Ok(())
+            } else {
+                Err(lms.unknown(name))
+            };
+        };
+        self.worker.request("configure_lm", &args, deadline).await?;
+        self.lm = Some(name.to_owned());
+        Ok(())
+    }
+
+    /// Cleans up the oldest session where the worker keeps as many as it may.
+    async fn make_room(&mut self, session: &str, deadline: Instant) -> Result<(), BridgeError> {
+        while self.sessions.len() >= self.sessions_kept && !self.programs.contains_key(session) {
+            let Some(oldest) = self.sessions.pop_front() else {
+                break;
+            };
+            self.programs.remove(&oldest);
+            let args = json!({ "session_id": oldest });
+            self.worker
+                .request("cleanup_session", &args, deadline)
+                .await?;
+        }
+        Ok(())
+    }
+
+    fn add_session(&self, args: &mut Value, session: &str) {
+        if self.mode == Mode::PoolWorker {
+            args["session_id"] = session.into();
+        }
+    }
+
+    fn judge(&self, answer: Result<Option<Reply>, BridgeError>) -> Used {
+        let worker = self.name.to_string();
+        match answer {
+            Ok(answer) => Used {
+                answer: Ok(answer),
+                usable: true,
+            },
+            Err(BridgeError::Failed(failure)) => Used {
+                answer: Err(failure.into_error(&worker)),
+                usable: true,
+            },
+            // One call at a time and no ping beside it: whether the worker was well cannot be
+            // told, and what cannot be told is not blamed on the pool.
+            Err(BridgeError::TimedOut { after, .. }) => Used {
+                answer: Err(PoolError::ProgramTimeout { after }),
+                usable: false,
+            },
+            Err(BridgeError::Protocol(reason)) => Used {
+                answer: Err(PoolError::Protocol { worker, reason }),
+                usable: false,
+            },
+            Err(BridgeError::Ended(reason)) => Used {
+                answer: Err(PoolError::Crashed { worker, reason }),
+                usable: false,
+            },
+        }
+    }
+}
