@@ -1,0 +1,18 @@
+//! The multiplexing pool: several calls at once per worker, a bounded queue, session affinity as
+//! a hint, workers that are watched and replaced.
+//!
+//! Read in this order: [`Config`], [`PoolV2`], then `dispatcher` (who gets which worker),
+//! `affinity` (which one is preferred) and `slot` (how a worker is watched and replaced).
+
+mod affinity;
+mod config;
+mod dispatcher;
+mod pool;
+mod slot;
+
+pub use config::{Config, InvalidConfig};
+pub use pool::PoolV2;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,28 @@
+//! Pool V2 with real workers.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+mod conformance;
+mod faults;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dspex_pool::testing::real;
+use dspex_pool::{LaunchSpec, PoolError, Spawner};
+use dspex_pool_v2::{Config, PoolV2};
+use tokio_util::task::TaskTracker;
+
+async fn start_with(config: Config, launch: LaunchSpec) -> Result<Arc<PoolV2>, PoolError> {
+    let spawner = Spawner::start().unwrap();
+    PoolV2::start("v2", config, launch, spawner, &TaskTracker::new()).await
+}
+
+async fn start(config: Config, folder: &Path) -> Arc<PoolV2> {
+    start_with(config, real::launch(folder)).await.unwrap()
+}
+
+const LONG: Duration = Duration::from_secs(20);
