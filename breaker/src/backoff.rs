@@ -22,10 +22,10 @@ pub enum Backoff {
     /// `base`, `2 × base`, `3 × base`, … up to `cap`.
     Linear {
         /// The first delay, and by how much each further one is longer.
-        #[serde(with = "crate::duration_text", default = "default_base")]
+        #[serde(with = "humantime_serde", default = "default_base")]
         base: Duration,
         /// The longest delay.
-        #[serde(with = "crate::duration_text", default = "default_cap")]
+        #[serde(with = "humantime_serde", default = "default_cap")]
         cap: Duration,
         /// The share of each delay, 0 to 1, that chance may take off.
         #[serde(default)]
@@ -34,10 +34,10 @@ pub enum Backoff {
     /// `base`, `2 × base`, `4 × base`, … up to `cap`.
     Exponential {
         /// The first delay.
-        #[serde(with = "crate::duration_text", default = "default_base")]
+        #[serde(with = "humantime_serde", default = "default_base")]
         base: Duration,
         /// The longest delay.
-        #[serde(with = "crate::duration_text", default = "default_cap")]
+        #[serde(with = "humantime_serde", default = "default_cap")]
         cap: Duration,
         /// The share of each delay, 0 to 1, that chance may take off.
         #[serde(default)]

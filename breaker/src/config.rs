@@ -15,7 +15,7 @@ use crate::InvalidConfig;
 #[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct CircuitConfig {
     /// How far back failures are counted for the failure rate.
-    #[serde(with = "crate::duration_text")]
+    #[serde(with = "humantime_serde")]
     pub window: Duration,
     /// How many calls the window must hold before the failure rate says anything.
     pub minimum_calls: u32,
@@ -24,7 +24,7 @@ pub struct CircuitConfig {
     /// How many failures in a row open the circuit, whatever the rate.
     pub consecutive_failures: u32,
     /// How long the circuit stays open before it lets probes through.
-    #[serde(with = "crate::duration_text")]
+    #[serde(with = "humantime_serde")]
     pub open_for: Duration,
     /// How many probes may be under way at once while half-open.
     pub half_open_max: u32,
@@ -146,10 +146,7 @@ mod tests {
                 r#"{"open_for":"0s"}"#,
                 "open_for is 0s: it must be longer than 0s",
             ),
-            (
-                r#"{"open_for":"soon"}"#,
-                "\"soon\" is not a duration such as \"5s\"",
-            ),
+            (r#"{"open_for":"soon"}"#, "\"soon\", expected a duration"),
             (r#"{"open_fro":"1s"}"#, "unknown field `open_fro`"),
         ] {
             let error = parse(json).unwrap_err();

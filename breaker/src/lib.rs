@@ -14,7 +14,6 @@ mod backoff;
 mod circuit;
 mod class;
 mod config;
-mod duration_text;
 mod error;
 mod matrix;
 mod transition;

@@ -18,10 +18,10 @@ const MOST_SLOTS: u128 = 86_400;
 #[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct Config {
     /// How far back a window can reach. At most 86,400 slots.
-    #[serde(with = "crate::duration_text")]
+    #[serde(with = "humantime_serde")]
     pub span: Duration,
     /// How finely time is cut: a window begins and ends at the edges of slots. At least 1 ms.
-    #[serde(with = "crate::duration_text")]
+    #[serde(with = "humantime_serde")]
     pub slot: Duration,
     /// How many programs are told apart. Calls of further ones are filed under
     /// [`OTHER`](crate::OTHER) until one of the known ones has not been called for twice the span.
@@ -112,7 +112,7 @@ mod tests {
             (r#"{"slot":"0s"}"#, "slot is 0s: it must be at least 1ms"),
             (r#"{"span":"500ms"}"#, "must not be shorter than a slot"),
             (r#"{"span":"2days"}"#, "must not hold more than 86400 slots"),
-            (r#"{"span":"ten"}"#, "is not a duration"),
+            (r#"{"span":"ten"}"#, "expected a duration"),
             (r#"{"sapn":"10s"}"#, "unknown field `sapn`"),
         ] {
             let error = parse(json).unwrap_err();

@@ -15,7 +15,6 @@
 
 mod calls;
 mod config;
-mod duration_text;
 mod error;
 mod gauges;
 mod host;
