@@ -138,7 +138,7 @@ class Bridge:
         return {"status": "configured", "model": model}
 
     def _create_program(self, args: dict[str, Any]) -> dict[str, Any]:
-        session, programs = self._session(args, create=True)
+        session, programs = self._session(args)
         program_id = _program_id(args, "id")
         if program_id in programs:
             raise Rejected(f"program {program_id!r} exists already")
@@ -227,20 +227,14 @@ class Bridge:
         self._programs.clear()
         return removed
 
-    def _session(
-        self, args: dict[str, Any], *, create: bool = False
-    ) -> tuple[str, dict[str, _Held]]:
+    def _session(self, args: dict[str, Any]) -> tuple[str, dict[str, _Held]]:
+        """The session's name and its programs; an unknown session has none yet."""
         session = _NO_SESSION
         if self._mode == POOL_WORKER:
             session = args.get("session_id") or _NO_SESSION
             if not isinstance(session, str) or session == _NO_SESSION:
                 raise InvalidInput("session_id is needed in pool-worker mode")
-        programs = self._programs.get(session)
-        if programs is None:
-            programs = {}
-            if create:
-                return session, programs
-        return session, programs
+        return session, self._programs.get(session, {})
 
     def _held(self, args: dict[str, Any]) -> tuple[str, _Held]:
         program_id = _program_id(args, "program_id")

@@ -92,16 +92,18 @@ class Scheduler:
     ) -> None:
         if job.abandoned:
             outputs, error = None, Cancelled("the call was abandoned")
-        with self._lock:
-            following = self._waiting.popleft() if self._waiting else None
-            if following is None:
-                self._free += 1
-            else:
-                following.started = True
-        # The next call is handed on before the answer is written: its thread may start meanwhile.
-        if following is not None:
-            self._start(following)
-        self._done(job, outputs, seconds, error)
+        try:
+            # Before the slot is given on, so that at a concurrency of one, answers come in order.
+            self._done(job, outputs, seconds, error)
+        finally:
+            with self._lock:
+                following = self._waiting.popleft() if self._waiting else None
+                if following is None:
+                    self._free += 1
+                else:
+                    following.started = True
+            if following is not None:
+                self._start(following)
 
     def _not_to_run(self, job: Job) -> BaseException | None:
         if job.abandoned:

@@ -54,7 +54,7 @@ class Server:
         self._entries: dict[str, _Entry] = {}
         self._jobs: dict[int, Job] = {}
         self._builds: SimpleQueue[tuple[int, _Entry]] = SimpleQueue()
-        self._building = 0
+        self._unsent = 0  # answers owed that no job stands for any more
         self._draining = False
 
     def serve(self) -> int:
@@ -134,7 +134,7 @@ class Server:
                 entry = None
             else:
                 entry = self._entries[key] = _Entry(definition)
-                self._building += 1
+                self._unsent += 1
         if entry is None:
             self._send({"type": "result", "id": frame_id})
         else:
@@ -153,14 +153,13 @@ class Server:
             with self._lock:
                 entry.program, entry.refused = program, refused
                 waiting, entry.waiting = entry.waiting, []
-                self._building -= 1
             if refused is None:
                 self._send({"type": "result", "id": frame_id})
             else:
                 self._send({"type": "error", "id": frame_id, "error": describe(refused)})
             for job in waiting:
                 self._dispatch(job, entry)
-            self._leave_if_drained()
+            self._sent()
 
     def _on_call(self, frame: dict[str, Any]) -> None:
         inputs, timeout = frame["inputs"], frame.get("timeout_ms")
@@ -246,11 +245,19 @@ class Server:
             # An abandoned call may be answered by a cancel and by the end of its build: once only.
             if self._jobs.pop(job.id, None) is None:
                 return
+            self._unsent += 1
         self._send_body(body)
+        self._sent()
+
+    def _sent(self) -> None:
+        with self._lock:
+            self._unsent -= 1
         self._leave_if_drained()
 
     def _leave_if_drained(self) -> None:
-        if self._draining and not self._jobs and not self._building:
+        with self._lock:
+            drained = self._draining and not self._jobs and not self._unsent
+        if drained:
             self._stop_reading()
 
     def _send(self, frame: dict[str, Any]) -> None:
@@ -301,4 +308,9 @@ def run(worker_id: str) -> int:
     # not SIG_IGN, because programs that user code starts would inherit the latter.
     signal.signal(signal.SIGINT, lambda *_: None)
     log(f"worker {worker_id} serves on descriptor {fd_text}")
-    return Server(wire, lambda: wire_socket.shutdown(socket.SHUT_RD)).serve()
+
+    def stop_reading() -> None:
+        with contextlib.suppress(OSError):
+            wire_socket.shutdown(socket.SHUT_RD)
+
+    return Server(wire, stop_reading).serve()

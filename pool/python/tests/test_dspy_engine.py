@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import pytest
+from conftest import LIMIT, environment
 from stand_in import StandIn
 
 from dspex_worker import dspy_engine, engine, errors
@@ -275,10 +277,6 @@ def test_an_answer_that_does_not_fit_is_the_programs_fault(settings, stand_in):
     assert describe(raised.value)["exception"] == "AdapterParseError"
 
 
-def dspy_definition(**more) -> dict:
-    return definition(**more)
-
-
 def lm_of(stand_in) -> dict:
     return {"model": "openai/m", "api_base": stand_in.address, "api_key_env": "TEST_MODEL_KEY"}
 
@@ -288,7 +286,7 @@ def test_a_worker_runs_dspy_on_several_threads(start_worker, stand_in):
     lms = {"default": {**lm_of(stand_in), "cache": False}}
     assert worker.configure(4, lms=lms, preload=["dspy"]) == {"type": "ready"}
     for module in ("predict", "chain_of_thought"):
-        assert worker.define(module, dspy_definition(module=module))["type"] == "result"
+        assert worker.define(module, definition(module=module))["type"] == "result"
     sent = {
         worker.send_call(module, question=f"q{n}"): f"answer of q{n}"
         for n in range(20)
@@ -331,11 +329,11 @@ def test_the_bridge_follows_a_new_lm(start_bridge, stand_in):
 
 
 def test_the_package_itself_does_not_import_dspy():
-    import subprocess
-
     code = (
         "import sys, dspex_worker.server, dspex_worker.bridge, dspex_worker.dspy_engine;"
         "sys.exit('dspy' in sys.modules)"
     )
-    ended = subprocess.run([sys.executable, "-c", code], check=False, timeout=30)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), check=False, timeout=LIMIT
+    )
     assert ended.returncode == 0

@@ -1,0 +1,210 @@
+//! Programs kept in SQLite, in tables of this crate's own.
+//!
+//! Invariants: every write is one statement, so a caller that leaves in the middle leaves either
+//! all of it or nothing; names are unique by the table's own constraint; versions come from a
+//! counter that is only ever raised, so deleting the newest program does not free its version.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use dspex_pool::{Definition, Program, ProgramId, ProgramKey};
+use jiff::Timestamp;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqlSafeStr, SqlitePool};
+
+use super::{Catalog, CorruptRow, Page};
+use crate::error::CatalogError;
+
+const SCHEMA: &str = "
+CREATE TABLE programs (
+    id TEXT PRIMARY KEY NOT NULL,
+    version INTEGER NOT NULL UNIQUE,
+    definition TEXT NOT NULL,
+    repeatable INTEGER NOT NULL CHECK (repeatable IN (0, 1)),
+    created_at TEXT NOT NULL
+) STRICT;
+CREATE TABLE program_versions (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    last INTEGER NOT NULL
+) STRICT;
+INSERT INTO program_versions (one, last) VALUES (1, 0);
+";
+
+/// A catalog in an SQLite database that may hold other crates' tables too.
+#[derive(Debug, Clone)]
+pub struct SqliteCatalog {
+    writer: SqlitePool,
+    reader: SqlitePool,
+}
+
+impl SqliteCatalog {
+    /// Opens the catalog and brings its tables to this version's form.
+    ///
+    /// `writer` should hold one connection: SQLite has one writer at a time.
+    ///
+    /// # Errors
+    ///
+    /// Where the database cannot be written, or holds a newer version's tables.
+    pub async fn open(writer: SqlitePool, reader: SqlitePool) -> Result<Self, CatalogError> {
+        let mut migrator = Migrator::with_migrations(vec![Migration::new(
+            1,
+            "programs".into(),
+            MigrationType::Simple,
+            SCHEMA.into_sql_str(),
+            false,
+        )]);
+        migrator.dangerous_set_table_name("_dspex_router_migrations");
+        migrator.run(&writer).await.map_err(CatalogError::Schema)?;
+        Ok(Self { writer, reader })
+    }
+}
+
+fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> CatalogError {
+    move |source| CatalogError::Store { doing, source }
+}
+
+/// Reads one row, or says what is wrong with it.
+fn program(row: &SqliteRow) -> Result<Program, CorruptRow> {
+    // Blobs and numbers where text belongs cannot come from us, but from whoever edits the file.
+    let id = row
+        .try_get::<String, _>("id")
+        .unwrap_or_else(|_| "(not text)".to_owned());
+    let corrupt = |reason: String| CorruptRow {
+        id: id.clone(),
+        reason,
+    };
+    let column = |name: &'static str| move |error: sqlx::Error| format!("{name}: {error}");
+    let definition = row
+        .try_get::<String, _>("definition")
+        .map_err(column("definition"))
+        .and_then(|text| {
+            serde_json::from_str::<Definition>(&text)
+                .map_err(|error| format!("definition: {error}"))
+        })
+        .map_err(corrupt)?;
+    let version = row
+        .try_get::<i64, _>("version")
+        .map_err(column("version"))
+        .and_then(|version| {
+            u64::try_from(version).map_err(|_| format!("version: {version} is negative"))
+        })
+        .map_err(corrupt)?;
+    let repeatable = row
+        .try_get::<bool, _>("repeatable")
+        .map_err(column("repeatable"))
+        .map_err(corrupt)?;
+    let name = id
+        .parse::<ProgramId>()
+        .map_err(|error| corrupt(error.to_string()))?;
+    Ok(Program {
+        key: ProgramKey { id: name, version },
+        definition,
+        repeatable,
+    })
+}
+
+#[async_trait]
+impl Catalog for SqliteCatalog {
+    async fn reserve(&self) -> Result<u64, CatalogError> {
+        let doing = "reserving a version";
+        let version: i64 =
+            sqlx::query_scalar("UPDATE program_versions SET last = last + 1 RETURNING last")
+                .fetch_one(&self.writer)
+                .await
+                .map_err(failed(doing))?;
+        u64::try_from(version).map_err(|error| CatalogError::Store {
+            doing,
+            source: sqlx::Error::Decode(error.into()),
+        })
+    }
+
+    async fn create(&self, program: &Program, at: Timestamp) -> Result<(), CatalogError> {
+        let doing = "keeping a program";
+        let version = i64::try_from(program.key.version).map_err(|error| CatalogError::Store {
+            doing,
+            source: sqlx::Error::Encode(error.into()),
+        })?;
+        let definition =
+            serde_json::to_string(&program.definition).map_err(|error| CatalogError::Store {
+                doing,
+                source: sqlx::Error::Encode(error.into()),
+            })?;
+        let kept = sqlx::query(
+            "INSERT INTO programs (id, version, definition, repeatable, created_at)
+             VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(program.key.id.as_str())
+        .bind(version)
+        .bind(definition)
+        .bind(program.repeatable)
+        .bind(at.to_string())
+        .execute(&self.writer)
+        .await
+        .map_err(failed(doing))?;
+        if kept.rows_affected() == 0 {
+            return Err(CatalogError::AlreadyExists {
+                id: program.key.id.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    async fn get(&self, id: &ProgramId) -> Result<Option<Program>, CatalogError> {
+        sqlx::query("SELECT id, version, definition, repeatable FROM programs WHERE id = ?")
+            .bind(id.as_str())
+            .fetch_optional(&self.reader)
+            .await
+            .map_err(failed("reading a program"))?
+            .map(|row| program(&row).map_err(CatalogError::Corrupt))
+            .transpose()
+    }
+
+    async fn list(&self, after: Option<&ProgramId>, limit: usize) -> Result<Page, CatalogError> {
+        let mut page = Page::default();
+        let mut after = after.map_or_else(String::new, |id| id.as_str().to_owned());
+        // One row more than wanted tells whether there is a next page. Rows that cannot be read
+        // do not count, so it may take another turn to fill the page.
+        loop {
+            let wanted = limit - page.programs.len();
+            let rows = sqlx::query(
+                "SELECT id, version, definition, repeatable FROM programs
+                 WHERE id > ? ORDER BY id LIMIT ?",
+            )
+            .bind(&after)
+            .bind(i64::try_from(wanted).unwrap_or(i64::MAX - 1) + 1)
+            .fetch_all(&self.reader)
+            .await
+            .map_err(failed("listing programs"))?;
+            let more = rows.len() > wanted;
+            for row in rows.iter().take(wanted) {
+                after = row.try_get("id").map_err(failed("listing programs"))?;
+                match program(row) {
+                    Ok(program) => page.programs.push(Arc::new(program)),
+                    Err(corrupt) => page.corrupt.push(corrupt),
+                }
+            }
+            if !more {
+                return Ok(page);
+            }
+            if page.programs.len() == limit {
+                page.next = page.programs.last().map(|program| program.key.id.clone());
+                return Ok(page);
+            }
+        }
+    }
+
+    async fn delete(&self, id: &ProgramId) -> Result<Option<ProgramKey>, CatalogError> {
+        let version: Option<i64> =
+            sqlx::query_scalar("DELETE FROM programs WHERE id = ? RETURNING version")
+                .bind(id.as_str())
+                .fetch_optional(&self.writer)
+                .await
+                .map_err(failed("deleting a program"))?;
+        Ok(version.map(|version| ProgramKey {
+            id: id.clone(),
+            // A negative version is a corrupt row: no worker holds an instance of it.
+            version: u64::try_from(version).unwrap_or(0),
+        }))
+    }
+}

@@ -1,0 +1,133 @@
+//! One attempt of a call on one lane.
+//!
+//! Invariants: an attempt that ends is told to the circuit once and recorded once, with the lane it
+//! ran on; an attempt whose caller left is neither, and its permit frees itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dspex_breaker::{Circuit, CircuitConfig, Permit};
+use dspex_pool::{Call, PoolError, Reply, SharedPool};
+use dspex_telemetry::{Lane, Outcome, Telemetry};
+use tokio::time::Instant;
+
+use crate::classify::{CircuitNote, judge};
+use crate::error::{InvalidConfig, RouterError};
+
+/// How long past its deadline a call is left to a pool at most. Pools answer by the deadline
+/// themselves and know better why there is no answer, so this is a net and not the rule.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// The longest that a caller is told to stay away from a stable lane: its circuit is asked again as
+/// soon as it has a worker.
+const STABLE_RETRY: Duration = Duration::from_secs(1);
+
+/// A pool that stands in a lane, with the lane's circuit.
+pub(crate) struct LaneState {
+    pub(crate) lane: Lane,
+    pub(crate) pool: SharedPool,
+    pub(crate) circuit: Circuit,
+}
+
+/// What an attempt needs beside the call.
+pub(crate) struct Attempt<'a> {
+    pub(crate) program: &'a Arc<str>,
+    /// None where the call was let through against the circuit's advice.
+    pub(crate) permit: Option<Permit>,
+    /// When the caller stops waiting, which may be after the attempt's own deadline.
+    pub(crate) caller_until: Instant,
+    pub(crate) telemetry: &'a Telemetry,
+}
+
+impl LaneState {
+    pub(crate) fn new(
+        lane: Lane,
+        pool: SharedPool,
+        config: &CircuitConfig,
+    ) -> Result<Self, InvalidConfig> {
+        let circuit =
+            Circuit::new(lane.label(), config.clone()).map_err(|error| InvalidConfig {
+                setting: error.setting,
+                value: error.value,
+                expected: error.expected,
+            })?;
+        Ok(Self {
+            lane,
+            pool,
+            circuit,
+        })
+    }
+
+    /// Leave to call the lane after which there is no other.
+    ///
+    /// To refuse here helps nobody while the pool has a worker: one program that crashes would shut
+    /// out the callers of all others. So an open circuit only refuses for a pool without workers.
+    pub(crate) fn last_resort(&self, now: Instant) -> Result<Option<Permit>, RouterError> {
+        match self.circuit.try_permit(now) {
+            Ok(permit) => Ok(Some(permit)),
+            Err(_) if self.pool.status().ready > 0 => Ok(None),
+            Err(refused) => Err(RouterError::CircuitOpen {
+                lane: self.lane,
+                retry_after: refused.retry_after.min(STABLE_RETRY),
+            }),
+        }
+    }
+
+    pub(crate) async fn attempt(
+        &self,
+        call: Call,
+        attempt: Attempt<'_>,
+    ) -> Result<Reply, PoolError> {
+        let begun = Instant::now();
+        let until = call.deadline + self.grace(call.deadline, attempt.caller_until);
+        let request_id = Arc::clone(&call.request_id);
+        let ended = tokio::time::timeout_at(until, self.pool.execute(call))
+            .await
+            .unwrap_or_else(|_| {
+                Err(PoolError::Hung {
+                    worker: "unknown".to_owned(),
+                    reason: format!("the {} pool did not answer by the deadline", self.lane),
+                })
+            });
+        let now = Instant::now();
+        let judged = ended.as_ref().err().map(judge);
+        if let Some(permit) = attempt.permit {
+            match judged.map_or(CircuitNote::Success, |judged| judged.circuit) {
+                CircuitNote::Success => permit.success(now),
+                CircuitNote::Failure => permit.failure(now),
+                CircuitNote::Neutral => permit.neutral(),
+            }
+        }
+        attempt.telemetry.record(
+            &Outcome {
+                lane: self.lane,
+                program: Arc::clone(attempt.program),
+                blame: judged.map(|judged| judged.blame),
+                kind: ended.as_ref().err().map_or("ok", PoolError::kind),
+                total: now - begun,
+                program_time: ended.as_ref().ok().and_then(|reply| reply.program_time),
+            },
+            now,
+        );
+        if let (Err(error), Some(judged)) = (&ended, judged) {
+            tracing::debug!(
+                %request_id,
+                lane = self.lane.label(),
+                program = %attempt.program,
+                blame = judged.blame.label(),
+                class = ?judged.class,
+                %error,
+                "an attempt failed"
+            );
+        }
+        ended
+    }
+
+    /// Where the caller waits longer than this attempt, half of what is left stays for the next.
+    fn grace(&self, until: Instant, caller_until: Instant) -> Duration {
+        match caller_until.saturating_duration_since(until) {
+            Duration::ZERO => GRACE,
+            left => GRACE.min(left / 2),
+        }
+    }
+}

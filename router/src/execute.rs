@@ -1,0 +1,262 @@
+//! The way of a call: find the program, choose the lane, try it, and fall back to stable once.
+//!
+//! Invariant: between the reading of the flags and the first poll of the lane's pool nothing is
+//! awaited, so an acknowledged revision is what new calls go by.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dspex_breaker::Permit;
+use dspex_pool::{Call, PoolError, ProgramId, Reply};
+use dspex_telemetry::Lane;
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use crate::catalog::cache::Entry;
+use crate::dispatch::Attempt;
+use crate::error::{ExecuteFailed, RouterError};
+use crate::failover::{candidate_time, may_ask_again, may_ask_stable};
+use crate::route;
+use crate::router::Router;
+
+/// A program to run.
+#[derive(Debug, Clone)]
+pub struct Execute {
+    /// Which program.
+    pub program: ProgramId,
+    /// Inputs by name.
+    pub inputs: Map<String, Value>,
+    /// The caller's session, where there is one. Empty text is none.
+    pub session: Option<String>,
+    /// Names the call in logs; decides the lane where there is no session.
+    pub request_id: String,
+    /// How long the caller waits; the configured time where it does not say.
+    pub timeout: Option<Duration>,
+}
+
+/// A call that was answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Executed {
+    /// Outputs by name.
+    pub outputs: Map<String, Value>,
+    /// The lane that answered.
+    pub lane: Lane,
+    /// Time spent inside the program, where the worker reports it.
+    pub program_time: Option<Duration>,
+    /// From the router's first look at the call to its answer, failed attempts included.
+    pub total: Duration,
+    /// The worker that answered.
+    pub worker: Arc<str>,
+    /// Stable answered in place of a candidate that failed the call, or that its circuit kept from
+    /// being asked.
+    pub failed_over: bool,
+}
+
+impl Router {
+    /// Runs a program and answers with its outputs.
+    ///
+    /// Dropping the future is how a caller leaves: the call is cancelled in the pool and recorded
+    /// as nobody's error.
+    ///
+    /// # Errors
+    ///
+    /// [`RouterError::UnknownProgram`], [`RouterError::InvalidInput`],
+    /// [`RouterError::InputsTooLarge`] and [`RouterError::Catalog`] before a lane was chosen;
+    /// [`RouterError::Pool`] and [`RouterError::CircuitOpen`] from the lane that is named.
+    pub async fn execute(&self, request: Execute) -> Result<Executed, ExecuteFailed> {
+        let begun = Instant::now();
+        let nowhere = |error| ExecuteFailed {
+            error,
+            lane: None,
+            failed_over: false,
+        };
+        let timeout = self.timeout(request.timeout).map_err(nowhere)?;
+        self.check_size(&request.inputs).map_err(nowhere)?;
+        let entry = self.find(&request.program).await.map_err(nowhere)?;
+        let session = request.session.filter(|session| !session.is_empty());
+        let call = Call {
+            request_id: request.request_id.into(),
+            session: session.map(Into::into),
+            program: Arc::clone(&entry.program),
+            inputs: Arc::new(request.inputs),
+            deadline: begun + timeout,
+        };
+        let (ended, lane, failed_over) = match self.try_candidate(&call, &entry).await {
+            Tried::Ended(ended) => (ended.map_err(RouterError::Pool), Lane::Candidate, false),
+            Tried::NotRouted => (self.ask_stable(call, &entry).await, Lane::Stable, false),
+            Tried::AskStable => (self.ask_stable(call, &entry).await, Lane::Stable, true),
+        };
+        match ended {
+            Ok(reply) => Ok(Executed {
+                outputs: reply.outputs,
+                lane,
+                program_time: reply.program_time,
+                total: begun.elapsed(),
+                worker: reply.worker,
+                failed_over,
+            }),
+            Err(error) => Err(ExecuteFailed {
+                error: whole_time(error, timeout),
+                lane: Some(lane),
+                failed_over,
+            }),
+        }
+    }
+
+    async fn try_candidate(&self, call: &Call, entry: &Entry) -> Tried {
+        let key = route::key(call.session.as_deref(), &call.request_id);
+        if route::lane(&self.served.load(), key) == Lane::Stable {
+            return Tried::NotRouted;
+        }
+        let Some(candidate) = self.candidate_lane() else {
+            return Tried::NotRouted;
+        };
+        let now = Instant::now();
+        let Ok(permit) = candidate.circuit.try_permit(now) else {
+            return Tried::AskStable;
+        };
+        let repeatable = entry.program.repeatable;
+        let left = call.deadline.saturating_duration_since(now);
+        let share = self.config.candidate_share_of_deadline;
+        let deadline = now + candidate_time(left, share, repeatable, entry.need.get());
+        let attempt = Attempt {
+            program: &entry.name,
+            permit: Some(permit),
+            caller_until: call.deadline,
+            telemetry: &self.telemetry,
+        };
+        let call_there = Call {
+            deadline,
+            ..call.clone()
+        };
+        let ended = candidate.attempt(call_there, attempt).await;
+        match &ended {
+            Err(error)
+                if may_ask_stable(error, repeatable, deadline < call.deadline)
+                    && Instant::now() < call.deadline =>
+            {
+                tracing::info!(
+                    request_id = %call.request_id,
+                    program = %entry.name,
+                    %error,
+                    "the candidate failed a call; stable answers it"
+                );
+                Tried::AskStable
+            }
+            _ => Tried::Ended(ended),
+        }
+    }
+
+    /// Asks stable, and once more where a worker was lost under a call that may be repeated.
+    async fn ask_stable(&self, call: Call, entry: &Entry) -> Result<Reply, RouterError> {
+        let first = self
+            .attempt_stable(call.clone(), entry, self.stable_permit()?)
+            .await;
+        let lost = match first {
+            Err(RouterError::Pool(error)) if may_ask_again(&error, entry.program.repeatable) => {
+                error
+            }
+            ended => return ended,
+        };
+        // Only with the circuit's leave: a program that takes every worker down with it must not
+        // take twice as many.
+        match self.stable.circuit.try_permit(Instant::now()) {
+            Ok(permit) if Instant::now() < call.deadline => {
+                tracing::info!(
+                    request_id = %call.request_id,
+                    program = %entry.name,
+                    error = %lost,
+                    "stable lost a worker under a call; another worker answers it"
+                );
+                self.attempt_stable(call, entry, Some(permit)).await
+            }
+            _ => Err(RouterError::Pool(lost)),
+        }
+    }
+
+    fn stable_permit(&self) -> Result<Option<Permit>, RouterError> {
+        self.stable.last_resort(Instant::now())
+    }
+
+    async fn attempt_stable(
+        &self,
+        call: Call,
+        entry: &Entry,
+        permit: Option<Permit>,
+    ) -> Result<Reply, RouterError> {
+        let now = Instant::now();
+        let attempt = Attempt {
+            program: &entry.name,
+            permit,
+            caller_until: call.deadline,
+            telemetry: &self.telemetry,
+        };
+        let given = call.deadline.saturating_duration_since(now);
+        let ended = self.stable.attempt(call, attempt).await;
+        match &ended {
+            Ok(_) => entry.need.answered(now.elapsed()),
+            Err(PoolError::ProgramTimeout { .. }) => entry.need.outlasted(given),
+            Err(_) => {}
+        }
+        ended.map_err(RouterError::Pool)
+    }
+
+    fn timeout(&self, asked: Option<Duration>) -> Result<Duration, RouterError> {
+        let limit = self.config.call_timeout_limit;
+        match asked {
+            None => Ok(self.config.call_timeout),
+            Some(asked) if asked.is_zero() || asked > limit => Err(RouterError::InvalidInput {
+                message: format!(
+                    "a timeout of {asked:?} is not possible: it must be longer than 0s and at most {limit:?}"
+                ),
+            }),
+            Some(asked) => Ok(asked),
+        }
+    }
+
+    fn check_size(&self, inputs: &Map<String, Value>) -> Result<(), RouterError> {
+        let limit = self.config.max_inputs_bytes;
+        match serde_json::to_writer(Room(limit), inputs) {
+            Ok(()) => Ok(()),
+            // The only error there is: what counts the bytes does no other input or output.
+            Err(_) => Err(RouterError::InputsTooLarge { limit }),
+        }
+    }
+}
+
+/// How the candidate came into it.
+enum Tried {
+    /// The call is stable's, or there is no candidate.
+    NotRouted,
+    /// The candidate failed, or its circuit is open: stable answers.
+    AskStable,
+    /// The candidate's answer, or its error, is the call's.
+    Ended(Result<Reply, PoolError>),
+}
+
+/// A timeout names the time that the caller gave, not the part that the last attempt had.
+fn whole_time(error: RouterError, timeout: Duration) -> RouterError {
+    match error {
+        RouterError::Pool(PoolError::ProgramTimeout { .. }) => {
+            RouterError::Pool(PoolError::ProgramTimeout { after: timeout })
+        }
+        other => other,
+    }
+}
+
+/// Counts bytes down, and keeps none of them.
+struct Room(usize);
+
+impl std::io::Write for Room {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self
+            .0
+            .checked_sub(bytes.len())
+            .ok_or(std::io::ErrorKind::FileTooLarge)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,87 @@
+//! What the router says about itself. Cheap: no worker and no database is asked.
+
+use std::time::Duration;
+
+use dspex_breaker::CircuitState;
+use dspex_flags::Revision;
+use dspex_pool::PoolStatus;
+use dspex_telemetry::Lane;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::dispatch::LaneState;
+use crate::router::Router;
+
+/// The router at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RouterHealth {
+    /// The stable pool.
+    pub stable: PoolStatus,
+    /// The candidate pool, where there is one.
+    pub candidate: Option<PoolStatus>,
+    /// One circuit for each lane that has a pool, stable's first.
+    pub circuits: Vec<CircuitHealth>,
+    /// The revision of the flags that calls are routed by.
+    pub flag_revision: Revision,
+}
+
+impl RouterHealth {
+    /// Whether calls are answered: stable has a worker and takes calls.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.stable.ready > 0 && !self.stable.draining
+    }
+}
+
+/// A lane's circuit at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CircuitHealth {
+    /// Which lane.
+    pub lane: Lane,
+    /// Whether the circuit may refuse calls at all.
+    pub enabled: bool,
+    /// `closed`, `open` or `half_open`.
+    pub state: &'static str,
+    /// In how many milliseconds an open circuit lets probes through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// How often the circuit has changed its state.
+    pub transitions: u64,
+}
+
+impl CircuitHealth {
+    fn of(lane: &LaneState, now: Instant) -> Self {
+        let state = lane.circuit.state(now);
+        let millis = |left: Duration| u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            lane: lane.lane,
+            enabled: lane.circuit.is_enabled(),
+            state: state.name(),
+            retry_after_ms: match state {
+                CircuitState::Open { until } => Some(millis(until.saturating_duration_since(now))),
+                CircuitState::Closed | CircuitState::HalfOpen => None,
+            },
+            transitions: lane
+                .circuit
+                .transitions()
+                .last()
+                .map_or(0, |last| last.number),
+        }
+    }
+}
+
+impl Router {
+    /// What the lanes, their circuits and the served flags look like right now.
+    pub fn health(&self) -> RouterHealth {
+        let now = Instant::now();
+        let candidate = self.candidate_lane();
+        let mut circuits = vec![CircuitHealth::of(&self.stable, now)];
+        circuits.extend(candidate.iter().map(|lane| CircuitHealth::of(lane, now)));
+        RouterHealth {
+            stable: self.stable.pool.status(),
+            candidate: candidate.map(|lane| lane.pool.status()),
+            circuits,
+            flag_revision: self.served.load().revision(),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Catalog, route, dispatch and failover between the stable and the candidate lane.
+//!
+//! Read in this order: [`Router`] (what callers use), [`RouterConfig`], [`catalog`] (programs that
+//! survive restarts), then how a call goes: `route` (which lane), `dispatch` (one attempt on one
+//! lane), `failover` (whether stable gets a second attempt), `classify` (who is to blame).
+//! [`Adapter`] keeps the five operations of the older adapter.
+//!
+//! Invariants: the way of a call takes no lock and reads no database for a program that is known;
+//! each attempt is recorded once, with the lane it ran on; no caller pays for a migration.
+
+mod adapter;
+pub mod catalog;
+mod classify;
+mod clock;
+mod config;
+mod dispatch;
+mod error;
+mod execute;
+mod failover;
+mod health;
+mod programs;
+mod route;
+mod router;
+
+pub use adapter::Adapter;
+pub use catalog::{Catalog, CorruptRow, MemoryCatalog, Page, SqliteCatalog};
+pub use config::RouterConfig;
+pub use error::{CatalogError, ExecuteFailed, InvalidConfig, RouterError};
+pub use execute::{Execute, Executed};
+pub use health::{CircuitHealth, RouterHealth};
+pub use programs::{Draft, Loaded};
+pub use router::{Router, RouterParts};
+
+/// Compiles and runs the README's example as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -1,0 +1,225 @@
+//! Programs as callers of the router see them: made, found, listed, deleted.
+//!
+//! Invariants: what stands in the catalog was built by a worker of stable before it was written;
+//! a program that was deleted is answered by nobody, because a new one of its name has another
+//! version.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dspex_pool::{Definition, Program, ProgramId, ProgramKey, SharedPool};
+
+use crate::catalog::cache::Entry;
+use crate::catalog::{CorruptRow, Page};
+use crate::clock;
+use crate::error::RouterError;
+use crate::router::Router;
+
+/// The most programs that one page holds.
+pub(crate) const PAGE: usize = 1_000;
+
+/// A program that is to be made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    /// Its name; a new one where there is none.
+    pub id: Option<ProgramId>,
+    /// What workers build.
+    pub definition: Definition,
+    /// Whether a call that may have run may be run again; what the definition suggests where nobody
+    /// says.
+    pub repeatable: Option<bool>,
+}
+
+/// What was found in the catalog at start.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Loaded {
+    /// How many programs can be called.
+    pub programs: usize,
+    /// Rows that cannot be read, and what is wrong with each.
+    pub corrupt: Vec<CorruptRow>,
+}
+
+impl Router {
+    /// Reads the whole catalog once, so that first calls read nothing. Rows that cannot be read are
+    /// reported and logged; they do not keep the others from being served.
+    ///
+    /// # Errors
+    ///
+    /// [`RouterError::Catalog`] where the database fails.
+    pub async fn load(&self) -> Result<Loaded, RouterError> {
+        let mut loaded = Loaded::default();
+        let mut after = None;
+        loop {
+            let page = self.catalog.list(after.as_ref(), PAGE).await?;
+            loaded.programs += page.programs.len();
+            for row in &page.corrupt {
+                tracing::error!(%row, "a program cannot be served");
+            }
+            loaded.corrupt.extend(page.corrupt);
+            self.known.file_all(page.programs);
+            after = page.next;
+            if after.is_none() {
+                return Ok(loaded);
+            }
+        }
+    }
+
+    /// Makes a program: builds it in a worker of stable, and where that succeeds, keeps it.
+    ///
+    /// Where a candidate is up, it builds the program too. That it cannot is logged and not an
+    /// error: its calls are answered by stable.
+    ///
+    /// # Errors
+    ///
+    /// [`RouterError::AlreadyExists`]; [`RouterError::Pool`] with [`dspex_pool::PoolError::Rejected`] where the
+    /// definition cannot be built, or with why no worker could try; [`RouterError::CheckTimeout`];
+    /// [`RouterError::Catalog`].
+    pub async fn create_program(&self, draft: Draft) -> Result<Arc<Program>, RouterError> {
+        let id = draft.id.map_or_else(new_id, Ok)?;
+        // Asked before the work is done; the catalog itself decides when the program is kept.
+        if self.known.get(&id).is_some() || self.catalog.get(&id).await?.is_some() {
+            return Err(RouterError::AlreadyExists { id });
+        }
+        let program = Arc::new(Program {
+            key: ProgramKey {
+                id,
+                version: self.catalog.reserve().await?,
+            },
+            repeatable: draft
+                .repeatable
+                .unwrap_or_else(|| draft.definition.repeatable_by_default()),
+            definition: draft.definition,
+        });
+        let kept = self.build_and_keep(&program).await;
+        if let Err(error) = kept {
+            self.forget(&program.key).await;
+            return Err(error);
+        }
+        tracing::info!(program = %program.key, "program created");
+        Ok(program)
+    }
+
+    async fn build_and_keep(&self, program: &Arc<Program>) -> Result<(), RouterError> {
+        let on_candidate = async {
+            if let Some(candidate) = self.candidate() {
+                let within = self.config.candidate_check_timeout;
+                if let Err(error) = check(&candidate, program, within).await {
+                    tracing::warn!(
+                        program = %program.key,
+                        %error,
+                        "the candidate cannot build a new program; stable answers its calls"
+                    );
+                }
+            }
+        };
+        let on_stable = check(&self.stable.pool, program, self.config.check_timeout);
+        // Side by side: the candidate must not make the caller wait longer than it has to. Where
+        // stable refuses, what the candidate thinks does not matter any more.
+        let (stable, ()) = tokio::join!(on_stable, on_candidate);
+        stable?;
+        let before = self.known.generation(&program.key.id);
+        self.catalog.create(program, clock::wall()).await?;
+        self.known.file(Arc::clone(program), before);
+        Ok(())
+    }
+
+    /// The program of this name.
+    ///
+    /// # Errors
+    ///
+    /// [`RouterError::UnknownProgram`], or [`RouterError::Catalog`].
+    pub async fn get(&self, id: &ProgramId) -> Result<Arc<Program>, RouterError> {
+        Ok(Arc::clone(&self.find(id).await?.program))
+    }
+
+    /// At most `limit` programs, 1,000 at most, whose names come after `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`RouterError::InvalidInput`] where `limit` is 0, or [`RouterError::Catalog`].
+    pub async fn list(&self, after: Option<&ProgramId>, limit: usize) -> Result<Page, RouterError> {
+        if limit == 0 {
+            return Err(RouterError::InvalidInput {
+                message: "a page of 0 programs is not possible: ask for 1 to 1000".to_owned(),
+            });
+        }
+        Ok(self.catalog.list(after, limit.min(PAGE)).await?)
+    }
+
+    /// Every program, in the order of names. Rows that cannot be read are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`RouterError::Catalog`].
+    pub async fn programs(&self) -> Result<Vec<Arc<Program>>, RouterError> {
+        let mut programs = Vec::new();
+        let mut after = None;
+        loop {
+            let page = self.catalog.list(after.as_ref(), PAGE).await?;
+            programs.extend(page.programs);
+            after = page.next;
+            if after.is_none() {
+                return Ok(programs);
+            }
+        }
+    }
+
+    /// Removes a program. Calls in flight run to their end; its workers' instances are dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`RouterError::UnknownProgram`], or [`RouterError::Catalog`].
+    pub async fn delete(&self, id: &ProgramId) -> Result<(), RouterError> {
+        let removed = self.catalog.delete(id).await?;
+        self.known.remove(id);
+        let Some(key) = removed else {
+            return Err(self.unknown(id));
+        };
+        self.forget(&key).await;
+        tracing::info!(program = %key, "program deleted");
+        Ok(())
+    }
+
+    /// The program from what is known, or else from the catalog.
+    pub(crate) async fn find(&self, id: &ProgramId) -> Result<Arc<Entry>, RouterError> {
+        if let Some(known) = self.known.get(id) {
+            return Ok(known);
+        }
+        let before = self.known.generation(id);
+        match self.catalog.get(id).await? {
+            Some(program) => Ok(self.known.file(Arc::new(program), before)),
+            None => Err(self.unknown(id)),
+        }
+    }
+
+    fn unknown(&self, id: &ProgramId) -> RouterError {
+        RouterError::UnknownProgram {
+            id: id.clone(),
+            nearest: self.known.nearest(id),
+        }
+    }
+
+    async fn forget(&self, key: &ProgramKey) {
+        self.stable.pool.forget(key).await;
+        if let Some(candidate) = self.candidate() {
+            candidate.forget(key).await;
+        }
+    }
+}
+
+fn new_id() -> Result<ProgramId, RouterError> {
+    format!("p-{}", uuid::Uuid::now_v7())
+        .parse()
+        .map_err(
+            |error: dspex_pool::InvalidDefinition| RouterError::InvalidInput {
+                message: error.to_string(),
+            },
+        )
+}
+
+async fn check(pool: &SharedPool, program: &Program, within: Duration) -> Result<(), RouterError> {
+    match tokio::time::timeout(within, pool.check(program)).await {
+        Ok(checked) => Ok(checked?),
+        Err(_) => Err(RouterError::CheckTimeout { within }),
+    }
+}

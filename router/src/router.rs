@@ -1,0 +1,156 @@
+//! The router itself: its lanes, the flags that it serves, and how both change while calls run.
+//!
+//! Invariants: the way of a call only loads pointers; flags are acknowledged after they are served,
+//! never before; the stable lane stands as long as the router does.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use dspex_flags::{Flags, Snapshot, Subscriber, dspex};
+use dspex_pool::SharedPool;
+use dspex_telemetry::{Lane, Telemetry};
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::Catalog;
+use crate::catalog::cache::Cache;
+use crate::config::RouterConfig;
+use crate::dispatch::LaneState;
+use crate::error::InvalidConfig;
+
+/// The name under which routers acknowledge flags.
+const SUBSCRIBER: &str = "router";
+
+/// What a router is made from.
+pub struct RouterParts {
+    /// The pool that serves now.
+    pub stable: SharedPool,
+    /// The flags that traffic moves by.
+    pub flags: Arc<Flags>,
+    /// Where attempts are recorded.
+    pub telemetry: Arc<Telemetry>,
+    /// Where programs are kept.
+    pub catalog: Arc<dyn Catalog>,
+    /// Timeouts, limits and circuits.
+    pub config: RouterConfig,
+}
+
+/// Serves programs from two lanes, and keeps the catalog of programs.
+pub struct Router {
+    pub(crate) stable: LaneState,
+    candidate: ArcSwapOption<LaneState>,
+    pub(crate) served: ArcSwap<Snapshot>,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) known: Cache,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) config: RouterConfig,
+    flags: Arc<Flags>,
+    /// Taken by changes only: a new candidate and new flags must not miss one another. Holds the
+    /// subscription from the beginning, so that no write counts as acknowledged before
+    /// [`Router::follow_flags`] runs.
+    changing: Mutex<Option<Subscriber>>,
+}
+
+impl Router {
+    /// A router without a candidate, serving the flags as they are now.
+    ///
+    /// Flags that change later are served once [`Router::follow_flags`] runs; until then their
+    /// writers wait for this router's acknowledgement.
+    ///
+    /// # Errors
+    ///
+    /// Names the first setting that is out of its range.
+    pub fn new(parts: RouterParts) -> Result<Arc<Self>, InvalidConfig> {
+        parts.config.validate()?;
+        let stable = LaneState::new(Lane::Stable, parts.stable, &parts.config.circuit)?;
+        let mut subscriber = parts.flags.subscribe(SUBSCRIBER);
+        let router = Self {
+            stable,
+            candidate: ArcSwapOption::empty(),
+            served: ArcSwap::new(subscriber.current()),
+            catalog: parts.catalog,
+            known: Cache::new(),
+            telemetry: parts.telemetry,
+            config: parts.config,
+            flags: parts.flags,
+            changing: Mutex::new(None),
+        };
+        router.serve(router.served.load_full(), &subscriber);
+        *router.changing() = Some(subscriber);
+        Ok(Arc::new(router))
+    }
+
+    /// Puts a pool into the candidate lane, with a fresh circuit, or takes the one there out. Calls
+    /// in flight on a pool taken out run to their end.
+    pub fn set_candidate(&self, pool: Option<SharedPool>) {
+        let changing = self.changing();
+        let lane = pool.map(|pool| {
+            let lane = LaneState::new(Lane::Candidate, pool, &self.config.circuit)
+                .expect("the same settings made the stable lane's circuit");
+            lane.circuit
+                .set_enabled(self.served.load().enabled(&dspex::CIRCUIT_BREAKER));
+            Arc::new(lane)
+        });
+        self.candidate.store(lane);
+        drop(changing);
+    }
+
+    /// The pool in the candidate lane.
+    pub fn candidate(&self) -> Option<SharedPool> {
+        self.candidate_lane().map(|lane| Arc::clone(&lane.pool))
+    }
+
+    /// The pool in the stable lane.
+    pub fn stable(&self) -> SharedPool {
+        Arc::clone(&self.stable.pool)
+    }
+
+    /// Serves every change of the flags, and acknowledges it, until `stop` or the flags' end.
+    ///
+    /// New calls go by the new flags before they are acknowledged: the share of traffic, whether
+    /// circuits are on (`circuit_breaker`), and whether attempts are recorded (`telemetry_v2`).
+    pub async fn follow_flags(self: Arc<Self>, stop: CancellationToken) {
+        let subscribed = self.changing().take();
+        let mut subscriber = subscribed.unwrap_or_else(|| self.flags.subscribe(SUBSCRIBER));
+        // What changed between the making of the router and now.
+        self.serve(subscriber.current(), &subscriber);
+        loop {
+            let changed = tokio::select! {
+                () = stop.cancelled() => None,
+                changed = subscriber.changed() => changed,
+            };
+            if let Some(flags) = changed {
+                self.serve(flags, &subscriber);
+            } else {
+                // Kept, not dropped: a router that no longer follows must not be counted as one
+                // that serves whatever comes.
+                *self.changing() = Some(subscriber);
+                return;
+            }
+        }
+    }
+
+    fn serve(&self, flags: Arc<Snapshot>, subscriber: &Subscriber) {
+        let changing = self.changing();
+        let revision = flags.revision();
+        let circuits = flags.enabled(&dspex::CIRCUIT_BREAKER);
+        let recording = flags.enabled(&dspex::TELEMETRY_V2);
+        self.served.store(flags);
+        self.stable.circuit.set_enabled(circuits);
+        if let Some(candidate) = self.candidate_lane() {
+            candidate.circuit.set_enabled(circuits);
+        }
+        self.telemetry.set_enabled(recording);
+        drop(changing);
+        subscriber.acknowledge(revision);
+    }
+
+    pub(crate) fn candidate_lane(&self) -> Option<Arc<LaneState>> {
+        self.candidate.load_full()
+    }
+
+    fn changing(&self) -> std::sync::MutexGuard<'_, Option<Subscriber>> {
+        // Every change below it is a swap of a whole value, so a poisoned lock guards nothing
+        // half-done.
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,14 @@
+//! What must hold for the router, on fake pools and real stores.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "in a test, a panic with the error in it is the report"
+)]
+
+mod catalog;
+mod circuits;
+mod failover;
+mod leaving;
+mod programs;
+mod routing;
+mod support;
