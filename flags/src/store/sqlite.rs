@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row, SqlSafeStr, SqliteConnection};
+use tokio_util::task::TaskTracker;
 
 use super::{FlagStore, Stored, StoredValue};
 use crate::audit::{Change, Write};
@@ -27,6 +28,7 @@ use crate::rollout::HASH_VERSION;
 pub struct SqliteStore {
     writer: SqlitePool,
     reader: SqlitePool,
+    writes: TaskTracker,
 }
 
 impl SqliteStore {
@@ -42,7 +44,12 @@ impl SqliteStore {
     /// the database cannot be read or written.
     pub async fn open(writer: SqlitePool, reader: SqlitePool) -> Result<Self, FlagError> {
         migrate(&writer).await?;
-        Ok(Self { writer, reader })
+        let writes = TaskTracker::new();
+        Ok(Self {
+            writer,
+            reader,
+            writes,
+        })
     }
 }
 
@@ -74,31 +81,17 @@ impl FlagStore for SqliteStore {
         Ok(Stored { revision, values })
     }
 
-    /// Cancel-safe without a task of its own: a transaction dropped before its commit was sent is
-    /// rolled back, and SQLite's worker thread finishes a commit that was.
+    /// In a task of its own: a caller that leaves, or is not polled for a while, would otherwise
+    /// keep the one writing connection from everybody else.
     async fn write(&self, write: &Write, at: Timestamp) -> Result<Revision, FlagError> {
         write.check()?;
-        let failed = |error: sqlx::Error| FlagError::store(WRITING, error);
-        // A deferred transaction would take its lock at the first write, after the comparison, and
-        // would be answered "busy" at once if somebody else had written in between.
-        let mut transaction = self
-            .writer
-            .begin_with("BEGIN IMMEDIATE")
+        let (writer, write) = (self.writer.clone(), write.clone());
+        let written = self
+            .writes
+            .spawn(async move { transact(&writer, &write, at).await });
+        written
             .await
-            .map_err(failed)?;
-        let actual = newest_revision(&mut transaction, WRITING).await?;
-        write.check_expected(actual)?;
-        let revision = actual.next();
-        for (key, value) in &write.set {
-            set(&mut transaction, key, value, revision, write, at).await?;
-        }
-        sqlx::query("UPDATE flag_revision SET revision = ? WHERE id = 1")
-            .bind(column(revision)?)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(revision)
+            .map_err(|died| FlagError::store(WRITING, died))?
     }
 
     async fn revision(&self) -> Result<Revision, FlagError> {
@@ -162,6 +155,30 @@ async fn migrate(writer: &SqlitePool) -> Result<(), FlagError> {
         .await
         .map_err(failed)?;
     transaction.commit().await.map_err(failed)
+}
+
+async fn transact(
+    writer: &SqlitePool,
+    write: &Write,
+    at: Timestamp,
+) -> Result<Revision, FlagError> {
+    let failed = |error: sqlx::Error| FlagError::store(WRITING, error);
+    // A deferred transaction would take its lock at the first write, after the comparison, and
+    // would be answered "busy" at once if somebody else had written in between.
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let actual = newest_revision(&mut transaction, WRITING).await?;
+    write.check_expected(actual)?;
+    let revision = actual.next();
+    for (key, value) in &write.set {
+        set(&mut transaction, key, value, revision, write, at).await?;
+    }
+    sqlx::query("UPDATE flag_revision SET revision = ? WHERE id = 1")
+        .bind(column(revision)?)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(revision)
 }
 
 async fn newest_revision(

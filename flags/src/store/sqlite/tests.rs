@@ -274,3 +274,28 @@ async fn a_lost_revision_is_an_error_and_not_revision_zero() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_write_that_is_not_polled_keeps_nobody_from_writing() {
+    let folder = TempDir::new().unwrap();
+    let store = open(&file(&folder)).await.unwrap();
+    let (first, second) = (
+        write("a", FlagValue::Bool(true)),
+        write("b", FlagValue::Bool(true)),
+    );
+    for polls in 1..10 {
+        let mut stalled = store.write(&first, at());
+        // Polled a few times, and then left alone wherever it has come to.
+        for _ in 0..polls {
+            if tokio::time::timeout(std::time::Duration::ZERO, &mut stalled)
+                .await
+                .is_ok()
+            {
+                break;
+            }
+        }
+        let within = std::time::Duration::from_secs(5);
+        let written = tokio::time::timeout(within, store.write(&second, at())).await;
+        written.expect("the writing connection is free").unwrap();
+    }
+}
