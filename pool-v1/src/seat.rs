@@ -223,7 +223,9 @@ impl Seat {
             return Ok(());
         }
         let Some(args) = lms.arguments(name) else {
-            return if lm.is_none() {
+            // A script that is not ours may know its model by itself.
+            let own_model = lm.is_none() && !lms.keys_by_name;
+            return if own_model {
                 Ok(())
             } else {
                 Err(lms.unknown(name))

@@ -71,8 +71,14 @@ struct Response {
     success: bool,
     #[serde(default)]
     result: Map<String, Value>,
+    /// For people; may begin with the exception's type.
     #[serde(default)]
     error: Option<String>,
+    /// Our own bridge's: the text alone.
+    #[serde(default)]
+    message: Option<String>,
+    #[serde(default)]
+    traceback: Option<String>,
     #[serde(default)]
     error_class: Option<FailureClass>,
     #[serde(default)]
@@ -199,9 +205,10 @@ impl BridgeWorker {
             class: response.error_class.unwrap_or(FailureClass::Program),
             exception: response.exception,
             message: response
-                .error
+                .message
+                .or(response.error)
                 .unwrap_or_else(|| "the worker gave no reason".to_owned()),
-            traceback: None,
+            traceback: response.traceback,
             status: response.status,
         }))
     }
