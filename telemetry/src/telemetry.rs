@@ -3,7 +3,7 @@
 //! Invariants: recording awaits nothing, holds a lock for one slot's update at most, and takes
 //! memory that is bounded by `span / slot × max_programs`, whatever callers do.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ pub struct Telemetry {
     enabled: AtomicBool,
     programs: Mutex<Programs>,
     lanes: [Ring; 2],
+    recorded: [AtomicU64; 2],
     metrics: CallMetrics,
 }
 
@@ -60,6 +61,7 @@ impl Telemetry {
             enabled: AtomicBool::new(true),
             programs: Mutex::new(Programs::new(config.max_programs, slots)),
             lanes: [Ring::new(slots), Ring::new(slots)],
+            recorded: [AtomicU64::new(0), AtomicU64::new(0)],
             metrics: CallMetrics::new(sink),
         }
     }
@@ -71,6 +73,7 @@ impl Telemetry {
             let number = self.slot_number(now);
             let program = self.programs().number(&outcome.program, number);
             self.lanes[outcome.lane as usize].record(number, program, outcome);
+            self.recorded[outcome.lane as usize].fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -111,6 +114,13 @@ impl Telemetry {
                 .merge(&calls);
         }
         window
+    }
+
+    /// How many calls were recorded for `lane` since the start, exactly. The difference of two
+    /// readings is the calls between them, to the call; a window is only exact to its slots.
+    #[must_use]
+    pub fn recorded(&self, lane: Lane) -> u64 {
+        self.recorded[lane as usize].load(Ordering::Relaxed)
     }
 
     /// Switches the windows on or off. While they are off, calls are counted in the metrics alone

@@ -298,3 +298,18 @@ fn no_call_is_lost_between_threads_and_readers() {
             .all(|program| program.calls == u64::from(CALLS))
     );
 }
+
+#[test]
+fn what_was_recorded_is_counted_to_the_call_and_outlasts_the_windows() {
+    let telemetry = small(10);
+    let begun = Instant::now();
+    for call in 0..50 {
+        let at = begun + ms(call * 100);
+        telemetry.record(&ok(Lane::Candidate, "a", ms(1)), at);
+    }
+    assert_eq!(telemetry.recorded(Lane::Candidate), 50);
+    assert_eq!(telemetry.recorded(Lane::Stable), 0);
+    telemetry.set_enabled(false);
+    telemetry.record(&ok(Lane::Candidate, "a", ms(1)), begun + ms(5000));
+    assert_eq!(telemetry.recorded(Lane::Candidate), 50);
+}
