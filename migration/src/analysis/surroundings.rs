@@ -1,0 +1,121 @@
+//! The rules on what is not a call: the candidate's workers, the machine, telemetry itself.
+
+use super::Reason;
+use super::statistics::{at_least, number};
+use crate::evidence::Evidence;
+use crate::thresholds::{Action, RateRule, Thresholds};
+use crate::wording;
+
+pub(super) fn judge(thresholds: &Thresholds, seen: &Evidence) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if !seen.recorded {
+        let text = "no calls are recorded: the flag telemetry_v2 is off".to_owned();
+        reasons.push(Reason::unknown("telemetry", text, "telemetry_v2 on".into()));
+    }
+    reasons.extend(workers(thresholds.worker_failure_rate, seen));
+    let host = &seen.host;
+    reasons.extend(host_share(
+        "cpu",
+        "CPU of the host",
+        host.cpu_percent,
+        thresholds.cpu,
+    ));
+    reasons.extend(host_share(
+        "memory",
+        "memory of the host",
+        host.memory_percent,
+        thresholds.memory,
+    ));
+    reasons
+}
+
+fn workers(rule: RateRule, seen: &Evidence) -> Vec<Reason> {
+    let Some(pool) = &seen.candidate_pool else {
+        let text = "the candidate's pool is not up".to_owned();
+        return vec![Reason::unknown(
+            "candidate",
+            text,
+            "the candidate's pool up".into(),
+        )];
+    };
+    let mut reasons = Vec::new();
+    if pool.ready == 0 {
+        let text = format!(
+            "the candidate has no worker ready (0 of {}){}",
+            pool.size,
+            last_words(pool)
+                .map(|words| format!(": {words}"))
+                .unwrap_or_default()
+        );
+        reasons.push(Reason::unknown("candidate", text, "a ready worker".into()));
+    }
+    let failures = seen.worker_failures;
+    // Each one that failed was one more that ran.
+    let ran = u64::try_from(pool.size)
+        .unwrap_or(u64::MAX)
+        .saturating_add(failures);
+    let rate = if ran == 0 {
+        0.0
+    } else {
+        number(failures) / number(ran)
+    };
+    let judged = if rule.action >= Action::Pause {
+        at_least(failures, ran)
+    } else {
+        rate
+    };
+    let limit = wording::fraction(rule.limit);
+    if judged > limit {
+        let text = format!(
+            "workers of the candidate that ended unasked: {} ({failures} of {ran} in this window), \
+             limit {}{}",
+            wording::percent_of(rate),
+            wording::share(rule.limit),
+            last_words(pool)
+                .map(|words| format!("; the last: {words}"))
+                .unwrap_or_default(),
+        );
+        reasons.push(Reason::breach(
+            "worker_failure_rate",
+            rule.action,
+            text,
+            rate,
+            limit,
+        ));
+    }
+    reasons
+}
+
+/// Why a worker is in the state it is in, where one has anything to say.
+fn last_words(pool: &dspex_pool::PoolStatus) -> Option<&str> {
+    pool.workers
+        .iter()
+        .find_map(|worker| worker.detail.as_deref())
+}
+
+fn host_share(
+    name: &'static str,
+    what: &str,
+    percent: Option<f64>,
+    rule: RateRule,
+) -> Option<Reason> {
+    let Some(percent) = percent.filter(|percent| percent.is_finite()) else {
+        let text = format!("{what} could not be measured");
+        // What is only worth a word is only worth a word when it is missing.
+        return Some(if rule.action == Action::Note {
+            Reason::unjudged(name, text, None)
+        } else {
+            Reason::unknown(name, text, format!("a measurement of the {what}"))
+        });
+    };
+    let (value, limit) = (percent / 100.0, wording::fraction(rule.limit));
+    if value <= limit {
+        return None;
+    }
+    let text = format!(
+        "{what}: {}, limit {}",
+        wording::percent_of(value),
+        wording::share(rule.limit)
+    );
+    Some(Reason::breach(name, rule.action, text, value, limit))
+}

@@ -1,0 +1,395 @@
+//! The loop that performs what is decided: wake, observe, decide, write down, act.
+//!
+//! Invariants: one turn at a time, and no turn waits for an act; acts run beside the loop and are
+//! dropped only by a rollback or at the end. Nothing is done before it is written down, but for
+//! one thing: where a rollback cannot be written down, traffic is taken to 0 % all the same, and
+//! writing is tried on until it works.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dspex_flags::Revision;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::acts::{self, UnderWay};
+use crate::analysis::Analysis;
+use crate::clock;
+use crate::controller::{Decision, decide};
+use crate::error::JournalError;
+use crate::event::{Cause, Entry, Event};
+use crate::journal::{Append, read_all};
+use crate::lever::Act;
+use crate::migrations::Migrations;
+use crate::observation::{FlagsSeen, Observation, Outcome};
+use crate::phase::Phase;
+use crate::state::State;
+use crate::status::{Status, outcome};
+use crate::traffic;
+use crate::watcher::Watcher;
+
+/// How often the store is looked into while there is nothing to do.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// How long until something that failed is tried again, at most.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a rollback waits to be written down before it is done unwritten.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long anything else waits to be written or read.
+const STORE_LIMIT: Duration = Duration::from_secs(15);
+
+pub(crate) struct Driver {
+    house: Arc<Migrations>,
+    state: Option<State>,
+    running: Option<(Act, UnderWay)>,
+    /// What came of the last act, until it is written down.
+    outcome: Option<Outcome>,
+    /// A rollback that was decided and is not written down.
+    insisted: Option<Cause>,
+    /// The revision that this controller has written to take traffic to 0 % in this rollback.
+    zeroed: Option<Revision>,
+    watcher: Watcher,
+    look: Option<Analysis>,
+    trouble: Option<String>,
+    next_turn: Instant,
+    /// No act is begun again before this.
+    not_before: Instant,
+}
+
+enum Wake {
+    Stop,
+    Asked,
+    Done(Outcome),
+    Time,
+}
+
+impl Driver {
+    pub(crate) fn new(house: Arc<Migrations>) -> Self {
+        let now = Instant::now();
+        Self {
+            house,
+            state: None,
+            running: None,
+            outcome: None,
+            insisted: None,
+            zeroed: None,
+            watcher: Watcher::new(now),
+            look: None,
+            trouble: None,
+            next_turn: now,
+            not_before: now,
+        }
+    }
+
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let house = self.house.clone();
+            let wake = tokio::select! {
+                biased;
+                () = stop.cancelled() => Wake::Stop,
+                () = house.wake.notified() => Wake::Asked,
+                outcome = under_way(&mut self.running) => Wake::Done(outcome),
+                () = tokio::time::sleep_until(self.next_turn) => Wake::Time,
+            };
+            match wake {
+                Wake::Stop => return,
+                Wake::Asked => {}
+                Wake::Time => self.next_turn = Instant::now() + self.interval(),
+                Wake::Done(outcome) => {
+                    self.running = None;
+                    if let Outcome::Zeroed(Err(not)) = &outcome {
+                        self.zeroed = not.written;
+                    }
+                    if acts::failed(&outcome) {
+                        self.again_soon();
+                    }
+                    self.outcome = Some(outcome);
+                }
+            }
+            // A turn may be cut off anywhere: what was written down is found again, what was not
+            // has not happened.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.turn() => {}
+            }
+        }
+    }
+
+    fn interval(&self) -> Duration {
+        match &self.state {
+            Some(state) if state.phase.is_live() => state.plan.interval,
+            _ => IDLE,
+        }
+    }
+
+    /// Something failed: it is tried again, but not at once.
+    fn again_soon(&mut self) {
+        self.not_before = Instant::now() + AGAIN.min(self.interval());
+        self.next_turn = self.next_turn.min(self.not_before);
+    }
+
+    async fn turn(&mut self) {
+        let trouble = self.try_turn().await.err().map(|error| error.to_string());
+        if trouble != self.trouble {
+            match &trouble {
+                Some(trouble) => tracing::error!(trouble, "the migration holds"),
+                None => tracing::info!("the migration journal can be written again"),
+            }
+        }
+        if trouble.is_some() {
+            self.again_soon();
+        }
+        self.trouble = trouble;
+        self.publish();
+    }
+
+    async fn try_turn(&mut self) -> Result<(), JournalError> {
+        if self
+            .state
+            .as_ref()
+            .is_none_or(|state| !state.phase.is_live())
+        {
+            self.catch_up().await?;
+        }
+        if let Some(cause) = self.house.asked() {
+            self.insisted = Some(cause);
+        }
+        let Some(state) = self.state.clone() else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        let (seen, inbox) = self.observe(&state, now).await;
+        let at = clock::now();
+        let decision = decide(&state, &seen, at);
+        self.look = decision.analysis.clone().or(self.look.take());
+        let next = match self.write_down(&state, &decision, at).await {
+            Ok(next) => next,
+            Err(error) => {
+                self.unwritten(&state, &decision, &error);
+                return Err(error);
+            }
+        };
+        self.outcome = None;
+        if !next.may_roll_back() {
+            self.insisted = None;
+            self.house.answered();
+        }
+        self.wind_clocks(&decision.events, now);
+        self.state = Some(next);
+        if let Some(act) = decision.actions.first() {
+            self.act(*act, decision.rollback().is_some());
+        }
+        inbox
+    }
+
+    /// Reads the newest migration, where it is not the one at hand.
+    async fn catch_up(&mut self) -> Result<(), JournalError> {
+        let journal = &self.house.parts.journal;
+        let Some(newest) = in_time(STORE_LIMIT, journal.history(1)).await?.pop() else {
+            return Ok(());
+        };
+        let known = self.state.as_ref().map(|state| (&state.id, state.seq));
+        if known == Some((&newest.id, newest.last_seq)) {
+            return Ok(());
+        }
+        let entries = in_time(STORE_LIMIT, read_all(&**journal, &newest.id)).await?;
+        let state = State::replay(&newest.id, &entries)?;
+        tracing::info!(
+            migration = %state.id, phase = %state.phase, stage = state.stage, seq = state.seq,
+            "following the migration"
+        );
+        self.watcher
+            .begin_anew(&self.house.parts.telemetry, Instant::now());
+        self.look = None;
+        self.next_turn = self.next_turn.min(Instant::now() + state.plan.interval);
+        self.state = Some(state);
+        Ok(())
+    }
+
+    /// Sees what there is to see. An inbox that cannot be read is trouble, and hides nothing else.
+    async fn observe(
+        &mut self,
+        state: &State,
+        now: Instant,
+    ) -> (Observation, Result<(), JournalError>) {
+        let parts = &self.house.parts;
+        let read = in_time(
+            PATIENCE,
+            parts.journal.commands(&state.id, state.last_command),
+        )
+        .await;
+        let (commands, inbox) = match read {
+            Ok(commands) => (commands, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        let mut flags = traffic::seen(&parts.flags);
+        if flags.effective() != state.percent() && state.may_pause() {
+            flags = FlagsSeen {
+                changed_by: traffic::changed_by(&parts.flags).await,
+                ..flags
+            };
+        }
+        let look = (state.phase == Phase::Rollout).then(|| {
+            self.watcher
+                .look(state, &parts.telemetry, &*parts.candidate, now)
+        });
+        let (outcome, insisted) = (self.outcome.clone(), self.insisted.clone());
+        (
+            Observation {
+                flags,
+                commands,
+                outcome,
+                insisted,
+                look,
+            },
+            inbox,
+        )
+    }
+
+    /// Appends what was decided, and answers the state after it.
+    async fn write_down(
+        // `mut` although nothing is changed: an act under way may be sent to another thread, but
+        // not shared with one.
+        &mut self,
+        state: &State,
+        decision: &Decision,
+        at: jiff::Timestamp,
+    ) -> Result<State, JournalError> {
+        if decision.events.is_empty() {
+            return Ok(state.clone());
+        }
+        let mut next = state.clone();
+        for event in &decision.events {
+            next = next.clone().next(&Entry {
+                seq: next.seq + 1,
+                at,
+                event: event.clone(),
+            });
+        }
+        let outcome = outcome(&next);
+        let append = self.house.parts.journal.append(
+            &state.id,
+            Append {
+                expected_seq: state.seq,
+                events: &decision.events,
+                at,
+                phase: next.phase,
+                outcome: outcome.as_deref(),
+            },
+        );
+        let rolls_back = decision.rollback().is_some();
+        let limit = if rolls_back { PATIENCE } else { STORE_LIMIT };
+        tokio::select! {
+            written = tokio::time::timeout(limit, append) => {
+                written.unwrap_or_else(|_| Err(slow("it did not answer in time")))?;
+            }
+            // A person's rollback waits for nothing. Should the append have arrived after all, the
+            // next one finds a conflict, and reads the journal again.
+            () = self.house.insisted(), if !rolls_back => {
+                return Err(slow("a rollback came while it was being written"));
+            }
+        }
+        for (event, seq) in decision.events.iter().zip(state.seq + 1..) {
+            if !matches!(event, Event::Ticked { .. }) {
+                tracing::info!(migration = %state.id, seq, "{event}");
+            }
+        }
+        Ok(next)
+    }
+
+    /// What was decided could not be written down: hold, but for a rollback.
+    fn unwritten(&mut self, state: &State, decision: &Decision, error: &JournalError) {
+        if matches!(
+            error,
+            JournalError::Conflict { .. } | JournalError::Corrupt { .. }
+        ) {
+            // Somebody else wrote: the journal is the truth.
+            self.state = None;
+            self.next_turn = Instant::now();
+        }
+        if let Some(cause) = decision.rollback() {
+            self.insisted = Some(cause.clone());
+        }
+        if matches!(self.outcome, Some(Outcome::Zeroed(Err(_)))) {
+            self.outcome = None;
+        }
+        let Some(cause) = self.insisted.clone() else {
+            return;
+        };
+        let zeroed = matches!(self.outcome, Some(Outcome::Zeroed(Ok(_))));
+        let zeroing = matches!(self.running, Some((Act::Zero, _)));
+        if state.may_roll_back() && !zeroed && !zeroing {
+            tracing::error!(
+                migration = %state.id, %cause,
+                "rolling back although it cannot be written down: traffic to 0 % first"
+            );
+            self.outcome = None;
+            let zero = acts::zero(state, &self.house.parts, Some(&cause), self.zeroed);
+            self.running = Some((Act::Zero, zero));
+        }
+    }
+
+    /// What the events mean for the windows and the time since the last look.
+    fn wind_clocks(&mut self, events: &[Event], now: Instant) {
+        let telemetry = Arc::clone(&self.house.parts.telemetry);
+        self.watcher.looked(now);
+        for event in events {
+            match event {
+                Event::StageEntered { .. } | Event::Resumed { .. } => {
+                    self.watcher.begin_anew(&telemetry, now);
+                }
+                Event::TrafficSet { .. } => {
+                    self.watcher.traffic_set(&telemetry, Instant::now());
+                }
+                // What was written for an earlier rollback is no longer the last word.
+                Event::TrafficZeroed { .. } => self.zeroed = None,
+                _ => {}
+            }
+        }
+    }
+
+    /// Begins the act, unless it is under way. Only a rollback cuts another act off.
+    fn act(&mut self, act: Act, rolls_back_now: bool) {
+        let running = self.running.as_ref().map(|(running, _)| *running);
+        let free = match running {
+            None => true,
+            Some(running) => act == Act::Zero && running != Act::Zero,
+        };
+        let waits = Instant::now() < self.not_before && !rolls_back_now;
+        let Some(state) = self.state.as_ref().filter(|_| free && !waits) else {
+            return;
+        };
+        tracing::debug!(migration = %state.id, ?act, "begins");
+        self.running = Some((act, acts::begin(act, state, &self.house.parts, self.zeroed)));
+    }
+
+    fn publish(&self) {
+        let Some(state) = &self.state else { return };
+        let status = Status::of(state, self.look.as_ref(), self.trouble.as_deref());
+        self.house.publish(status, state);
+    }
+}
+
+/// The act under way, or never where there is none.
+async fn under_way(running: &mut Option<(Act, UnderWay)>) -> Outcome {
+    match running {
+        Some((_, act)) => act.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    read: impl Future<Output = Result<T, JournalError>>,
+) -> Result<T, JournalError> {
+    let read = tokio::time::timeout(limit, read).await;
+    read.unwrap_or_else(|_| Err(slow("it did not answer in time")))
+}
+
+fn slow(problem: &str) -> JournalError {
+    JournalError::Store {
+        problem: problem.to_owned(),
+    }
+}

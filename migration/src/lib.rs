@@ -1,0 +1,60 @@
+//! The durable, health-gated process that moves live traffic from one pool to its successor.
+//!
+//! Read in this order: [`Settings`] and [`Plan`] (what is going to be done), [`Event`] and
+//! [`State`] (what can happen, and what it comes to), [`Thresholds`], [`Evidence`] and [`analyse`]
+//! (is the candidate well?), [`decide`] (what to do about it: pure), [`Journal`] (written down
+//! first), [`Candidate`] (who brings one up), and [`Migrations`] (the handle on all of it).
+
+mod acts;
+mod analysis;
+mod candidate;
+mod clock;
+mod command;
+mod controller;
+mod driver;
+mod error;
+mod event;
+mod event_text;
+mod evidence;
+mod id;
+mod journal;
+mod lever;
+mod migrations;
+mod observation;
+mod phase;
+mod plan;
+mod settings;
+mod stage_record;
+mod state;
+mod status;
+mod thresholds;
+mod traffic;
+mod watcher;
+mod wording;
+
+pub use analysis::{Analysis, LaneSeen, Reason, Verdict, analyse};
+pub use candidate::{Candidate, Check};
+pub use command::{Command, CommandRow};
+pub use controller::{Decision, decide};
+pub use error::{JournalError, MigrationError};
+pub use event::{Cause, Entry, Event, Step};
+pub use evidence::Evidence;
+pub use id::MigrationId;
+#[cfg(any(test, feature = "testing"))]
+pub use journal::conformance;
+pub use journal::{Append, Inbox, Journal, MemoryJournal, Post, SqliteJournal, Start, Summary};
+pub use lever::{Act, Lever};
+pub use migrations::{Migrations, Parts};
+pub use observation::{FlagsSeen, Look, NotRaised, NotZeroed, Observation, Outcome};
+pub use phase::Phase;
+pub use plan::{InvalidPlan, Plan, Stage};
+pub use settings::Settings;
+pub use stage_record::StageRecord;
+pub use state::{BrokenJournal, State};
+pub use status::Status;
+pub use thresholds::{Action, LatencyRule, RateRule, RatioRule, Thresholds};
+
+/// Compiles and runs the README's example as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

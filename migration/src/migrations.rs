@@ -1,0 +1,319 @@
+//! The handle: start, command, status, history, and the loop behind them.
+//!
+//! Invariant: whoever asks goes through the journal or its inbox, so that another process may do
+//! the same. The one exception is a rollback that the store does not take: it is handed to the
+//! controller directly.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dspex_flags::{Flags, Percent};
+use dspex_telemetry::Telemetry;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::candidate::Candidate;
+use crate::clock;
+use crate::command::Command;
+use crate::driver::Driver;
+use crate::error::{JournalError, MigrationError};
+use crate::event::{Cause, Entry, Event};
+use crate::id::MigrationId;
+use crate::journal::{Journal, Post, Start, Summary, read_all};
+use crate::phase::Phase;
+use crate::plan::Plan;
+use crate::state::State;
+use crate::status::Status;
+use crate::traffic;
+
+/// How long a command is waited for. The controller takes one at once while it can.
+const TAKEN_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long a rollback waits for the store before it goes round it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What migrations are made with.
+#[derive(Clone)]
+pub struct Parts {
+    /// Where they are written down.
+    pub journal: Arc<dyn Journal>,
+    /// The lever.
+    pub flags: Arc<Flags>,
+    /// What calls did.
+    pub telemetry: Arc<Telemetry>,
+    /// Who brings a candidate up and takes it away.
+    pub candidate: Arc<dyn Candidate>,
+}
+
+/// All migrations of one house, of which at most one is under way.
+pub struct Migrations {
+    pub(crate) parts: Parts,
+    /// Wakes the controller: there is something new.
+    pub(crate) wake: Notify,
+    /// A rollback that goes round the store.
+    asked: Mutex<Option<Cause>>,
+    asked_now: Notify,
+    status: watch::Sender<Option<Arc<Status>>>,
+    wanted: Mutex<Option<Plan>>,
+}
+
+impl Migrations {
+    /// Reads where the newest migration is. Nothing is done before [`Migrations::run`].
+    ///
+    /// # Errors
+    ///
+    /// [`MigrationError::Journal`] where the journal cannot be read.
+    pub async fn open(parts: Parts) -> Result<Arc<Self>, MigrationError> {
+        let newest = parts.journal.history(1).await?.pop();
+        let house = Self {
+            parts,
+            wake: Notify::new(),
+            asked: Mutex::new(None),
+            asked_now: Notify::new(),
+            status: watch::Sender::new(None),
+            wanted: Mutex::new(None),
+        };
+        if let Some(newest) = newest {
+            let entries = read_all(&*house.parts.journal, &newest.id).await?;
+            let state = State::replay(&newest.id, &entries).map_err(JournalError::from)?;
+            house.publish(Status::of(&state, None, None), &state);
+        }
+        Ok(Arc::new(house))
+    }
+
+    /// Begins a migration. The controller takes it up at once.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrationError::AlreadyRunning`] where one is under way,
+    /// [`MigrationError::TrafficNotAtRest`] where the candidate's lane has traffic already,
+    /// [`MigrationError::InvalidPlan`], [`MigrationError::Unsigned`], or the journal's.
+    pub async fn start(
+        &self,
+        plan: Plan,
+        who: &str,
+        why: &str,
+    ) -> Result<MigrationId, MigrationError> {
+        signed(who, why)?;
+        plan.validate()?;
+        let live = self.parts.journal.history(1).await?.pop();
+        if let Some(live) = live.filter(|newest| newest.phase.is_live()) {
+            return Err(MigrationError::AlreadyRunning { id: live.id });
+        }
+        // A store that cannot be read now is no reason to trust an old snapshot.
+        let refreshed = self.parts.flags.refresh().await;
+        refreshed.map_err(|error| JournalError::Store {
+            problem: error.to_string(),
+        })?;
+        let percent = traffic::seen(&self.parts.flags).effective();
+        if percent != Percent::ZERO {
+            return Err(MigrationError::TrafficNotAtRest { percent });
+        }
+        let (id, at) = (MigrationId::generate(), clock::now());
+        self.parts
+            .journal
+            .create(
+                &id,
+                Start {
+                    plan: &plan,
+                    who,
+                    why,
+                    at,
+                },
+            )
+            .await?;
+        let state = State::begin(id.clone(), plan, who.to_owned(), why.to_owned(), at);
+        self.publish(Status::of(&state, None, None), &state);
+        self.wake.notify_one();
+        Ok(id)
+    }
+
+    /// Asks something of the newest migration, and waits until the controller has taken it.
+    ///
+    /// Where the controller does not run (yet), the command waits in the store and the status is
+    /// what it was.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrationError::None`] where there is none, [`MigrationError::Refused`] where it makes no
+    /// sense now, [`MigrationError::Unsigned`], or the journal's: never for a rollback, which goes
+    /// round a store that does not answer.
+    pub async fn command(
+        &self,
+        command: Command,
+        who: &str,
+        why: &str,
+    ) -> Result<Status, MigrationError> {
+        signed(who, why)?;
+        let status = self.status().ok_or(MigrationError::None)?;
+        let post = Post {
+            command,
+            who,
+            why,
+            at: clock::now(),
+        };
+        let posted = self.parts.journal.post(&status.id, post);
+        if command != Command::Rollback {
+            let number = posted.await?;
+            self.wake.notify_one();
+            return self.taken(&status, number, command).await;
+        }
+        if let Ok(Ok(number)) = tokio::time::timeout(PATIENCE, posted).await {
+            self.wake.notify_one();
+            let taken = self.taken(&status, number, command).await?;
+            if taken.last_command >= number {
+                return Ok(taken);
+            }
+        }
+        self.insist(Cause::Person {
+            who: who.to_owned(),
+            why: why.to_owned(),
+        });
+        self.wake.notify_one();
+        self.status()
+            .map(|status| Status::clone(&status))
+            .ok_or(MigrationError::None)
+    }
+
+    /// Where the newest migration is.
+    #[must_use]
+    pub fn status(&self) -> Option<Arc<Status>> {
+        self.status.borrow().clone()
+    }
+
+    /// Every change of [`Migrations::status`].
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Option<Arc<Status>>> {
+        self.status.subscribe()
+    }
+
+    /// The newest migrations first.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrationError::Journal`] where the journal cannot be read.
+    pub async fn history(&self, limit: usize) -> Result<Vec<Summary>, MigrationError> {
+        Ok(self.parts.journal.history(limit).await?)
+    }
+
+    /// The journal of one migration: entries after `after_seq`, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrationError::Unknown`] where there is no such migration.
+    pub async fn events(
+        &self,
+        id: &MigrationId,
+        after_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<Entry>, MigrationError> {
+        Ok(self.parts.journal.entries(id, after_seq, limit).await?)
+    }
+
+    /// The plan whose candidate must be up: the newest migration is past deploy and not being
+    /// rolled back, also after it is complete. On start-up the app brings it up again.
+    #[must_use]
+    pub fn candidate_wanted(&self) -> Option<Plan> {
+        lock(&self.wanted).clone()
+    }
+
+    /// Runs the controller until `stop`: first goes on with what the journal says is under way.
+    /// To be run once; a stop leaves everything as it is, to be gone on with.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        Driver::new(self).run(stop).await;
+    }
+
+    /// Publishes where the newest migration is.
+    pub(crate) fn publish(&self, status: Status, state: &State) {
+        self.status.send_if_modified(|current| {
+            let now = current.as_deref();
+            // A start publishes beside the controller: what is newer stays.
+            let newer =
+                now.is_some_and(|now| now.id == status.id && now.last_seq > status.last_seq);
+            let changed = !newer && now != Some(&status);
+            if changed {
+                *lock(&self.wanted) = state.wants_candidate().then(|| state.plan.clone());
+                *current = Some(Arc::new(status));
+            }
+            changed
+        });
+    }
+
+    /// The rollback that goes round the store, if there is one.
+    pub(crate) fn asked(&self) -> Option<Cause> {
+        lock(&self.asked).clone()
+    }
+
+    /// It was obeyed.
+    pub(crate) fn answered(&self) {
+        *lock(&self.asked) = None;
+    }
+
+    /// Waits for a rollback that goes round the store.
+    pub(crate) async fn insisted(&self) {
+        while self.asked().is_none() {
+            self.asked_now.notified().await;
+        }
+    }
+
+    fn insist(&self, cause: Cause) {
+        *lock(&self.asked) = Some(cause);
+        self.asked_now.notify_one();
+    }
+
+    /// Waits until the controller has taken the command, and finds out whether it was obeyed.
+    async fn taken(
+        &self,
+        before: &Status,
+        number: u64,
+        command: Command,
+    ) -> Result<Status, MigrationError> {
+        let mut watch = self.watch();
+        let taken = watch.wait_for(|status| {
+            status
+                .as_ref()
+                .is_some_and(|now| now.id != before.id || now.last_command >= number)
+        });
+        let taken = tokio::time::timeout(TAKEN_WITHIN, taken).await.is_ok();
+        let status = self.status().ok_or(MigrationError::None)?;
+        if taken && status.id == before.id {
+            let entries = self
+                .parts
+                .journal
+                .entries(&before.id, before.last_seq, 1000)
+                .await?;
+            let refused = entries.into_iter().find_map(|entry| match entry.event {
+                Event::Commanded {
+                    command_id,
+                    refused,
+                    ..
+                } if command_id == number => refused,
+                _ => None,
+            });
+            // Who asks twice for a rollback has what they want.
+            let there = command == Command::Rollback && status.phase == Phase::RollingBack;
+            if let Some(reason) = refused.filter(|_| !there) {
+                return Err(MigrationError::Refused {
+                    command,
+                    phase: status.phase,
+                    reason,
+                });
+            }
+        }
+        Ok(Status::clone(&status))
+    }
+}
+
+fn signed(who: &str, why: &str) -> Result<(), MigrationError> {
+    for (missing, text) in [("who", who), ("why", why)] {
+        if text.trim().is_empty() {
+            return Err(MigrationError::Unsigned { missing });
+        }
+    }
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Whole values are put in and taken out: a panic elsewhere leaves nothing half-done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,54 @@
+//! The parts of a migration's way.
+
+use serde::{Deserialize, Serialize};
+
+/// The part of its way that a migration is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Preflight.
+    Prepare,
+    /// The candidate is being brought up.
+    Deploy,
+    /// The candidate is up, and looked at before it gets traffic.
+    Verify,
+    /// Stage by stage.
+    Rollout,
+    /// The candidate serves all traffic. It can still be rolled back.
+    Complete,
+    /// Traffic to 0 %, then the candidate away.
+    RollingBack,
+    /// As before the migration.
+    RolledBack,
+    /// Traffic is at 0 %, but a person must help to take the candidate away.
+    Stuck,
+}
+
+impl Phase {
+    /// Whether the migration is under way, so that no other may begin.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        !matches!(self, Self::Complete | Self::RolledBack)
+    }
+
+    /// The phase's name in JSON and in the database.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Deploy => "deploy",
+            Self::Verify => "verify",
+            Self::Rollout => "rollout",
+            Self::Complete => "complete",
+            Self::RollingBack => "rolling_back",
+            Self::RolledBack => "rolled_back",
+            Self::Stuck => "stuck",
+        }
+    }
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.label())
+    }
+}

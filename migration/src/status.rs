@@ -1,0 +1,142 @@
+//! Where a migration is, for people and for the API.
+
+use std::time::Duration;
+
+use dspex_flags::{Percent, Revision};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::analysis::Analysis;
+use crate::event::Cause;
+use crate::id::MigrationId;
+use crate::phase::Phase;
+use crate::stage_record::StageRecord;
+use crate::state::State;
+use crate::wording;
+
+/// Where a migration is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// Which migration.
+    pub id: MigrationId,
+    /// What is being brought in.
+    pub candidate: String,
+    /// What serves.
+    pub stable: String,
+    /// The part of its way it is on.
+    pub phase: Phase,
+    /// Why it is paused, while it is.
+    pub paused: Option<Cause>,
+    /// The stage it is in, from 0; none before the first.
+    pub stage: Option<usize>,
+    /// How many stages there are.
+    pub stage_count: usize,
+    /// The share of traffic that was asked for, as a number of percent in JSON.
+    pub percent: Percent,
+    /// Whether every router serves that share.
+    pub acknowledged: bool,
+    /// Healthy time seen in this stage. Text with a unit in JSON.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub healthy_for: Duration,
+    /// How long this stage must be seen healthy. None before the first stage, and where a person
+    /// has waived it.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional")]
+    pub hold: Option<Duration>,
+    /// The last look at the candidate.
+    pub analysis: Option<Analysis>,
+    /// One for each stage that was entered.
+    pub stages: Vec<StageRecord>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended, once it has.
+    pub ended_at: Option<Timestamp>,
+    /// Who began it.
+    pub who: String,
+    /// Why.
+    pub why: String,
+    /// How it ended, or why it is rolling back, in one line.
+    pub outcome: Option<String>,
+    /// What an operator should know now, in sentences: why it is paused, what it lacks, what stands in
+    /// the way, what to do by hand.
+    pub reasons: Vec<String>,
+    /// The revision of the flags at which the share was last acknowledged.
+    pub revision: Option<Revision>,
+    /// The last entry of the journal in this.
+    pub last_seq: u64,
+    /// The last command taken from the inbox.
+    pub last_command: u64,
+}
+
+impl Status {
+    /// Whether the migration is under way, so that no other may begin.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.phase.is_live()
+    }
+
+    /// Of a state; `look` is the last look, where it is newer than what was written down, and
+    /// `trouble` what keeps the controller from going on.
+    pub(crate) fn of(state: &State, look: Option<&Analysis>, trouble: Option<&str>) -> Self {
+        let analysis = look.or(state.analysis.as_ref()).cloned();
+        let mut reasons = Vec::new();
+        reasons.extend(trouble.map(str::to_owned));
+        reasons.extend(state.problem.clone());
+        reasons.extend(
+            state
+                .paused
+                .as_ref()
+                .map(|cause| format!("paused: {cause}")),
+        );
+        if state.phase == Phase::Rollout {
+            let told = analysis.iter().flat_map(|analysis| &analysis.reasons);
+            reasons.extend(told.map(|reason| reason.text.clone()));
+        }
+        Self {
+            id: state.id.clone(),
+            candidate: state.plan.candidate.clone(),
+            stable: state.plan.stable.clone(),
+            phase: state.phase,
+            paused: state.paused.clone(),
+            stage: state.stage,
+            stage_count: state.plan.stages.len(),
+            percent: state.percent(),
+            acknowledged: !state.lever.is_moving(),
+            healthy_for: state.healthy,
+            hold: state.hold().filter(|_| !state.waived),
+            analysis,
+            stages: state.stages.clone(),
+            started_at: state.started_at,
+            ended_at: state.ended_at,
+            who: state.who.clone(),
+            why: state.why.clone(),
+            outcome: outcome(state),
+            reasons,
+            revision: state.revision,
+            last_seq: state.seq,
+            last_command: state.last_command,
+        }
+    }
+}
+
+/// How a migration ended, or why it is rolling back, in one line.
+pub(crate) fn outcome(state: &State) -> Option<String> {
+    let why = || {
+        state
+            .rollback
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    };
+    match state.phase {
+        Phase::Complete => Some(format!(
+            "complete: {} serves {}",
+            state.plan.candidate,
+            wording::share(state.percent())
+        )),
+        Phase::RollingBack => Some(format!("rolling back: {}", why())),
+        Phase::RolledBack => Some(format!("rolled back: {}", why())),
+        Phase::Stuck => Some(format!("stuck while rolling back: {}", why())),
+        _ => None,
+    }
+}

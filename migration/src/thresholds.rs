@@ -1,0 +1,172 @@
+//! What counts against a candidate, how much of it, and what is then done.
+//!
+//! Invariant: a rule whose action moves or stops traffic never fires on a handful of samples. How
+//! each rule is judged is in [`analyse`](crate::analyse).
+
+use std::time::Duration;
+
+use dspex_flags::Percent;
+use serde::{Deserialize, Serialize};
+
+/// What is done when a rule is broken, from the mildest to the strongest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Action {
+    /// Reported, and nothing else: the verdict stays as it was and the stage goes on ageing.
+    Note,
+    /// Reported as a Warning: the stage does not age while it lasts.
+    Log,
+    /// The migration pauses, and a person decides.
+    Pause,
+    /// Traffic goes to 0 % and the candidate is withdrawn.
+    Rollback,
+}
+
+/// A limit on a share: of calls that fail, of workers that die, of a host's CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateRule {
+    /// The rule is broken above this.
+    pub limit: Percent,
+    /// What is done then.
+    pub action: Action,
+}
+
+/// A limit on a latency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatencyRule {
+    /// The rule is broken above this. Text with a unit, such as `"200ms"`.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub limit: Duration,
+    /// What is done then.
+    pub action: Action,
+}
+
+/// A limit on the candidate's value over stable's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RatioRule {
+    /// The rule is broken above this many times stable's value.
+    pub limit: f64,
+    /// What is done then.
+    pub action: Action,
+}
+
+/// Every rule that a candidate is judged by.
+///
+/// The host's CPU and memory are notes by default. Both pools run side by side on one machine
+/// during every migration, so a small machine is busy *because* it migrates; were that a warning,
+/// no stage on it would ever age. Set their action to `log` or `pause` where the machine is known
+/// to be large enough.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Thresholds {
+    /// Calls on the candidate (and on stable, below 100 %) without which nothing is Healthy.
+    pub minimum_samples: u64,
+    /// Calls in each lane without which a p99 is noise and is not judged.
+    pub latency_samples: u64,
+    /// Calls on the candidate from which a catastrophe is acted on before the minimum is there.
+    pub early_samples: u64,
+    /// Chance that a stage with two equal lanes is taken for a broken one by a comparison of error
+    /// rates. It is divided among the separate windows of the stage, because a test repeated
+    /// five hundred times at 1 % is wrong five times.
+    pub significance: Percent,
+    /// Pool faults, as a share of the candidate's calls.
+    pub error_rate: RateRule,
+    /// Pool faults at which nobody need be asked.
+    pub critical_error_rate: RateRule,
+    /// All faults but the caller's, against stable's rate.
+    pub error_ratio: RatioRule,
+    /// Error rates at or below this are never compared: three times nothing is nothing.
+    pub error_floor: Percent,
+    /// How much worse than stable, in errors or in p99, is worth a word.
+    pub degradation: RateRule,
+    /// p99 of the overhead (queue, dispatch, wire: all but the program) on the candidate.
+    pub overhead_p99: LatencyRule,
+    /// p99 of overhead and of the whole call against stable's, program by program.
+    pub p99_ratio: RatioRule,
+    /// A p99 that is worse than stable's by no more than this is never a breach of the ratio.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub latency_floor: Duration,
+    /// Workers of the candidate that ended unasked within the window, as a share of all that ran.
+    pub worker_failure_rate: RateRule,
+    /// CPU of the host. A note by default, see above.
+    pub cpu: RateRule,
+    /// Memory of the host. A note by default, see above.
+    pub memory: RateRule,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        let rate = |basis_points, action| RateRule {
+            limit: percent(basis_points),
+            action,
+        };
+        Self {
+            minimum_samples: 50,
+            latency_samples: 100,
+            early_samples: 10,
+            significance: percent(100),
+            error_rate: rate(500, Action::Log),
+            critical_error_rate: rate(1_000, Action::Rollback),
+            error_ratio: RatioRule {
+                limit: 3.0,
+                action: Action::Rollback,
+            },
+            error_floor: percent(100),
+            degradation: rate(1_000, Action::Note),
+            overhead_p99: LatencyRule {
+                limit: Duration::from_millis(200),
+                action: Action::Log,
+            },
+            p99_ratio: RatioRule {
+                limit: 2.0,
+                action: Action::Rollback,
+            },
+            latency_floor: Duration::from_millis(50),
+            worker_failure_rate: rate(1_000, Action::Rollback),
+            cpu: rate(8_000, Action::Note),
+            memory: rate(9_000, Action::Note),
+        }
+    }
+}
+
+impl Thresholds {
+    /// What is wrong with these thresholds, if anything.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let ratios = [
+            ("error_ratio", self.error_ratio),
+            ("p99_ratio", self.p99_ratio),
+        ];
+        for (name, ratio) in ratios {
+            if !(ratio.limit.is_finite() && ratio.limit >= 1.0) {
+                return Some(format!(
+                    "thresholds.{name}.limit is {}, which is not a number of at least 1",
+                    ratio.limit
+                ));
+            }
+        }
+        for (name, samples) in [
+            ("minimum_samples", self.minimum_samples),
+            ("latency_samples", self.latency_samples),
+            ("early_samples", self.early_samples),
+        ] {
+            if samples == 0 {
+                return Some(format!(
+                    "thresholds.{name} is 0: nothing would ever be unknown"
+                ));
+            }
+        }
+        if self.significance.basis_points() == 0 {
+            return Some("thresholds.significance is 0 %: no difference would ever count".into());
+        }
+        None
+    }
+}
+
+/// A share that is known to be valid where it is written.
+pub(crate) fn percent(basis_points: u16) -> Percent {
+    Percent::from_basis_points(basis_points).expect("written as at most 10,000 basis points")
+}

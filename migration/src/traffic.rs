@@ -1,0 +1,142 @@
+//! The one lever: writing the flags that move traffic, and having it acknowledged.
+//!
+//! Invariants: a raise is a compare-and-set on a lever that is where we left it, so it can never
+//! land after a rollback's write; a rollback's write asks nobody and may be written again.
+
+use std::time::Duration;
+
+use dspex_flags::dspex::{GRADUAL_ROLLOUT_PERCENTAGE, POOL_V2_ENABLED};
+use dspex_flags::{FlagError, FlagValue, Flags, Percent, Revision, Write};
+
+use crate::observation::{FlagsSeen, NotRaised, NotZeroed};
+
+/// Tries against writers who come in between, before it is left to the next look.
+const TRIES: usize = 5;
+
+/// The lever as this process serves it.
+pub(crate) fn seen(flags: &Flags) -> FlagsSeen {
+    let snapshot = flags.snapshot();
+    FlagsSeen {
+        revision: snapshot.revision(),
+        enabled: snapshot.enabled(&POOL_V2_ENABLED),
+        percent: snapshot.percent(&GRADUAL_ROLLOUT_PERCENTAGE),
+        changed_by: None,
+    }
+}
+
+/// Who moved the lever last and why, where the store can say.
+pub(crate) async fn changed_by(flags: &Flags) -> Option<String> {
+    let levers = [POOL_V2_ENABLED.key, GRADUAL_ROLLOUT_PERCENTAGE.key];
+    let changes = flags.history(50).await.ok()?;
+    let change = changes
+        .into_iter()
+        .find(|change| levers.contains(&change.key.as_str()))?;
+    Some(format!("{} ({}) at {}", change.who, change.why, change.at))
+}
+
+/// Raises traffic to `to`, and waits until every router serves it. `from` is where the lever must
+/// still be, unless it is at `to` already; `None` takes it from wherever it is.
+pub(crate) async fn raise(
+    flags: &Flags,
+    to: Percent,
+    from: Option<Percent>,
+    who: &str,
+    why: &str,
+    within: Duration,
+) -> Result<Revision, NotRaised> {
+    let delayed = |error: &FlagError| NotRaised::Delayed(error.to_string());
+    let mut written = None;
+    for _ in 0..TRIES {
+        flags.refresh().await.map_err(|error| delayed(&error))?;
+        let lever = seen(flags);
+        if lever.enabled && lever.percent == to {
+            written = Some(lever.revision);
+            break;
+        }
+        if from.is_some_and(|from| lever.effective() != from) {
+            let changed_by = changed_by(flags).await;
+            return Err(NotRaised::Drift(FlagsSeen {
+                changed_by,
+                ..lever
+            }));
+        }
+        let write = lever_write(Some(lever.revision), true, to, who, why);
+        match flags.write(write).await {
+            Ok(revision) => {
+                written = Some(revision);
+                break;
+            }
+            Err(FlagError::Conflict { .. }) => {}
+            Err(error) => return Err(delayed(&error)),
+        }
+    }
+    let Some(revision) = written else {
+        return Err(NotRaised::Delayed(format!(
+            "the flags were changed by others {TRIES} times while they were being written"
+        )));
+    };
+    flags
+        .wait_acknowledged(revision, within)
+        .await
+        .map_err(|error| delayed(&error))?;
+    Ok(revision)
+}
+
+/// Takes traffic to 0 %, wherever it is, and waits until every router serves that.
+///
+/// It is written even where it reads as 0 %: a raise that was cut off may still be on its way to
+/// the store, and this write comes after it. `written` is the revision of such a write, when only
+/// its acknowledgement is still waited for.
+pub(crate) async fn zero(
+    flags: &Flags,
+    written: Option<Revision>,
+    who: &str,
+    why: &str,
+    within: Duration,
+) -> Result<Revision, NotZeroed> {
+    let failed = |written: Option<Revision>, error: &FlagError| NotZeroed {
+        written,
+        reason: format!("traffic is not certain to be at 0 %: {error}"),
+    };
+    let lever = seen(flags);
+    let at_rest = !lever.enabled && lever.percent == Percent::ZERO;
+    let mut revision = written.filter(|_| at_rest);
+    let mut tries = 0;
+    while revision.is_none() {
+        tries += 1;
+        match flags
+            .write(lever_write(None, false, Percent::ZERO, who, why))
+            .await
+        {
+            Ok(written) => revision = Some(written),
+            Err(FlagError::Conflict { .. }) if tries < TRIES => {}
+            Err(error) => return Err(failed(None, &error)),
+        }
+    }
+    let revision = revision.unwrap_or_default();
+    match flags.wait_acknowledged(revision, within).await {
+        Ok(()) => Ok(revision),
+        Err(error) => Err(failed(Some(revision), &error)),
+    }
+}
+
+fn lever_write(
+    expected: Option<Revision>,
+    enabled: bool,
+    percent: Percent,
+    who: &str,
+    why: &str,
+) -> Write {
+    Write {
+        expected,
+        set: vec![
+            (POOL_V2_ENABLED.key.to_owned(), FlagValue::Bool(enabled)),
+            (
+                GRADUAL_ROLLOUT_PERCENTAGE.key.to_owned(),
+                FlagValue::Percent(percent),
+            ),
+        ],
+        who: who.to_owned(),
+        why: why.to_owned(),
+    }
+}

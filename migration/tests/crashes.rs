@@ -1,0 +1,196 @@
+//! `kill -9` at every write of the journal, before it and after it: the same end.
+
+mod house;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dspex_migration::{
+    Append, CommandRow, Entry, Inbox, Journal, JournalError, MemoryJournal, MigrationId, Phase,
+    Post, Settings, Stage, Start, Summary,
+};
+use dspex_telemetry::Lane;
+use tokio::sync::Notify;
+
+use house::House;
+
+/// A journal in which one append never comes back: before it is written, or after.
+struct Deadly {
+    inner: MemoryJournal,
+    left: AtomicU64,
+    after: bool,
+    reached: Arc<Notify>,
+}
+
+#[async_trait]
+impl Journal for Deadly {
+    async fn create(&self, id: &MigrationId, start: Start<'_>) -> Result<(), JournalError> {
+        self.inner.create(id, start).await
+    }
+
+    async fn append(&self, id: &MigrationId, append: Append<'_>) -> Result<u64, JournalError> {
+        let deadly = self.left.fetch_sub(1, Ordering::SeqCst) == 1;
+        if deadly && !self.after {
+            self.reached.notify_one();
+            std::future::pending::<()>().await;
+        }
+        let written = self.inner.append(id, append).await;
+        if deadly {
+            self.reached.notify_one();
+            std::future::pending::<()>().await;
+        }
+        written
+    }
+
+    async fn entries(
+        &self,
+        id: &MigrationId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Entry>, JournalError> {
+        self.inner.entries(id, after, limit).await
+    }
+
+    async fn history(&self, limit: usize) -> Result<Vec<Summary>, JournalError> {
+        self.inner.history(limit).await
+    }
+}
+
+#[async_trait]
+impl Inbox for Deadly {
+    async fn post(&self, id: &MigrationId, post: Post<'_>) -> Result<u64, JournalError> {
+        self.inner.post(id, post).await
+    }
+
+    async fn commands(
+        &self,
+        id: &MigrationId,
+        after: u64,
+    ) -> Result<Vec<CommandRow>, JournalError> {
+        self.inner.commands(id, after).await
+    }
+}
+
+/// What is the same, however often the controller died.
+#[derive(Debug, PartialEq)]
+struct End {
+    phase: Phase,
+    shares: Vec<u16>,
+    share: u16,
+    up: bool,
+}
+
+/// Runs a migration of three stages, killed at the append with this number. `None` where the
+/// migration is over before it.
+async fn run(killed_at: u64, after: bool, spoil: fn(&House)) -> Option<End> {
+    let reached = Arc::new(Notify::new());
+    let journal = Arc::new(Deadly {
+        inner: MemoryJournal::new(),
+        left: AtomicU64::new(killed_at),
+        after,
+        reached: reached.clone(),
+    });
+    let mut house = House::with(journal, Arc::new(dspex_flags::MemoryStore::new())).await;
+    let stage = |basis_points| Stage {
+        percent: dspex_flags::Percent::from_basis_points(basis_points).expect("a share"),
+        hold: Duration::from_secs(30),
+    };
+    let stages = vec![stage(1_000), stage(5_000), stage(10_000)];
+    let settings = Settings {
+        stages,
+        ..Settings::default()
+    };
+    house.plan = settings.plan("v1", "v2", None).expect("valid");
+    spoil(&house);
+    house.traffic(100, Duration::from_secs(5));
+    let controller = house.start().await;
+    let over = tokio::select! {
+        biased;
+        () = reached.notified() => false,
+        _ = controller.until(|status| !status.is_live()) => true,
+    };
+    controller.kill().await;
+    if over && killed_at < u64::MAX {
+        return None;
+    }
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let controller = house.open().await;
+    let status = controller.until(|status| !status.is_live()).await;
+    Some(End {
+        phase: status.phase,
+        shares: status
+            .stages
+            .iter()
+            .map(|stage| stage.percent.basis_points())
+            .collect(),
+        share: house.share(),
+        up: house.candidate.up.load(Ordering::SeqCst),
+    })
+}
+
+/// Kills at every append until there is none left, and answers how many there were.
+async fn every_kill_ends_the_same(spoil: fn(&House)) -> u64 {
+    let unharmed = run(u64::MAX, false, spoil).await.expect("over");
+    for number in 1.. {
+        for after in [false, true] {
+            match run(number, after, spoil).await {
+                Some(end) => assert_eq!(end, unharmed, "killed at append {number}, after: {after}"),
+                None => return number - 1,
+            }
+        }
+    }
+    unreachable!("it ends")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_good_migration_survives_a_kill_at_every_write() {
+    let writes = every_kill_ends_the_same(|_| {}).await;
+    assert!(writes > 20, "{writes}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_survives_a_kill_at_every_write() {
+    let writes = every_kill_ends_the_same(|house| {
+        house.behave(Lane::Candidate, |how| how.pool_faults = 0.7);
+        house.candidate.withdraw_fails.store(2, Ordering::SeqCst);
+    })
+    .await;
+    assert!(writes > 7, "{writes}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hold_goes_on_where_it_was_and_nothing_is_credited_for_the_time_between() {
+    let house = House::new().await;
+    house.traffic(100, Duration::from_secs(5));
+    let controller = house.start().await;
+    let before = controller
+        .until(|status| status.stage == Some(2) && status.healthy_for > Duration::from_secs(3000))
+        .await;
+    controller.kill().await;
+    tokio::time::sleep(Duration::from_secs(5 * 3600)).await;
+    assert_eq!(house.share(), 2_500, "traffic goes on without a controller");
+    let controller = house.open().await;
+    let resumed = controller.migrations.status().expect("read");
+    assert_eq!(
+        (resumed.stage, resumed.healthy_for),
+        (before.stage, before.healthy_for)
+    );
+    assert_eq!(
+        controller
+            .migrations
+            .candidate_wanted()
+            .expect("wanted")
+            .candidate,
+        "v2"
+    );
+    let began = tokio::time::Instant::now();
+    controller.until(|status| status.stage == Some(3)).await;
+    let left = Duration::from_secs(2 * 3600) - before.healthy_for;
+    let took = began.elapsed();
+    assert!(
+        took >= left && took < left + Duration::from_secs(60),
+        "{took:?} for {left:?}"
+    );
+}

@@ -1,0 +1,204 @@
+//! The journal cannot be written: the controller holds, says so, and a rollback wins all the same.
+
+mod house;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dspex_migration::{
+    Append, Command, CommandRow, Entry, Inbox, Journal, JournalError, MemoryJournal, MigrationId,
+    Phase, Post, Start, Summary,
+};
+use dspex_telemetry::Lane;
+
+use house::{Controller, House, rolled_back};
+
+const WELL: u8 = 0;
+const FULL: u8 = 1;
+const HANGS: u8 = 2;
+
+/// A journal whose writes fail or hang, as told.
+#[derive(Default)]
+struct Troubled {
+    inner: MemoryJournal,
+    trouble: AtomicU8,
+}
+
+impl Troubled {
+    async fn write(&self) -> Result<(), JournalError> {
+        match self.trouble.load(Ordering::SeqCst) {
+            WELL => Ok(()),
+            FULL => Err(JournalError::Store {
+                problem: "database or disk is full".into(),
+            }),
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for Troubled {
+    async fn create(&self, id: &MigrationId, start: Start<'_>) -> Result<(), JournalError> {
+        self.write().await?;
+        self.inner.create(id, start).await
+    }
+
+    async fn append(&self, id: &MigrationId, append: Append<'_>) -> Result<u64, JournalError> {
+        self.write().await?;
+        self.inner.append(id, append).await
+    }
+
+    async fn entries(
+        &self,
+        id: &MigrationId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Entry>, JournalError> {
+        self.inner.entries(id, after, limit).await
+    }
+
+    async fn history(&self, limit: usize) -> Result<Vec<Summary>, JournalError> {
+        self.inner.history(limit).await
+    }
+}
+
+#[async_trait]
+impl Inbox for Troubled {
+    async fn post(&self, id: &MigrationId, post: Post<'_>) -> Result<u64, JournalError> {
+        self.write().await?;
+        self.inner.post(id, post).await
+    }
+
+    async fn commands(
+        &self,
+        id: &MigrationId,
+        after: u64,
+    ) -> Result<Vec<CommandRow>, JournalError> {
+        self.inner.commands(id, after).await
+    }
+}
+
+/// A migration in its second stage.
+async fn under_way() -> (House, Arc<Troubled>, Controller) {
+    let journal = Arc::new(Troubled::default());
+    let house = House::with(journal.clone(), Arc::new(dspex_flags::MemoryStore::new())).await;
+    house.traffic(100, Duration::from_secs(5));
+    let controller = house.start().await;
+    controller
+        .until(|status| status.stage == Some(1) && status.healthy_for > Duration::from_secs(60))
+        .await;
+    (house, journal, controller)
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_holds_and_says_so_and_goes_on_afterwards() {
+    for trouble in [FULL, HANGS] {
+        let (house, journal, controller) = under_way().await;
+        let before = controller.entries().await;
+        journal.trouble.store(trouble, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_secs(3 * 3600)).await;
+        let status = controller.migrations.status().expect("one");
+        assert!(
+            status.reasons[0].contains("journal is not available"),
+            "{:?}",
+            status.reasons
+        );
+        assert_eq!((status.stage, house.share()), (Some(1), 1_000));
+        assert_eq!(controller.entries().await.len(), before.len());
+        journal.trouble.store(WELL, Ordering::SeqCst);
+        let began = tokio::time::Instant::now();
+        let status = controller.until(|status| status.stage == Some(2)).await;
+        // Nothing was credited for the three hours: almost the whole hold was still to come.
+        assert!(
+            began.elapsed() > Duration::from_secs(3400),
+            "{:?}",
+            began.elapsed()
+        );
+        assert!(status.stages[1].healthy >= Duration::from_secs(3600));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_persons_rollback_takes_traffic_away_before_it_is_written_down() {
+    for trouble in [FULL, HANGS] {
+        let (house, journal, controller) = under_way().await;
+        journal.trouble.store(trouble, Ordering::SeqCst);
+        let refused = controller
+            .migrations
+            .command(Command::Pause, "ada", "because");
+        let refused = tokio::time::timeout(Duration::from_secs(5), refused).await;
+        assert!(
+            !matches!(refused, Ok(Ok(_))),
+            "a pause is not promised in vain"
+        );
+        let began = tokio::time::Instant::now();
+        controller.command(Command::Rollback).await.expect("taken");
+        while house.share() != 0 {
+            assert!(
+                began.elapsed() < Duration::from_secs(5),
+                "{:?}",
+                began.elapsed()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(
+            house.candidate.times("withdraw"),
+            0,
+            "nothing else is done unwritten"
+        );
+        assert_eq!(house.share(), 0);
+        journal.trouble.store(WELL, Ordering::SeqCst);
+        let status = controller.until(rolled_back).await;
+        assert!(
+            status
+                .outcome
+                .as_ref()
+                .expect("over")
+                .contains("ada: because")
+        );
+        assert_eq!(
+            *house
+                .candidate
+                .share_at_withdrawal
+                .lock()
+                .expect("unpoisoned"),
+            [0]
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_evidence_takes_traffic_away_before_it_is_written_down() {
+    let (house, journal, controller) = under_way().await;
+    journal.trouble.store(FULL, Ordering::SeqCst);
+    house.behave(Lane::Candidate, |how| how.pool_faults = 0.9);
+    let began = tokio::time::Instant::now();
+    while house.share() != 0 {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "{:?}",
+            began.elapsed()
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // Whatever is seen afterwards, a rollback once decided is not taken back.
+    house.behave(Lane::Candidate, |how| how.pool_faults = 0.0);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(
+        controller.migrations.status().expect("one").phase,
+        Phase::Rollout
+    );
+    journal.trouble.store(WELL, Ordering::SeqCst);
+    let status = controller.until(rolled_back).await;
+    assert!(
+        status
+            .outcome
+            .as_ref()
+            .expect("over")
+            .contains("worker-crashed"),
+        "{status:?}"
+    );
+}
