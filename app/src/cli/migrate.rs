@@ -1,0 +1,220 @@
+//! `dspex migrate`: moves live traffic from the stable pool to the candidate, and back.
+
+mod plan;
+mod record;
+mod show;
+mod watch;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::client::{Client, Remote};
+use super::exit::Failure;
+use super::output::{Format, Output};
+use super::style::Paint;
+use super::who::Who;
+
+/// Move live traffic from the stable pool to the candidate, and back.
+#[derive(Debug, Args)]
+pub(crate) struct Migrate {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show what a migration would do: stages, holds, rules. Asks no server.
+    Plan(plan::Plan),
+    /// Start a migration.
+    Start(Start),
+    /// Show the current migration, or the last one.
+    Status,
+    /// Print a line for each change until the end: 0 complete, 1 rolled back.
+    Watch(watch::Watch),
+    /// Hold at the current stage.
+    Pause(Because),
+    /// Go on after a pause.
+    Resume(Because),
+    /// Go to the next stage without waiting for its hold.
+    Promote(Promote),
+    /// Take all traffic back to stable.
+    Rollback(Because),
+    /// List migrations, the newest first.
+    History {
+        /// At most so many.
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        limit: u32,
+    },
+    /// Print the journal of a migration.
+    Events(Events),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  dspex migrate start --why 'Python 3.13' && dspex migrate watch
+  dspex migrate start --why 'rehearsal' --time-scale 600 --watch")]
+struct Start {
+    /// Why, for the journal.
+    #[arg(long, value_name = "TEXT")]
+    why: String,
+    #[command(flatten)]
+    who: Who,
+    /// Divides every hold: 3600 makes seconds of hours, for rehearsals.
+    #[arg(long, value_parser = scale, value_name = "FACTOR")]
+    time_scale: Option<f64>,
+    /// The pool to bring in; the configured candidate where it is not given.
+    #[arg(long, value_name = "POOL")]
+    candidate: Option<String>,
+    /// Then watch it until the end.
+    #[arg(long)]
+    watch: bool,
+}
+
+#[derive(Debug, Args)]
+struct Because {
+    /// Why, for the journal.
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "asked for on the command line"
+    )]
+    why: String,
+    #[command(flatten)]
+    who: Who,
+}
+
+#[derive(Debug, Args)]
+struct Promote {
+    /// Straight to the last stage.
+    #[arg(long)]
+    to_end: bool,
+    #[command(flatten)]
+    because: Because,
+}
+
+#[derive(Debug, Args)]
+struct Events {
+    /// The migration; the current or last one where it is not given.
+    id: Option<String>,
+    /// Only events after this number.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    after: u64,
+}
+
+/// A factor that holds can be divided by.
+fn scale(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(scale) if scale.is_finite() && scale > 0.0 => Ok(scale),
+        _ => Err("write a number above 0".to_owned()),
+    }
+}
+
+const MIGRATIONS: [&str; 3] = ["admin", "v1", "migrations"];
+const CURRENT: [&str; 4] = ["admin", "v1", "migrations", "current"];
+
+impl Migrate {
+    /// Does it.
+    pub(crate) async fn run(self, output: Output) -> Result<(), Failure> {
+        if let Verb::Plan(plan) = self.verb {
+            return plan.run(output);
+        }
+        let client = self.remote.client()?;
+        match self.verb {
+            // Answered above, before a server is needed.
+            Verb::Plan(_) => Ok(()),
+            Verb::Start(start) => start.run(&client, output).await,
+            Verb::Status => {
+                let body = record::current(&client).await?;
+                let status = record::read_status(&body)?;
+                output.either(&body, |paint| show::status(status.as_ref(), paint))
+            }
+            Verb::Watch(watch) => watch.run(&client, output).await,
+            Verb::Pause(because) => command(&client, output, "pause", because.body()).await,
+            Verb::Resume(because) => command(&client, output, "resume", because.body()).await,
+            Verb::Rollback(because) => command(&client, output, "rollback", because.body()).await,
+            Verb::Promote(promote) => {
+                let mut body = promote.because.body();
+                body["to_end"] = promote.to_end.into();
+                command(&client, output, "promote", body).await
+            }
+            Verb::History { limit } => {
+                let request = client.get(&MIGRATIONS).query("limit", &limit.to_string());
+                let body = request.json().await?;
+                let migrations = record::read_history(&body)?;
+                output.either(&body, |paint| show::history(&migrations, paint))
+            }
+            Verb::Events(events) => {
+                let id = match events.id {
+                    Some(id) => id,
+                    None => record::current_id(&client).await?,
+                };
+                let body = record::all_events(&client, &id, events.after).await?;
+                let events = record::read_events(&body)?;
+                output.either(&body, |paint| show::events(&events, paint))
+            }
+        }
+    }
+}
+
+impl Because {
+    fn body(self) -> Value {
+        json!({"why": self.why, "who": self.who.name()})
+    }
+}
+
+impl Start {
+    async fn run(self, client: &Client, output: Output) -> Result<(), Failure> {
+        let mut body = json!({"why": self.why, "who": self.who.name()});
+        if let Some(scale) = self.time_scale {
+            body["time_scale"] = scale.into();
+        }
+        if let Some(candidate) = self.candidate {
+            body["candidate"] = candidate.into();
+        }
+        let body = client.post(&MIGRATIONS).body(body).json().await?;
+        if self.watch {
+            return watch::Watch::default().run(client, output).await;
+        }
+        output.either(&body, |_| show::started(&body))
+    }
+}
+
+/// Asks the migration for something; what it did then is in its status.
+async fn command(
+    client: &Client,
+    output: Output,
+    verb: &'static str,
+    body: Value,
+) -> Result<(), Failure> {
+    let path = [&CURRENT[..], &[verb]].concat();
+    let body = client.post(&path).body(body).json().await?;
+    let status = record::read_status(&body)?;
+    output.either(&body, |paint| show::commanded(verb, status.as_ref(), paint))
+}
+
+/// The migration in a server's status, in one line.
+pub(crate) fn summary(migration: &Value, paint: Paint) -> Result<String, Failure> {
+    Ok(match record::read_status(migration)? {
+        Some(status) => show::summary(&status, paint),
+        None => show::NONE.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_scale_is_a_number_above_nothing() {
+        assert_eq!(scale("3600"), Ok(3600.0));
+        assert_eq!(scale("0.5"), Ok(0.5));
+        for text in ["0", "-1", "NaN", "inf", "fast"] {
+            assert!(scale(text).is_err(), "{text} must be refused");
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! `dspex status`: what a server is doing, on one page.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::client::Remote;
+use super::exit::Failure;
+use super::migrate::summary;
+use super::output::{Format, Output};
+use super::style::{Paint, Tone, dim, plain};
+use super::view::{moment, percent, read, setting};
+
+/// Show what a server is doing: lanes, pools, flags, migration.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Show each worker too.
+    #[arg(long)]
+    workers: bool,
+    #[command(flatten)]
+    remote: Remote,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+/// The answer of `/v1/status`, as far as it is shown.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Found {
+    version: String,
+    started_at: String,
+    ready: bool,
+    lanes: Lanes,
+    circuits: Vec<Circuit>,
+    flags: Flags,
+    migration: Value,
+    host: Host,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Lanes {
+    stable: Option<Pool>,
+    candidate: Option<Pool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Pool {
+    name: String,
+    kind: String,
+    size: u64,
+    ready: u64,
+    in_flight: u64,
+    capacity: u64,
+    queued: u64,
+    starts: u64,
+    failures: u64,
+    draining: bool,
+    workers: Vec<Worker>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Worker {
+    id: String,
+    pid: Option<u64>,
+    state: String,
+    in_flight: u64,
+    calls: u64,
+    detail: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Circuit {
+    lane: String,
+    enabled: bool,
+    state: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Flags {
+    revision: Value,
+    served_revision: Value,
+    values: BTreeMap<String, Value>,
+    store_error: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Host {
+    cpu_percent: Option<f64>,
+    memory_percent: Option<f64>,
+}
+
+impl Status {
+    /// Asks.
+    pub(crate) async fn run(self, output: Output) -> Result<(), Failure> {
+        let client = self.remote.client()?;
+        let body = client.get(&["v1", "status"]).json().await?;
+        let found: Found = read(&body)?;
+        let migration = summary(&found.migration, output.paint)?;
+        output.either(&body, |paint| text(&found, &migration, self.workers, paint))
+    }
+}
+
+fn text(found: &Found, migration: &str, workers: bool, paint: Paint) -> String {
+    let mut lines = vec![head(found, paint), lanes(found, paint)];
+    if workers {
+        lines.push(worker_table(&found.lanes, paint));
+    }
+    lines.push(flags(&found.flags, paint));
+    lines.push(migration.to_owned());
+    lines.join("\n")
+}
+
+fn head(found: &Found, paint: Paint) -> String {
+    let ready = if found.ready {
+        paint.text(Tone::Good, "ready")
+    } else {
+        paint.text(Tone::Bad, "not ready")
+    };
+    let usage = |name: &str, percent: Option<f64>| match percent {
+        Some(percent) => format!("{name} {percent:.0}%"),
+        None => format!("{name} not measured"),
+    };
+    format!(
+        "dspex {} is {ready}, started {}; host: {}, {}",
+        found.version,
+        moment(&found.started_at),
+        usage("CPU", found.host.cpu_percent),
+        usage("memory", found.host.memory_percent),
+    )
+}
+
+fn in_lanes(lanes: &Lanes) -> impl Iterator<Item = (&'static str, &Pool)> {
+    let stable = lanes.stable.iter().map(|pool| ("stable", pool));
+    stable.chain(lanes.candidate.iter().map(|pool| ("candidate", pool)))
+}
+
+fn lanes(found: &Found, paint: Paint) -> String {
+    let rows = in_lanes(&found.lanes).map(|(lane, pool)| {
+        let circuit = found.circuits.iter().find(|circuit| circuit.lane == lane);
+        let circuit = match circuit {
+            None => plain("-"),
+            Some(circuit) if !circuit.enabled => ("off".to_owned(), Tone::Dim),
+            Some(circuit) if circuit.state == "closed" => (circuit.state.clone(), Tone::Good),
+            Some(circuit) => (circuit.state.clone(), Tone::Warn),
+        };
+        let workers = match pool.ready {
+            ready if pool.draining => (format!("{ready} of {}, draining", pool.size), Tone::Warn),
+            0 => (format!("0 of {}", pool.size), Tone::Bad),
+            ready if ready < pool.size => (format!("{ready} of {}", pool.size), Tone::Warn),
+            ready => (format!("{ready} of {}", pool.size), Tone::Good),
+        };
+        [
+            plain(lane),
+            plain(&pool.name),
+            dim(&pool.kind),
+            workers,
+            plain(format!("{} of {}", pool.in_flight, pool.capacity)),
+            plain(pool.queued.to_string()),
+            plain(pool.starts.to_string()),
+            plain(pool.failures.to_string()),
+            circuit,
+        ]
+    });
+    paint.table(
+        [
+            "LANE",
+            "POOL",
+            "KIND",
+            "WORKERS",
+            "IN FLIGHT",
+            "QUEUED",
+            "STARTS",
+            "FAILURES",
+            "CIRCUIT",
+        ],
+        rows,
+    )
+}
+
+fn worker_table(lanes: &Lanes, paint: Paint) -> String {
+    let rows = in_lanes(lanes).flat_map(|(lane, pool)| {
+        pool.workers.iter().map(move |worker| {
+            let tone = match worker.state.as_str() {
+                "ready" | "busy" => Tone::Good,
+                "terminated" => Tone::Bad,
+                _ => Tone::Warn,
+            };
+            [
+                plain(lane),
+                plain(&worker.id),
+                dim(worker.pid.map_or("-".to_owned(), |pid| pid.to_string())),
+                (worker.state.clone(), tone),
+                plain(worker.in_flight.to_string()),
+                plain(worker.calls.to_string()),
+                dim(worker.detail.clone().unwrap_or_default()),
+            ]
+        })
+    });
+    paint.table(
+        [
+            "LANE",
+            "WORKER",
+            "PID",
+            "STATE",
+            "IN FLIGHT",
+            "CALLS",
+            "LAST",
+        ],
+        rows,
+    )
+}
+
+fn flags(flags: &Flags, paint: Paint) -> String {
+    let values = flags.values.iter().map(|(key, value)| {
+        let value = match value {
+            number @ Value::Number(_) => percent(number),
+            other => setting(other),
+        };
+        format!("{key} {value}")
+    });
+    let values = values.collect::<Vec<_>>().join(", ");
+    let mut line = format!("flags at revision {}: {values}", flags.revision);
+    if flags.served_revision != flags.revision {
+        let served = format!(
+            "; calls are still routed by revision {}",
+            flags.served_revision
+        );
+        line.push_str(&paint.text(Tone::Warn, &served));
+    }
+    if let Some(error) = &flags.store_error {
+        let error = format!("; the store cannot be read: {error}");
+        line.push_str(&paint.text(Tone::Bad, &error));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_status_is_one_page() {
+        let body = json!({"version": "0.1.0", "started_at": "2026-01-02T03:04:05.6Z", "ready": true,
+            "lanes": {"stable": {"name": "v1", "kind": "pool-v1", "size": 2, "ready": 2, "in_flight": 1,
+                "capacity": 2, "queued": 0, "starts": 3, "failures": 1, "draining": false,
+                "workers": [{"id": "v1-0.1", "pid": 71, "state": "ready", "in_flight": 0, "calls": 9,
+                    "detail": null}]}, "candidate": null},
+            "circuits": [{"lane": "stable", "enabled": true, "state": "closed"}],
+            "flags": {"revision": 7, "served_revision": 6, "store_error": null,
+                "values": {"gradual_rollout_percentage": 5.0, "pool_v2_enabled": false}},
+            "host": {"cpu_percent": 12.3, "memory_percent": null}, "migration": null});
+        let found: Found = read(&body).unwrap();
+        assert_eq!(
+            text(&found, "no migration was ever started", true, Paint::PLAIN),
+            "dspex 0.1.0 is ready, started 2026-01-02 03:04:05; host: CPU 12%, memory not measured\n\
+             LANE    POOL  KIND     WORKERS  IN FLIGHT  QUEUED  STARTS  FAILURES  CIRCUIT\n\
+             stable  v1    pool-v1  2 of 2   1 of 2     0       3       1         closed\n\
+             LANE    WORKER  PID  STATE  IN FLIGHT  CALLS  LAST\n\
+             stable  v1-0.1  71   ready  0          9\n\
+             flags at revision 7: gradual_rollout_percentage 5%, pool_v2_enabled false; calls are still routed by revision 6\n\
+             no migration was ever started"
+        );
+    }
+}

@@ -1,0 +1,250 @@
+//! What loading must do, whatever the source.
+
+use serde_json::json;
+
+use super::*;
+
+fn load(file: &str, environment: &[(&str, &str)], set: &[&str]) -> Result<Config, ConfigError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.toml");
+    std::fs::write(&path, file).unwrap();
+    Config::load(&Sources {
+        file: Some(path),
+        environment: environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        set: set.iter().map(|text| (*text).to_owned()).collect(),
+    })
+}
+
+fn refused(file: &str) -> String {
+    load(file, &[], &[]).unwrap_err().to_string()
+}
+
+#[test]
+fn the_defaults_are_valid_and_are_those_of_the_crates() {
+    let config = load("", &[], &[]).unwrap();
+    assert_eq!(config.router, dspex_router::RouterConfig::default());
+    assert_eq!(config.migration, dspex_migration::Settings::default());
+    assert!(config.server.bind.ip().is_loopback());
+    assert!(config.python.allow_modules.is_empty());
+    assert!(config.pools.contains_key(&config.lanes.stable));
+}
+
+#[test]
+fn every_setting_of_the_crates_is_documented() {
+    let documented: toml::Table = toml::from_str(DEFAULT_TOML).unwrap();
+    fn missing(all: &toml::Table, documented: &toml::Table, path: &str, found: &mut Vec<String>) {
+        for (key, value) in all {
+            let path = format!("{path}.{key}");
+            match (value, documented.get(key)) {
+                (_, None) => found.push(path),
+                (toml::Value::Table(all), Some(toml::Value::Table(documented))) => {
+                    missing(all, documented, &path, found);
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    let router = toml::Table::try_from(dspex_router::RouterConfig::default()).unwrap();
+    let migration = toml::Table::try_from(dspex_migration::Settings::default()).unwrap();
+    for (name, all) in [("router", router), ("migration", migration)] {
+        missing(&all, documented[name].as_table().unwrap(), name, &mut found);
+    }
+    assert!(found.is_empty(), "not in default.toml: {found:?}");
+}
+
+#[test]
+fn later_layers_win_and_each_value_knows_its_origin() {
+    let config = load(
+        "[server]\nbind = \"127.0.0.1:1\"\nmax_connections = 5\n[router]\ncall_timeout = \"9s\"",
+        &[
+            ("DSPEX_SERVER__BIND", "127.0.0.1:2"),
+            ("DSPEX_SERVER__MAX_CONNECTIONS", "6"),
+            ("DSPEX_URL", "http://not.configuration"),
+            ("OTHER__NAME", "x"),
+        ],
+        &["server.bind=127.0.0.1:3", "server.data_dir=\"2026\""],
+    )
+    .unwrap();
+    assert_eq!(config.server.bind.port(), 3);
+    assert_eq!(config.server.max_connections, 6);
+    assert_eq!(config.server.data_dir, PathBuf::from("2026"));
+    assert_eq!(config.router.call_timeout.as_secs(), 9);
+    let origin = |key: &str| config.entry(key).unwrap().origin;
+    assert_eq!(origin("server.bind"), "flag --set server.bind");
+    assert_eq!(
+        origin("server.max_connections"),
+        "environment variable DSPEX_SERVER__MAX_CONNECTIONS"
+    );
+    assert!(origin("router.call_timeout").contains("mine.toml"));
+    assert_eq!(origin("server.max_body"), "the defaults");
+    assert_eq!(
+        config.entry("server.max_connections").unwrap().value,
+        json!(6)
+    );
+}
+
+#[test]
+fn an_unknown_setting_names_the_nearest_and_where_it_was_written() {
+    let line = refused("[server]\nbnd = \"127.0.0.1:1\"");
+    assert!(line.starts_with("`server.bnd`: no such setting"), "{line}");
+    assert!(line.contains("mine.toml"), "{line}");
+    assert!(line.ends_with("did you mean `server.bind`?"), "{line}");
+
+    let line = load("", &[("DSPEX_SERVER__BIDN", "x")], &[])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        line.contains("environment variable DSPEX_SERVER__BIDN"),
+        "{line}"
+    );
+    assert!(line.contains("`server.bind`"), "{line}");
+
+    let line = load("", &[], &["sever.bind=x"]).unwrap_err().to_string();
+    assert!(
+        line.contains("`sever`") && line.contains("`server`"),
+        "{line}"
+    );
+    assert!(line.contains("flag --set sever.bind"), "{line}");
+
+    for (file, near) in [
+        ("[router]\ncall_timeuot = \"1s\"", "`router.call_timeout`"),
+        ("[router.circuit]\nopen_fro = \"1s\"", "open_for"),
+        ("[pools.v2]\nworker = 3", "`pools.v2.workers`"),
+        ("[pools.v2]\npyhton = \"x\"", "`pools.v2.python`"),
+        (
+            "[lms.a]\nmodel = \"x/y\"\napi_key = \"sk\"",
+            "`lms.a.api_key_env`",
+        ),
+        ("[migration.thresholds]\nerror_rat = 1", "error_rat"),
+    ] {
+        let line = refused(file);
+        assert!(line.contains(near), "{file}: {line}");
+    }
+}
+
+#[test]
+fn a_wrong_type_says_what_was_expected_and_where() {
+    for (file, key, expected) in [
+        (
+            "[server]\nmax_connections = \"many\"",
+            "`server.max_connections`",
+            "usize",
+        ),
+        (
+            "[server]\nheader_timeout = 30",
+            "`server.header_timeout`",
+            "a duration with a unit",
+        ),
+        (
+            "[server]\nheader_timeout = \"30\"",
+            "`server.header_timeout`",
+            "is not a duration",
+        ),
+        (
+            "[server]\nmax_body = \"8 potatoes\"",
+            "`server.max_body`",
+            "is not a size",
+        ),
+        (
+            "[server]\nbind = \"everywhere\"",
+            "`server.bind`",
+            "socket address",
+        ),
+        ("[log]\nformat = \"xml\"", "`log.format`", "xml"),
+        (
+            "[pools.v2]\nworkers = \"four\"",
+            "`pools.v2.workers`",
+            "usize",
+        ),
+        ("[pools.v2]\nworkers = 0", "`pools.v2.workers`", "1 to 512"),
+        (
+            "[server]\nmax_json_depth = 5000",
+            "`server.max_json_depth`",
+            "1 to 120",
+        ),
+        (
+            "[router]\ncall_timeout = \"0s\"",
+            "`router.call_timeout`",
+            "longer than",
+        ),
+        ("[migration]\nstages = []", "`migration`", "no stages"),
+    ] {
+        let line = refused(file);
+        assert!(line.contains(key), "{file}: {line}");
+        assert!(line.contains(expected), "{file}: {line}");
+        assert!(line.contains("mine.toml"), "{file}: {line}");
+    }
+}
+
+#[test]
+fn shares_are_percent_and_nothing_else() {
+    for percent in ["\"101%\"", "-1", "nan", "\"NaN\"", "true"] {
+        let line = refused(&format!(
+            "[[migration.stages]]\npercent = {percent}\nhold = \"1s\""
+        ));
+        assert!(line.contains("migration.stages"), "{percent}: {line}");
+    }
+}
+
+#[test]
+fn lanes_name_pools_that_are_there() {
+    let line = refused("[lanes]\ncandidate = \"v22\"");
+    assert!(line.contains("did you mean \"v2\"?"), "{line}");
+    let line = refused("[lanes]\nstable = \"v2\"\ncandidate = \"v2\"");
+    assert!(line.contains("already stands in the stable lane"), "{line}");
+    let none = load("[lanes]\ncandidate = \"\"", &[], &[]).unwrap();
+    assert_eq!(none.lanes.candidate, None);
+}
+
+#[test]
+fn a_pool_names_its_kind() {
+    let line = refused("[pools.mine]\nworkers = 1");
+    assert!(
+        line.contains("`pools.mine.kind`") && line.contains("pool-v2"),
+        "{line}"
+    );
+    let line = refused("[pools.mine]\nkind = \"pool-v22\"");
+    assert!(line.contains("did you mean \"pool-v2\"?"), "{line}");
+    let config = load(
+        "[pools.mine]\nkind = \"pool-v2\"\nworkers = 1\npython = \"/opt/python\"\n[pools.mine.env]\nA = \"b\"",
+        &[],
+        &[],
+    )
+    .unwrap();
+    let pool = config.pool("mine").unwrap();
+    assert_eq!(pool.kind(), "pool-v2");
+    assert_eq!(pool.python(&config), std::path::Path::new("/opt/python"));
+    let launch = pool.launch(&config, std::path::Path::new("/package"));
+    assert_eq!(launch.env["A"], "b");
+    assert_eq!(launch.python_path[0], std::path::Path::new("/package"));
+    // What may be a secret is not shown.
+    assert_eq!(config.entry("pools.mine.env.A").unwrap().value, "(hidden)");
+}
+
+#[test]
+fn files_that_cannot_be_used_are_one_clear_line() {
+    let line = refused("[server\nbind = 1");
+    assert!(
+        line.contains("line 1") && line.contains("mine.toml"),
+        "{line}"
+    );
+    let missing = Config::load(&Sources {
+        file: Some("/no/such/file.toml".into()),
+        ..Sources::default()
+    });
+    let line = missing.unwrap_err().to_string();
+    assert!(
+        line.contains("/no/such/file.toml") && line.contains("cannot be read"),
+        "{line}"
+    );
+    let line = load("", &[("DSPEX_SERVER__", "x")], &[])
+        .unwrap_err()
+        .to_string();
+    assert!(line.contains("DSPEX_SERVER__"), "{line}");
+    let line = load("", &[], &["nonsense"]).unwrap_err().to_string();
+    assert!(line.contains("section.key=value"), "{line}");
+}

@@ -1,0 +1,133 @@
+//! `/admin/v1/flags`: the lever, and the record of who moved it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dspex_flags::{FlagError, Revision, Write};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Newest, TAG, limit, said};
+use crate::http::error::{Problem, ProblemDocument};
+use crate::http::json::Json;
+use crate::http::params::Asked;
+use crate::http::state::{AppState, Ready};
+
+pub(super) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list, change))
+        .routes(routes!(history))
+}
+
+/// Every flag, and who serves which revision.
+#[utoipa::path(get, path = "/admin/v1/flags", tag = TAG, security(("token" = [])), responses((status = 200, body = Value)))]
+async fn list(Ready(house): Ready) -> axum::Json<Value> {
+    let snapshot = house.flags.snapshot();
+    let flags: Vec<Value> = house
+        .flags
+        .declarations()
+        .iter()
+        .map(|flag| {
+            json!({
+                "key": flag.key,
+                "kind": flag.kind(),
+                "value": snapshot.get(&flag.key).ok(),
+                "default": flag.default,
+                "description": flag.description,
+                "owner": flag.owner,
+            })
+        })
+        .collect();
+    let acknowledgements: BTreeMap<String, Revision> =
+        house.flags.acknowledgements().into_iter().collect();
+    axum::Json(json!({
+        "revision": snapshot.revision(),
+        "flags": flags,
+        "acknowledgements": acknowledgements,
+        "store_error": house.flags.store_error().map(|error| error.to_string()),
+    }))
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ChangeBody {
+    /// New values by key, such as `{"gradual_rollout_percentage": 5}`.
+    #[schema(value_type = Object)]
+    set: serde_json::Map<String, Value>,
+    /// The revision that was seen; where given, nothing is written if it is no longer the newest.
+    #[serde(default)]
+    expected_revision: Option<u64>,
+    /// Who; `admin` where absent.
+    #[serde(default)]
+    who: Option<String>,
+    /// Why. Must be given.
+    #[serde(default)]
+    why: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ChangedDocument {
+    /// The revision that has the new values.
+    revision: u64,
+    /// Whether every router serves it already.
+    acknowledged: bool,
+    /// Who does not, where somebody does not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    laggards: Vec<String>,
+}
+
+/// Change flags, all of them or none, and wait until every router serves them.
+#[utoipa::path(
+    patch, path = "/admin/v1/flags", tag = TAG, security(("token" = [])),
+    request_body = ChangeBody,
+    responses(
+        (status = 200, body = ChangedDocument),
+        (status = 404, body = ProblemDocument, content_type = "application/problem+json", description = "No such flag; the nearest is named"),
+        (status = 409, body = ProblemDocument, content_type = "application/problem+json", description = "Somebody else wrote in between; both revisions are named"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json", description = "A value does not fit its flag"),
+    ),
+)]
+async fn change(
+    Ready(house): Ready,
+    Json(body): Json<ChangeBody>,
+) -> Result<axum::Json<ChangedDocument>, Problem> {
+    let (who, why) = said(body.who, body.why)?;
+    let set = body
+        .set
+        .iter()
+        .map(|(key, value)| Ok((key.clone(), house.flags.read_value(key, value)?)))
+        .collect::<Result<Vec<_>, FlagError>>()?;
+    let flags = Arc::clone(&house.flags);
+    let revision = flags
+        .write(Write {
+            expected: body.expected_revision.map(Revision::new),
+            set,
+            who,
+            why,
+        })
+        .await?;
+    let within = house.config.migration.acknowledge_within;
+    let laggards = match flags.wait_acknowledged(revision, within).await {
+        Ok(()) => None,
+        Err(FlagError::NotAcknowledged { laggards, .. }) => Some(laggards),
+        Err(other) => return Err(other.into()),
+    };
+    Ok(axum::Json(ChangedDocument {
+        revision: revision.get(),
+        acknowledged: laggards.is_none(),
+        laggards: laggards.unwrap_or_default(),
+    }))
+}
+
+/// Who changed what, and why; the newest first.
+#[utoipa::path(get, path = "/admin/v1/flags/history", tag = TAG, security(("token" = [])), params(Newest), responses((status = 200, body = Value)))]
+async fn history(
+    Ready(house): Ready,
+    Asked(asked): Asked<Newest>,
+) -> Result<axum::Json<Value>, Problem> {
+    let changes = house.flags.history(limit(asked.limit)?).await?;
+    Ok(axum::Json(json!({"changes": changes})))
+}

@@ -1,0 +1,234 @@
+//! The one file that maps errors to HTTP: which error becomes which status, and what it adds.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use dspex_flags::FlagError;
+use dspex_migration::MigrationError;
+use dspex_pool::{InvalidDefinition, PoolError};
+use dspex_router::RouterError;
+
+use super::Problem;
+
+impl From<InvalidDefinition> for Problem {
+    fn from(error: InvalidDefinition) -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-definition",
+            "Invalid definition",
+            error.to_string(),
+        )
+    }
+}
+
+impl From<RouterError> for Problem {
+    fn from(error: RouterError) -> Self {
+        let detail = error.to_string();
+        let name = error.kind();
+        let of = |status, title: &str| Self::new(status, name, title, detail.clone());
+        match error {
+            RouterError::UnknownProgram { nearest, .. } => {
+                let problem = of(StatusCode::NOT_FOUND, "Unknown program");
+                match nearest {
+                    Some(near) => problem.with("nearest", near.as_str()),
+                    None => problem.hint("GET /v1/programs lists the programs"),
+                }
+            }
+            RouterError::AlreadyExists { .. } => of(StatusCode::CONFLICT, "Program exists"),
+            RouterError::InvalidInput { .. } => {
+                of(StatusCode::UNPROCESSABLE_ENTITY, "Invalid input")
+            }
+            RouterError::InputsTooLarge { limit } => {
+                of(StatusCode::PAYLOAD_TOO_LARGE, "Inputs too large")
+                    .with("limit", limit)
+                    .hint("router.max_inputs_bytes sets the limit")
+            }
+            RouterError::Pool(error) => error.into(),
+            RouterError::CheckTimeout { .. } => of(
+                StatusCode::GATEWAY_TIMEOUT,
+                "The program was not built in time",
+            )
+            .hint("router.check_timeout sets the limit"),
+            RouterError::CircuitOpen { retry_after, .. } => {
+                of(StatusCode::SERVICE_UNAVAILABLE, "Circuit open").retry_after(retry_after)
+            }
+            RouterError::Catalog(error) => {
+                tracing::error!(%error, "the catalog failed");
+                storage_failed("the catalog of programs")
+            }
+        }
+    }
+}
+
+impl From<PoolError> for Problem {
+    fn from(error: PoolError) -> Self {
+        let detail = error.to_string();
+        let name = error.kind();
+        let of = |status, title: &str| Self::new(status, name, title, detail.clone());
+        match error {
+            PoolError::InvalidInput { .. } => {
+                of(StatusCode::UNPROCESSABLE_ENTITY, "Invalid input")
+            }
+            PoolError::Rejected { .. } => of(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The program cannot be built",
+            ),
+            PoolError::Provider { status, .. } => {
+                let problem = if status == Some(429) {
+                    // The provider's own Retry-After does not come through the wire; a few seconds
+                    // are what providers commonly ask for.
+                    of(
+                        StatusCode::TOO_MANY_REQUESTS,
+                        "The model's provider asks for fewer calls",
+                    )
+                    .retry_after(Duration::from_secs(5))
+                } else {
+                    of(StatusCode::BAD_GATEWAY, "The model's provider failed")
+                };
+                match status {
+                    Some(status) => problem.with("provider_status", status),
+                    None => problem,
+                }
+            }
+            PoolError::Program {
+                exception,
+                message,
+                traceback,
+            } => {
+                tracing::warn!(
+                    exception,
+                    message,
+                    traceback = traceback.as_deref().unwrap_or("none"),
+                    "a program raised an exception"
+                );
+                of(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "The program raised an exception",
+                )
+                .with("exception", exception)
+                .with("message", message)
+                .hint("the server's log has the traceback, under this request's id")
+            }
+            PoolError::ProgramTimeout { .. } => {
+                of(StatusCode::GATEWAY_TIMEOUT, "The program did not answer in time")
+                    .hint("give the call more time with `timeout_ms`")
+            }
+            PoolError::Hung { .. } => {
+                of(StatusCode::GATEWAY_TIMEOUT, "The worker stopped answering")
+            }
+            PoolError::Crashed { .. } => of(
+                StatusCode::BAD_GATEWAY,
+                "The worker ended during the call",
+            )
+            .hint("the call may have run; a program made with `repeatable` is tried again where that helps"),
+            PoolError::Protocol { .. } => {
+                of(StatusCode::BAD_GATEWAY, "The worker broke the protocol")
+            }
+            PoolError::Exhausted { retry_after, .. } => {
+                of(StatusCode::SERVICE_UNAVAILABLE, "No worker was free").retry_after(retry_after)
+            }
+            PoolError::Unavailable { .. } => {
+                of(StatusCode::SERVICE_UNAVAILABLE, "The pool has no worker")
+                    .retry_after(Duration::from_secs(5))
+            }
+            PoolError::Draining => of(StatusCode::SERVICE_UNAVAILABLE, "Draining")
+                .retry_after(Duration::from_secs(5)),
+        }
+    }
+}
+
+impl From<FlagError> for Problem {
+    fn from(error: FlagError) -> Self {
+        let detail = error.to_string();
+        match error {
+            FlagError::UnknownFlag(unknown) => {
+                let problem = Self::new(
+                    StatusCode::NOT_FOUND,
+                    "unknown-flag",
+                    "Unknown flag",
+                    detail,
+                );
+                match unknown.nearest {
+                    Some(near) => problem.with("nearest", near),
+                    None => problem.hint("GET /admin/v1/flags lists the flags"),
+                }
+            }
+            FlagError::BadValue { key, .. } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid-flag-value",
+                "Invalid flag value",
+                detail,
+            )
+            .with("field", key),
+            FlagError::BadWrite { .. } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid-flag-write",
+                "Invalid write",
+                detail,
+            ),
+            FlagError::Conflict { expected, actual } => Self::new(
+                StatusCode::CONFLICT,
+                "revision-conflict",
+                "Revision conflict",
+                detail,
+            )
+            .with("expected", expected.get())
+            .with("actual", actual.get()),
+            other => {
+                tracing::error!(error = %other, "the flags failed");
+                storage_failed("the flags")
+            }
+        }
+    }
+}
+
+impl From<MigrationError> for Problem {
+    fn from(error: MigrationError) -> Self {
+        let detail = error.to_string();
+        let of = |status, name, title: &str| Self::new(status, name, title, detail.clone());
+        match error {
+            MigrationError::AlreadyRunning { id } => of(
+                StatusCode::CONFLICT,
+                "migration-running",
+                "A migration is under way",
+            )
+            .with("migration", id.as_str()),
+            MigrationError::None => of(StatusCode::NOT_FOUND, "no-migration", "No migration"),
+            MigrationError::Unknown { .. } => of(
+                StatusCode::NOT_FOUND,
+                "unknown-migration",
+                "Unknown migration",
+            ),
+            MigrationError::TrafficNotAtRest { .. } => of(
+                StatusCode::CONFLICT,
+                "traffic-not-at-rest",
+                "Traffic is not at rest",
+            ),
+            MigrationError::Refused { phase, .. } => {
+                of(StatusCode::CONFLICT, "command-refused", "Command refused")
+                    .with("phase", phase.label())
+            }
+            MigrationError::Unsigned { missing } => Self::invalid(missing, "must be given"),
+            MigrationError::InvalidPlan(_) => of(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid-plan",
+                "Invalid plan",
+            ),
+            other => {
+                tracing::error!(error = %other, "the migrations failed");
+                storage_failed("the migration journal")
+            }
+        }
+    }
+}
+
+/// 503: the database is away. Its own words are for the log: they may name files.
+fn storage_failed(what: &str) -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "storage-failed",
+        "Storage failed",
+        format!("{what} cannot be read or written now; the server's log says why"),
+    )
+    .retry_after(Duration::from_secs(5))
+}

@@ -1,0 +1,115 @@
+//! `/healthz`, `/readyz` and `/v1/status`.
+//!
+//! `/healthz` says that the process answers, and nothing else: whoever restarts processes by it must
+//! not restart one for the sake of its workers. `/readyz` says whether calls are served.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use dspex_telemetry::Lane;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::error::{Problem, ProblemDocument};
+use super::state::{AppState, Life, Ready};
+use crate::assemble::House;
+
+const TAG: &str = "state";
+
+/// Routes without a token.
+pub(super) fn open() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(healthz))
+        .routes(routes!(readyz))
+}
+
+/// Routes that need the programs token, where one is set.
+pub(super) fn guarded() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(status))
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct HealthDocument {
+    /// `ok`.
+    status: &'static str,
+}
+
+/// Whether the process answers.
+#[utoipa::path(get, path = "/healthz", tag = TAG, responses((status = 200, body = HealthDocument)))]
+async fn healthz() -> axum::Json<HealthDocument> {
+    axum::Json(HealthDocument { status: "ok" })
+}
+
+/// Whether calls are served.
+#[utoipa::path(
+    get, path = "/readyz", tag = TAG,
+    responses(
+        (status = 200, body = HealthDocument),
+        (status = 503, body = ProblemDocument, content_type = "application/problem+json", description = "Starting, draining, or without a stable worker"),
+    ),
+)]
+async fn readyz(State(state): State<AppState>) -> Response {
+    let problem = match (state.life(), state.house()) {
+        (Life::Ready, Some(house)) if house.router.health().ready() => {
+            return axum::Json(HealthDocument { status: "ready" }).into_response();
+        }
+        (Life::Ready, Some(_)) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no-worker",
+            "No worker",
+            "the stable pool has no worker that is ready",
+        )
+        .retry_after(std::time::Duration::from_secs(1)),
+        (Life::Draining, _) => Problem::draining(),
+        _ => Problem::starting(),
+    };
+    problem.into_response()
+}
+
+/// What the server is doing: lanes, flags, migration, host.
+#[utoipa::path(get, path = "/v1/status", tag = TAG, responses((status = 200, body = Value)))]
+async fn status(Ready(house): Ready) -> axum::Json<Value> {
+    let health = house.router.health();
+    let flags = house.flags.snapshot();
+    let values: serde_json::Map<String, Value> = flags
+        .values()
+        .map(|(key, value)| (key.to_owned(), json!(value)))
+        .collect();
+    axum::Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "started_at": house.started_at,
+        "ready": health.ready(),
+        "lanes": {
+            "stable": health.stable,
+            "candidate": health.candidate,
+        },
+        "circuits": health.circuits,
+        "traffic": traffic(&house),
+        "flags": {
+            "revision": flags.revision(),
+            "served_revision": health.flag_revision,
+            "values": values,
+            "store_error": house.flags.store_error().map(|error| error.to_string()),
+        },
+        "migration": house.migrations.status(),
+        "host": *house.host.borrow(),
+    }))
+}
+
+/// What both lanes did over the window that a migration would look at.
+fn traffic(house: &House) -> Value {
+    let now = Instant::now();
+    let since = now
+        .checked_sub(house.config.migration.window)
+        .unwrap_or(now);
+    let lane = |lane| house.telemetry.window(lane, since, now);
+    json!({
+        "recorded": house.telemetry.is_enabled(),
+        "stable": lane(Lane::Stable),
+        "candidate": lane(Lane::Candidate),
+    })
+}

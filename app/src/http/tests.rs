@@ -1,0 +1,9 @@
+//! The HTTP face on a house of fakes: no process, no file but the admin token's.
+
+mod bench;
+mod dashboard;
+mod flags_and_migrations;
+mod openapi;
+mod programs;
+mod requests;
+mod server;

@@ -1,0 +1,211 @@
+//! A house of fakes, and requests to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use dspex_flags::MemoryStore;
+use dspex_migration::MemoryJournal;
+use dspex_pool::testing::FakePool;
+use dspex_pool::{PoolError, SharedPool};
+use dspex_router::MemoryCatalog;
+use dspex_telemetry::Prometheus;
+use http_body_util::BodyExt as _;
+use serde_json::Value;
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+use crate::assemble::{House, Materials};
+use crate::auth::Tokens;
+use crate::config::{Config, Sources};
+use crate::http::json::BodyLimits;
+use crate::http::{AppState, app};
+use crate::paths::DataDir;
+use crate::pools::PoolSource;
+use crate::tasks::Tasks;
+
+pub(super) const ADMIN: &str = "the-admins-token-in-tests";
+
+/// Gives out one fake as the candidate.
+struct Fakes(FakePool);
+
+#[async_trait]
+impl PoolSource for Fakes {
+    fn find(&self, name: &str) -> Result<(), String> {
+        match name {
+            "v2" => Ok(()),
+            other => Err(format!("there is no pool {other:?}")),
+        }
+    }
+
+    async fn interpreter(&self, _: &str) -> Result<String, String> {
+        Ok("a fake".to_owned())
+    }
+
+    async fn start(&self, _: &str) -> Result<SharedPool, PoolError> {
+        Ok(self.0.shared())
+    }
+}
+
+pub(super) struct Bench {
+    pub(super) stable: FakePool,
+    pub(super) candidate: FakePool,
+    pub(super) state: AppState,
+    pub(super) tasks: Tasks,
+    _folder: TempDir,
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.tasks.stop.cancel();
+    }
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) text: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text)
+            .unwrap_or_else(|error| panic!("{error}: {} {:?}", self.status, self.text))
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Checks that this is a whole problem document of this status, and answers it.
+    #[track_caller]
+    pub(super) fn problem(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json")
+        );
+        assert_eq!(self.headers.get_all("content-type").iter().count(), 1);
+        let problem = self.json();
+        assert_eq!(problem["status"], status, "{problem}");
+        for member in ["type", "title", "detail", "instance"] {
+            assert!(problem[member].is_string(), "{member}: {problem}");
+        }
+        assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"));
+        if matches!(status, 429 | 503) {
+            let seconds = self.header("retry-after").expect("says when to come back");
+            assert!(seconds.parse::<u64>().unwrap() >= 1);
+        }
+        problem
+    }
+}
+
+/// The configuration of tests: two lanes, short limits.
+pub(super) fn config() -> Config {
+    Config::load(&Sources {
+        set: [
+            "lanes.stable=v1",
+            "lanes.candidate=v2",
+            "pools.v1.kind=pool-v2",
+            "server.max_body=64KiB",
+            "migration.acknowledge_within=2s",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        ..Sources::default()
+    })
+    .unwrap()
+}
+
+impl Bench {
+    /// A house that is ready.
+    pub(super) async fn ready() -> Self {
+        let bench = Self::starting();
+        let materials = Materials {
+            config: Arc::new(config()),
+            flags: Arc::new(MemoryStore::new()),
+            catalog: Arc::new(MemoryCatalog::new()),
+            journal: Arc::new(MemoryJournal::new()),
+            stable: bench.stable.shared(),
+            pools: Arc::new(Fakes(bench.candidate.clone())),
+            prometheus: Prometheus::new().unwrap(),
+        };
+        let house = House::build(materials, &bench.tasks).await.unwrap();
+        bench.state.ready(Arc::new(house));
+        bench
+    }
+
+    /// A server whose workers are still being started.
+    pub(super) fn starting() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (tokens, _) = Tokens::open(&DataDir::new(folder.path()), Some(ADMIN), None).unwrap();
+        let config = config();
+        Self {
+            stable: FakePool::new("v1"),
+            candidate: FakePool::new("v2"),
+            state: AppState::new(
+                tokens,
+                BodyLimits {
+                    size: config.server.max_body.0,
+                    depth: config.server.max_json_depth,
+                    time: Duration::from_millis(300),
+                },
+            ),
+            tasks: Tasks::default(),
+            _folder: folder,
+        }
+    }
+
+    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = app(self.state.clone()).oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        if let Some(length) = head.headers.get("content-length") {
+            assert_eq!(length.to_str().unwrap(), bytes.len().to_string());
+        }
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+        }
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.send(request("GET", path, None)).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(request("POST", path, Some(body))).await
+    }
+
+    /// With the admin token.
+    pub(super) async fn admin(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        let mut request = request(method, path, body);
+        let token = format!("Bearer {ADMIN}").parse().unwrap();
+        request.headers_mut().insert("authorization", token);
+        self.send(request).await
+    }
+
+    /// Makes the callable `echo`.
+    pub(super) async fn create_echo(&self) {
+        let body = serde_json::json!({"id": "echo", "kind": "callable", "target": "m:echo"});
+        let made = self.post("/v1/programs", body).await;
+        assert_eq!(made.status, 201, "{made:?}");
+    }
+}
+
+pub(super) fn request(method: &str, path: &str, body: Option<Value>) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path);
+    match body {
+        None => request.body(Body::empty()),
+        Some(body) => request
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string())),
+    }
+    .unwrap()
+}

@@ -1,0 +1,199 @@
+//! The admin API: the lever, and migrations from start to end and back.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::bench::Bench;
+
+const FLAGS: &str = "/admin/v1/flags";
+const MIGRATIONS: &str = "/admin/v1/migrations";
+
+async fn patch(bench: &Bench, body: Value) -> super::bench::Answer {
+    bench.admin("PATCH", FLAGS, Some(body)).await
+}
+
+#[tokio::test]
+async fn a_flag_is_written_with_a_why_acknowledged_and_kept() {
+    let bench = Bench::ready().await;
+    let written = patch(
+        &bench,
+        json!({"set": {"pool_v2_enabled": true, "gradual_rollout_percentage": "12.5%"},
+               "who": "ada", "why": "a test"}),
+    )
+    .await;
+    assert_eq!(written.status, 200, "{written:?}");
+    assert_eq!(written.json(), json!({"revision": 1, "acknowledged": true}));
+    let flags = bench.admin("GET", FLAGS, None).await.json();
+    assert_eq!(flags["revision"], 1);
+    assert_eq!(flags["acknowledgements"]["router"], 1);
+    let history = bench
+        .admin("GET", "/admin/v1/flags/history?limit=10", None)
+        .await
+        .json();
+    assert_eq!(history["changes"].as_array().unwrap().len(), 2);
+    assert_eq!(history["changes"][0]["who"], "ada");
+    assert_eq!(history["changes"][0]["why"], "a test");
+}
+
+#[tokio::test]
+async fn a_bad_write_is_refused_and_changes_nothing() {
+    let bench = Bench::ready().await;
+    let of = |key: &str, value: Value| json!({"set": {"telemetry_v2": false, key: value}, "why": "a test"});
+    for value in [
+        json!(101),
+        json!(-1),
+        json!("NaN"),
+        json!(null),
+        json!(true),
+        json!(0.001),
+    ] {
+        let problem = patch(&bench, of("gradual_rollout_percentage", value.clone()))
+            .await
+            .problem(422);
+        assert_eq!(problem["field"], "gradual_rollout_percentage", "{value}");
+    }
+    let problem = patch(&bench, of("pool_v2_enable", json!(true)))
+        .await
+        .problem(404);
+    assert_eq!(problem["nearest"], "pool_v2_enabled");
+    let without = json!({"set": {"telemetry_v2": false}});
+    assert_eq!(patch(&bench, without).await.problem(422)["field"], "why");
+    patch(&bench, json!({"set": {}, "why": "x"}))
+        .await
+        .problem(422);
+    assert_eq!(bench.admin("GET", FLAGS, None).await.json()["revision"], 0);
+}
+
+#[tokio::test]
+async fn a_write_over_another_names_both_revisions() {
+    let bench = Bench::ready().await;
+    let body = json!({"set": {"telemetry_v2": false}, "why": "x", "expected_revision": 0});
+    assert_eq!(patch(&bench, body.clone()).await.status, 200);
+    let problem = patch(&bench, body).await.problem(409);
+    assert_eq!(
+        (&problem["expected"], &problem["actual"]),
+        (&json!(0), &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn traffic_moves_by_the_flag_and_the_answer_tells_the_lane() {
+    let bench = Bench::ready().await;
+    bench.create_echo().await;
+    let started = bench
+        .admin(
+            "POST",
+            MIGRATIONS,
+            Some(json!({"why": "a test", "time_scale": 1e6})),
+        )
+        .await;
+    assert_eq!(started.status, 201, "{started:?}");
+    let id = started.json()["id"].as_str().unwrap().to_owned();
+
+    let twice = bench
+        .admin("POST", MIGRATIONS, Some(json!({"why": "again"})))
+        .await;
+    assert_eq!(twice.problem(409)["migration"], id.as_str());
+
+    // Without samples nothing is healthy, so only a person's word moves it on.
+    let promote = format!("{MIGRATIONS}/current/promote");
+    wait_for(&bench, |status| {
+        status["stage"] == 0 && status["acknowledged"] == true
+    })
+    .await;
+    let promoted = bench
+        .admin(
+            "POST",
+            &promote,
+            Some(json!({"why": "trust me", "to_end": true})),
+        )
+        .await;
+    assert_eq!(promoted.status, 200, "{promoted:?}");
+    wait_for(&bench, |status| {
+        status["percent"].as_f64() == Some(100.0) && status["acknowledged"] == true
+    })
+    .await;
+    let called = bench
+        .post("/v1/programs/echo/execute", json!({"inputs": {}}))
+        .await;
+    assert_eq!(
+        called.header("x-dspex-lane"),
+        Some("candidate"),
+        "{called:?}"
+    );
+    assert_eq!(bench.candidate.calls(), 1);
+
+    let rollback = format!("{MIGRATIONS}/current/rollback");
+    let asked = bench
+        .admin(
+            "POST",
+            &rollback,
+            Some(json!({"why": "back again", "who": "ada"})),
+        )
+        .await;
+    assert_eq!(asked.status, 200, "{asked:?}");
+    wait_for(&bench, |status| status["phase"] == "rolled_back").await;
+    let called = bench
+        .post("/v1/programs/echo/execute", json!({"inputs": {}}))
+        .await;
+    assert_eq!(called.header("x-dspex-lane"), Some("stable"), "{called:?}");
+    let pools = bench.admin("GET", "/admin/v1/pools", None).await.json();
+    assert_eq!(pools["candidate"], json!(null));
+
+    let events = bench
+        .admin("GET", &format!("{MIGRATIONS}/{id}/events"), None)
+        .await
+        .json();
+    assert_eq!(events["events"][0]["event"]["type"], "started");
+    let history = bench.admin("GET", MIGRATIONS, None).await.json();
+    assert_eq!(history["migrations"][0]["phase"], "rolled_back");
+}
+
+/// Waits until the current migration is so.
+async fn wait_for(bench: &Bench, wanted: impl Fn(&Value) -> bool) {
+    let current = format!("{MIGRATIONS}/current");
+    let mut last = Value::Null;
+    let looked = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            last = bench.admin("GET", &current, None).await.json();
+            if wanted(&last) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    assert!(looked.await.is_ok(), "never came to pass: {last:#}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_begun_or_steered_is_refused() {
+    let bench = Bench::ready().await;
+    bench
+        .admin("GET", &format!("{MIGRATIONS}/current"), None)
+        .await
+        .problem(404);
+    let pause = format!("{MIGRATIONS}/current/pause");
+    bench
+        .admin("POST", &pause, Some(json!({"why": "x"})))
+        .await
+        .problem(404);
+    for (body, field) in [
+        (json!({}), "why"),
+        (json!({"why": " "}), "why"),
+        (json!({"why": "x", "candidate": "v3"}), "candidate"),
+        (json!({"why": "x", "candidate": "v1"}), "candidate"),
+        (json!({"why": "x", "time_scale": 0}), "plan"),
+        (json!({"why": "x", "time_scale": "fast"}), "time_scale"),
+    ] {
+        let problem = bench
+            .admin("POST", MIGRATIONS, Some(body))
+            .await
+            .problem(422);
+        assert_eq!(problem["field"], field, "{problem}");
+    }
+    bench
+        .admin("GET", &format!("{MIGRATIONS}/m-nope/events"), None)
+        .await
+        .problem(404);
+}

@@ -1,0 +1,181 @@
+//! The kinds of pool there are, and how each is made from its settings.
+//!
+//! Invariant: everything else in the app sees `dyn Pool`. Only the files under `pools/` know a
+//! pool's type; each is one entry in [`kinds`], and taking the file away takes the kind away.
+
+mod source;
+#[cfg(feature = "pool-v1")]
+mod v1;
+mod v2;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use dspex_pool::{LaunchSpec, PoolError, SharedPool, Spawner};
+use figment::value::{Dict, Tag, Value};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+
+pub(crate) use self::source::{ConfiguredPools, PoolSource};
+
+/// One kind of pool.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind {
+    /// As written in `kind = "…"`.
+    pub(crate) name: &'static str,
+    /// TOML laid over `default.toml` where this kind is built in: its pool and its lane.
+    pub(crate) defaults: &'static str,
+    parse: fn(&Value) -> Parsed,
+}
+
+/// A pool's own settings; errors carry the path inside its section.
+type Parsed = Result<Arc<dyn Starter>, Box<figment::Error>>;
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// The kinds of this build. Later ones lay their defaults over those of earlier ones.
+pub(crate) fn kinds() -> Vec<Kind> {
+    vec![
+        v2::KIND,
+        #[cfg(feature = "pool-v1")]
+        v1::KIND,
+    ]
+}
+
+/// A pool's own settings, ready to be started from.
+#[async_trait]
+pub(crate) trait Starter: fmt::Debug + Send + Sync {
+    /// Which setting cannot be used, and why.
+    fn check(&self) -> Result<(), (&'static str, String)>;
+
+    /// Starts the pool; answers when its workers are ready, or with why they are not.
+    async fn start(
+        &self,
+        name: &str,
+        launch: LaunchSpec,
+        spawner: Spawner,
+        tracker: &TaskTracker,
+    ) -> Result<SharedPool, PoolError>;
+}
+
+/// What every kind of pool accepts beside its own settings; see [`PoolSettings`].
+pub(crate) const OVERRIDES: &[&str] = &["python", "path", "env", "pass_env", "kind"];
+
+/// A pool's section, checked.
+#[derive(Debug, Clone)]
+pub struct PoolSettings {
+    kind: Kind,
+    starter: Arc<dyn Starter>,
+    overrides: Overrides,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Overrides {
+    python: Option<PathBuf>,
+    path: Option<Vec<PathBuf>>,
+    #[serde(default)]
+    env: BTreeMap<String, String>,
+    pass_env: Option<Vec<String>>,
+}
+
+impl PoolSettings {
+    /// The kind, as written in the configuration.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.kind.name
+    }
+
+    pub(crate) fn parse(kind: Kind, section: Dict) -> Result<Self, Box<figment::Error>> {
+        let (ours, theirs): (Dict, Dict) = section
+            .into_iter()
+            .partition(|(key, _)| OVERRIDES.contains(&key.as_str()));
+        Ok(Self {
+            kind,
+            overrides: deserialize(&Value::Dict(Tag::Default, ours))?,
+            starter: (kind.parse)(&Value::Dict(Tag::Default, theirs))?,
+        })
+    }
+
+    /// Which setting cannot be used, and why.
+    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
+        self.starter.check()
+    }
+
+    /// The interpreter of this pool.
+    pub(crate) fn python<'a>(&'a self, config: &'a Config) -> &'a Path {
+        self.overrides
+            .python
+            .as_deref()
+            .unwrap_or(&config.python.executable)
+    }
+
+    /// What this pool's workers are started with. `package` is the folder with `dspex_worker`.
+    pub(crate) fn launch(&self, config: &Config, package: &Path) -> LaunchSpec {
+        let python = &config.python;
+        let mut python_path = vec![package.to_owned()];
+        python_path.extend_from_slice(self.overrides.path.as_ref().unwrap_or(&python.path));
+        let mut env = python.env.clone();
+        env.extend(self.overrides.env.clone());
+        LaunchSpec {
+            python: self.python(config).to_owned(),
+            python_path,
+            env,
+            pass_env: self
+                .overrides
+                .pass_env
+                .as_ref()
+                .unwrap_or(&python.pass_env)
+                .clone(),
+            allow_modules: python.allow_modules.clone(),
+            lms: config.lms.clone(),
+            max_frame: python.max_frame.0,
+        }
+    }
+
+    /// Starts the pool.
+    pub(crate) async fn start(
+        &self,
+        name: &str,
+        launch: LaunchSpec,
+        spawner: Spawner,
+        tracker: &TaskTracker,
+    ) -> Result<SharedPool, PoolError> {
+        self.starter.start(name, launch, spawner, tracker).await
+    }
+}
+
+/// Reads a crate's own settings; errors carry the path inside the section.
+fn deserialize<T: DeserializeOwned>(section: &Value) -> Result<T, Box<figment::Error>> {
+    section.deserialize().map_err(Box::new)
+}
+
+/// A pool's settings as documented in a text of defaults; every setting must stand there.
+#[cfg(test)]
+fn documented<T: DeserializeOwned + serde::Serialize + Default>(text: &str, pool: &str) -> T {
+    let mut whole: toml::Table = toml::from_str(text).unwrap();
+    let section = whole["pools"].as_table_mut().unwrap();
+    let mut section = section
+        .remove(pool)
+        .unwrap()
+        .try_into::<toml::Table>()
+        .unwrap();
+    section.remove("kind");
+    let all = toml::Table::try_from(T::default()).unwrap();
+    let missing: Vec<_> = all
+        .keys()
+        .filter(|key| !section.contains_key(*key))
+        .collect();
+    assert!(missing.is_empty(), "not documented: {missing:?}");
+    section.try_into().unwrap()
+}

@@ -1,0 +1,51 @@
+//! The multiplexing pool, `pool-v2`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use dspex_pool::{LaunchSpec, PoolError, SharedPool, Spawner};
+use dspex_pool_v2::{Config, PoolV2};
+use tokio_util::task::TaskTracker;
+
+use super::{Kind, Starter, deserialize};
+
+pub(super) const KIND: Kind = Kind {
+    name: "pool-v2",
+    // `default.toml` already has this kind's pool.
+    defaults: "",
+    parse: |section| Ok(Arc::new(deserialize::<Config>(section)?)),
+};
+
+#[async_trait]
+impl Starter for Config {
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        Config::check(self).map_err(|error| {
+            (
+                error.setting,
+                format!("{}: {}", error.value, error.expected),
+            )
+        })
+    }
+
+    async fn start(
+        &self,
+        name: &str,
+        launch: LaunchSpec,
+        spawner: Spawner,
+        tracker: &TaskTracker,
+    ) -> Result<SharedPool, PoolError> {
+        let pool = PoolV2::start(name, self.clone(), launch, spawner, tracker).await?;
+        Ok(pool)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_defaults_are_the_pools_own() {
+        let documented = crate::pools::documented::<Config>(crate::config::DEFAULT_TOML, "v2");
+        assert_eq!(documented, Config::default());
+    }
+}

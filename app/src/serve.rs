@@ -1,0 +1,372 @@
+//! The life of a server: from a configuration to the last call's end.
+//!
+//! Order matters here. The data directory is locked before anything else is touched; the port is
+//! taken before workers are started, so that a port in use costs nothing; the server answers
+//! (`/healthz`, `/readyz`) while workers start; and on the way out calls end before pools do, and
+//! pools before the database.
+
+mod fitness;
+mod signals;
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dspex_flags::SqliteStore;
+use dspex_migration::{MigrationError, SqliteJournal};
+use dspex_pool::python::PythonError;
+use dspex_pool::{PoolError, Spawner};
+use dspex_router::{RouterError, SqliteCatalog};
+use dspex_telemetry::{LogError, Prometheus};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::assemble::{AssembleError, House, Materials};
+use crate::auth::{ADMIN_TOKEN_ENV, FirstToken, TokenError, Tokens};
+use crate::config::{Config, ConfigError, LogFormat};
+use crate::http::json::BodyLimits;
+use crate::http::server::{ConnectionLimits, accept};
+use crate::http::{self, AppState};
+use crate::paths::DataDir;
+use crate::pools::{ConfiguredPools, PoolSource as _};
+use crate::storage::{StorageError, Store};
+use crate::tasks::Tasks;
+
+/// Why a server did not start, or did not end well. Each is one line for people.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// A setting cannot be used here. Exit code 2.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory, its lock or its database. Exit code 3.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The admin token's hash, or a token's variable. Exit code 2 for variables, 3 for files.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The address cannot be listened on. Exit code 3.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// The interpreter. Exit code 3.
+    #[error(transparent)]
+    Python(#[from] PythonError),
+    /// LMs are configured, and DSPy is missing. Exit code 3.
+    #[error(
+        "the Python interpreter {python} has no DSPy, and language models are configured under [lms]"
+    )]
+    NoDspy {
+        /// The interpreter, as configured.
+        python: String,
+    },
+    /// The workers of the stable pool do not start. Exit code 3.
+    #[error("the pool {pool} does not start: {source}")]
+    Pool {
+        /// Its name.
+        pool: String,
+        /// Why.
+        source: PoolError,
+    },
+    /// A part refuses what the database holds. Exit code 3.
+    #[error(transparent)]
+    Assemble(#[from] AssembleError),
+    /// The machine refuses something that every server needs. Exit code 3.
+    #[error("{what}: {reason}")]
+    Machine {
+        /// What was refused.
+        what: &'static str,
+        /// The system's words.
+        reason: String,
+    },
+}
+
+impl ServeError {
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => error.hint.clone(),
+            Self::Storage(error) => Some(error.hint()),
+            Self::Listen { source, .. } => Some(match source.kind() {
+                std::io::ErrorKind::AddrInUse => {
+                    "another program listens there; choose another with server.bind, or port 0 for a free one".to_owned()
+                }
+                std::io::ErrorKind::PermissionDenied => {
+                    "ports below 1024 need a privilege; choose another with server.bind".to_owned()
+                }
+                _ => "server.bind must be an address of this machine".to_owned(),
+            }),
+            Self::Python(_) => Some(
+                "set python.executable to a Python of 3.10 or newer; `dspex doctor` looks at it".to_owned(),
+            ),
+            Self::NoDspy { python } => Some(format!(
+                "install it with `{python} -m pip install dspy`, or remove [lms] to serve callables alone"
+            )),
+            Self::Pool { .. } => {
+                Some("the workers' own words are in the log above; `dspex doctor` looks at the interpreter".to_owned())
+            }
+            Self::Token(_) | Self::Assemble(_) | Self::Machine { .. } => None,
+        }
+    }
+
+    /// Whether the configuration is at fault, and not the machine.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(
+            self,
+            Self::Config(_)
+                | Self::Token(TokenError::NotSet { .. } | TokenError::TooShort { .. })
+                | Self::Assemble(AssembleError::Router(_))
+        )
+    }
+}
+
+/// Runs a server until SIGTERM or SIGINT, on a runtime of its own; a second signal ends the process
+/// at once.
+///
+/// # Errors
+/// See [`ServeError`].
+pub fn run(config: Config) -> Result<(), ServeError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| ServeError::Machine {
+            what: "the runtime cannot be started",
+            reason: error.to_string(),
+        })?;
+    runtime.block_on(async {
+        let stop = signals::stop(&TaskTracker::new()).map_err(|error| ServeError::Machine {
+            what: "signals cannot be received",
+            reason: error.to_string(),
+        })?;
+        serve(config, stop).await
+    })
+}
+
+/// Serves until `stop`, then drains.
+///
+/// Prints on standard output: the admin token where it was made, and one line with the address once
+/// calls are served.
+///
+/// # Errors
+/// See [`ServeError`].
+pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServeError> {
+    init_logs(&config)?;
+    let config = Arc::new(config);
+    fitness::check_exposure(&config)?;
+    let store = Store::open(
+        DataDir::new(&config.server.data_dir),
+        config.storage.readers,
+        config.storage.busy_timeout,
+    )
+    .await?;
+    let (tokens, first_token) = open_tokens(&config, &store.dir)?;
+    let listener = TcpListener::bind(config.server.bind)
+        .await
+        .map_err(|source| ServeError::Listen {
+            address: config.server.bind,
+            source,
+        })?;
+    let address = listener.local_addr().map_err(|source| ServeError::Listen {
+        address: config.server.bind,
+        source,
+    })?;
+    let tasks = Tasks::default();
+    let state = AppState::new(
+        tokens,
+        BodyLimits {
+            size: config.server.max_body.0,
+            depth: config.server.max_json_depth,
+            time: config.server.body_timeout,
+        },
+    );
+    let no_more = CancellationToken::new();
+    let connections = TaskTracker::new();
+    connections.spawn(accept(
+        listener,
+        http::app(state.clone()),
+        ConnectionLimits {
+            connections: config.server.max_connections,
+            first_byte: config.server.first_byte_timeout,
+            headers: config.server.header_timeout,
+        },
+        connections.clone(),
+        no_more.clone(),
+    ));
+    tracing::info!(%address, "answering; starting workers");
+    let built = tokio::select! {
+        built = build(&config, &store, &tasks) => Some(built?),
+        // Told to end before anything was served: workers end with us.
+        () = stop.cancelled() => None,
+    };
+    let house = built.map(Arc::new);
+    if let Some(house) = &house {
+        if let Some(first) = first_token
+            && let Some(token) = first.keep()?
+        {
+            say(&format!("admin token (shown this once): {token}"));
+        }
+        state.ready(Arc::clone(house));
+        say(&format!("dspex listening on http://{address}"));
+        tracing::info!(%address, "ready");
+        stop.cancelled().await;
+    }
+    tracing::info!("draining");
+    state.drain();
+    no_more.cancel();
+    let limit = config.server.drain_limit;
+    let calls_ended = all_ended(&[&connections], limit).await;
+    if !calls_ended {
+        tracing::warn!(
+            ?limit,
+            "calls were still in flight at the limit and are cut off"
+        );
+    }
+    // The controller before the pools: it must not take their end for a failure of the candidate.
+    // Its journal keeps the migration; the next start goes on with it.
+    tasks.stop.cancel();
+    if !all_ended(&[&tasks.named], STEP_LIMIT).await {
+        tracing::warn!("some tasks did not end in time");
+    }
+    if let Some(house) = &house {
+        let limit = if calls_ended {
+            STEP_LIMIT
+        } else {
+            Duration::ZERO
+        };
+        let drained = house.drain(limit).await;
+        tracing::info!(
+            finished = drained.finished,
+            abandoned = drained.abandoned,
+            "pools ended"
+        );
+    }
+    // What is left are tasks that watch processes; those end with us in any case.
+    all_ended(&[&tasks.tracker], STEP_LIMIT).await;
+    store.close().await;
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// How long each step after the last call may take. No caller waits for these any more.
+const STEP_LIMIT: Duration = Duration::from_secs(5);
+
+/// Whether everything on these trackers ended within the limit.
+async fn all_ended(trackers: &[&TaskTracker], limit: Duration) -> bool {
+    tokio::time::timeout(limit, async {
+        for tracker in trackers {
+            tracker.close();
+            tracker.wait().await;
+        }
+    })
+    .await
+    .is_ok()
+}
+
+/// Starts the stable pool and builds the house on it.
+async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<House, ServeError> {
+    let machine = |what| move |reason: String| ServeError::Machine { what, reason };
+    let package = dspex_pool::python::unpack(&store.dir.python_package())
+        .map_err(|error| error.to_string())
+        .map_err(machine("the workers' Python package cannot be unpacked"))?;
+    let spawner = Spawner::start()
+        .map_err(|error| error.to_string())
+        .map_err(machine("the thread that starts workers cannot be started"))?;
+    let pools = Arc::new(ConfiguredPools {
+        config: Arc::clone(config),
+        package,
+        spawner,
+        tracker: tasks.tracker.clone(),
+    });
+    fitness::check_python(config, &pools).await?;
+    let prometheus = Prometheus::new()
+        .map_err(|error| error.to_string())
+        .map_err(machine("the metrics recorder cannot be made"))?;
+    let stores = Stores::open(store).await?;
+    let stable = &config.lanes.stable;
+    let pool = pools
+        .start(stable)
+        .await
+        .map_err(|source| ServeError::Pool {
+            pool: stable.clone(),
+            source,
+        })?;
+    let materials = Materials {
+        config: Arc::clone(config),
+        flags: stores.flags,
+        catalog: stores.catalog,
+        journal: stores.journal,
+        stable: pool,
+        pools,
+        prometheus,
+    };
+    Ok(House::build(materials, tasks).await?)
+}
+
+/// The parts' stores, in one database.
+struct Stores {
+    flags: Arc<SqliteStore>,
+    catalog: Arc<SqliteCatalog>,
+    journal: Arc<SqliteJournal>,
+}
+
+impl Stores {
+    /// Brings the tables of every part to this version's form, before workers are started: a
+    /// database that cannot be used is told in milliseconds.
+    async fn open(store: &Store) -> Result<Self, AssembleError> {
+        let (writer, reader) = (|| store.writer.clone(), || store.reader.clone());
+        Ok(Self {
+            flags: Arc::new(SqliteStore::open(writer(), reader()).await?),
+            catalog: Arc::new(
+                SqliteCatalog::open(writer(), reader())
+                    .await
+                    .map_err(RouterError::from)?,
+            ),
+            journal: Arc::new(
+                SqliteJournal::open(writer(), reader())
+                    .await
+                    .map_err(MigrationError::from)?,
+            ),
+        })
+    }
+}
+
+fn init_logs(config: &Config) -> Result<(), ServeError> {
+    let logs = dspex_telemetry::LogConfig {
+        format: match config.log.format {
+            LogFormat::Text => dspex_telemetry::LogFormat::Text,
+            LogFormat::Json => dspex_telemetry::LogFormat::Json,
+        },
+        filter: config.log.filter.clone(),
+    };
+    match dspex_telemetry::init_logs(logs) {
+        Ok(()) => Ok(()),
+        // A server inside another program logs where that program does.
+        Err(LogError::AlreadyInstalled) => Ok(()),
+        Err(error) => Err(ConfigError::of("log.filter", error.to_string())
+            .written_in(config.origin("log.filter"))
+            .into()),
+    }
+}
+
+fn open_tokens(config: &Config, dir: &DataDir) -> Result<(Tokens, Option<FirstToken>), TokenError> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let programs = config.server.programs_token_env.as_deref();
+    Tokens::open(
+        dir,
+        variable(ADMIN_TOKEN_ENV).as_deref(),
+        programs.map(|name| (name, variable(name))),
+    )
+}
+
+/// One line on standard output. That nobody reads it is no reason to stop serving.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}

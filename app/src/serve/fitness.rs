@@ -1,0 +1,53 @@
+//! Whether this configuration may be served, and whether this machine can.
+
+use dspex_pool::python::PythonInfo;
+
+use super::ServeError;
+use crate::config::{Config, ConfigError};
+use crate::pools::ConfiguredPools;
+
+/// Refuses to show an open programs API to a network.
+pub(super) fn check_exposure(config: &Config) -> Result<(), ConfigError> {
+    let bind = config.server.bind;
+    if bind.ip().is_loopback() || config.server.programs_token_env.is_some() {
+        return Ok(());
+    }
+    Err(ConfigError::of(
+        "server.bind",
+        format!("{bind} can be reached from other machines, and the programs API has no token"),
+    )
+    .written_in(config.origin("server.bind"))
+    .hint(
+        "set server.programs_token_env to the name of a variable that holds one, or bind 127.0.0.1",
+    ))
+}
+
+/// Looks at the stable pool's interpreter before any worker is started with it: a worker that ends
+/// at once says less. The candidate's is looked at when a migration begins.
+pub(super) async fn check_python(
+    config: &Config,
+    pools: &ConfiguredPools,
+) -> Result<(), ServeError> {
+    let stable = &config.lanes.stable;
+    let Some(probed) = pools.probe(stable).await else {
+        return Ok(());
+    };
+    let PythonInfo { version, dspy } = probed?;
+    let (major, minor, patch) = version;
+    match dspy {
+        Some(dspy) => tracing::info!(pool = stable, "Python {major}.{minor}.{patch}, DSPy {dspy}"),
+        None if config.lms.is_empty() => {
+            tracing::warn!(
+                pool = stable,
+                "Python {major}.{minor}.{patch} has no DSPy: only callables can be served"
+            );
+        }
+        None => {
+            let python = config.pool(stable).map(|pool| pool.python(config));
+            return Err(ServeError::NoDspy {
+                python: python.map_or_else(String::new, |python| python.display().to_string()),
+            });
+        }
+    }
+    Ok(())
+}

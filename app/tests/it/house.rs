@@ -1,0 +1,302 @@
+//! A real server for a test: the shipped binary on a free port, in a folder of its own.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+/// Long enough for a loaded machine; nothing waits for it where things are well.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+const TOKEN: &str = "dspex_a_token_for_tests_only_0123456789abcdef";
+
+/// A server's folder and, while it runs, its process. Dropping it kills the process.
+pub(crate) struct House {
+    folder: tempfile::TempDir,
+    client: reqwest::Client,
+    running: Option<Running>,
+}
+
+struct Running {
+    child: Child,
+    url: String,
+}
+
+/// An answer over HTTP.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) lane: Option<String>,
+    pub(crate) content_type: String,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// Asserts the status, and shows everything where it is another.
+    #[track_caller]
+    pub(crate) fn ok(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        self.body
+    }
+
+    /// Asserts a problem document with this status whose detail (or title) has these words.
+    #[track_caller]
+    pub(crate) fn problem(self, status: u16, words: &str) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.content_type, "application/problem+json", "{self:?}");
+        assert_eq!(self.body["status"], status, "{self:?}");
+        let text = self.body.to_string();
+        assert!(text.contains(words), "{words:?} is missing: {self:?}");
+        self.body
+    }
+}
+
+/// The interpreter for tests, as an absolute name or one on the path.
+pub(crate) fn python() -> String {
+    std::env::var("DSPEX_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned())
+}
+
+/// The folder with the callables that tests run.
+pub(crate) fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../pool/tests/fixtures")
+}
+
+/// A configuration for rehearsals: short holds, few samples, small pools.
+pub(crate) fn rehearsal() -> String {
+    format!(
+        r#"
+[server]
+bind = "127.0.0.1:0"
+data_dir = "data"
+[lanes]
+stable = "v1"
+candidate = "v2"
+[python]
+executable = {python:?}
+path = [{fixtures:?}]
+allow_modules = ["fixture_programs"]
+[pools.v1]
+kind = "pool-v1"
+workers = 2
+[pools.v2]
+kind = "pool-v2"
+workers = 1
+concurrency = 4
+[flags]
+poll = "100ms"
+[migration]
+interval = "100ms"
+window = "10s"
+stages = [
+  {{ percent = "25%", hold = "1s" }},
+  {{ percent = "100%", hold = "1s" }},
+]
+[migration.thresholds]
+minimum_samples = 20
+[telemetry]
+slot = "100ms"
+span = "60s"
+"#,
+        python = python(),
+        fixtures = fixtures().display().to_string(),
+    )
+}
+
+impl House {
+    /// A folder with this `dspex.toml`; nothing runs yet.
+    pub(crate) fn with(configuration: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("dspex.toml"), configuration).unwrap();
+        let client = reqwest::Client::builder().timeout(LONG).build().unwrap();
+        Self {
+            folder,
+            client,
+            running: None,
+        }
+    }
+
+    /// A running server with the configuration for rehearsals and `more` after it.
+    pub(crate) async fn start(more: &str) -> Self {
+        let mut house = Self::with(&(rehearsal() + more));
+        house.open().await;
+        house
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.running.as_ref().expect("the server was started").url
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test starts the shipped binary itself"
+    )]
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dspex"));
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("DSPEX_ADMIN_TOKEN", TOKEN)
+            .env("DSPEX_TOKEN", TOKEN)
+            .stdin(Stdio::null());
+        if let Some(running) = &self.running {
+            command.env("DSPEX_URL", &running.url);
+        }
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Starts the server and waits until it is ready.
+    pub(crate) async fn open(&mut self) {
+        let log = std::fs::File::create(self.path("server.log")).unwrap();
+        let mut child = self
+            .command(&["serve"])
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let url = loop {
+            let Some(line) = lines.next() else {
+                panic!("the server ended: {:?}\n{}", child.wait(), self.log());
+            };
+            if let Some((_, url)) = line.unwrap().split_once("listening on ") {
+                break url.to_owned();
+            }
+        };
+        self.running = Some(Running { child, url });
+        let began = Instant::now();
+        while self.get("/readyz").await.status != 200 {
+            assert!(
+                began.elapsed() < LONG,
+                "the server is not ready:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path("server.log")).unwrap_or_default()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.running
+            .as_ref()
+            .expect("the server was started")
+            .child
+            .id()
+    }
+
+    fn signal(&self, signal: Signal) {
+        // The child is not reaped before `wait`, so its number is still its own.
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        let mut running = self.running.take().expect("the server was started");
+        running.child.kill().unwrap();
+        running.child.wait().unwrap();
+    }
+
+    /// Waits for the server's end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let began = Instant::now();
+        let mut running = self.running.take().expect("the server was started");
+        loop {
+            if let Some(status) = running.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(
+                began.elapsed() < LONG,
+                "the server does not end:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        let header = |name: &str| {
+            response
+                .headers()
+                .get(name)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
+        let (lane, content_type) = (header("x-dspex-lane"), header("content-type"));
+        let status = response.status().as_u16();
+        let text = response.text().await.unwrap();
+        Answer {
+            status,
+            lane,
+            content_type: content_type.unwrap_or_default(),
+            body: serde_json::from_str(&text).unwrap_or(Value::String(text)),
+        }
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = method.parse().unwrap();
+        self.client
+            .request(method, format!("{}{path}", self.url()))
+            .bearer_auth(TOKEN)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(self.request("GET", path)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request("POST", path).json(&body)).await
+    }
+
+    /// Creates a repeatable program of a callable from the fixtures, under the callable's name.
+    pub(crate) async fn create(&self, callable: &str) {
+        let target = format!("fixture_programs:{callable}");
+        let body =
+            json!({"id": callable, "kind": "callable", "target": target, "repeatable": true});
+        self.post("/v1/programs", body).await.ok(201);
+    }
+
+    pub(crate) async fn execute(&self, program: &str, session: &str, inputs: Value) -> Answer {
+        let path = format!("/v1/programs/{program}/execute");
+        let request = self.request("POST", &path).header("x-session-id", session);
+        self.send(request.json(&json!({"inputs": inputs}))).await
+    }
+
+    pub(crate) async fn start_migration(&self) {
+        self.post("/admin/v1/migrations", json!({"why": "a test"}))
+            .await
+            .ok(201);
+    }
+
+    pub(crate) async fn migration(&self) -> Value {
+        self.get("/admin/v1/migrations/current").await.ok(200)
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            let _ = running.child.kill();
+            let _ = running.child.wait();
+        }
+    }
+}

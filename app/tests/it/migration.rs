@@ -1,0 +1,231 @@
+//! Migrations on the shipped binary, under traffic.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::house::{House, LONG};
+use crate::traffic::Traffic;
+
+/// Waits until the migration is as wanted.
+async fn until(house: &House, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let began = Instant::now();
+    loop {
+        let migration = house.migration().await;
+        if wanted(&migration) {
+            return migration;
+        }
+        assert!(
+            began.elapsed() < LONG,
+            "no {what}: {migration:#}\n{}",
+            house.log()
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn healthy(migration: &Value) -> Duration {
+    humantime::parse_duration(migration["healthy_for"].as_str().unwrap()).unwrap()
+}
+
+fn is(phase: &'static str) -> impl Fn(&Value) -> bool {
+    move |migration| migration["phase"] == phase
+}
+
+#[tokio::test]
+async fn live_traffic_moves_to_the_candidate_and_nobody_notices() {
+    let house = Arc::new(House::start("").await);
+    house.create("echo").await;
+    let traffic = Traffic::start(&house, 8);
+    house.start_migration().await;
+    let refused = house
+        .post("/admin/v1/migrations", json!({"why": "me too"}))
+        .await;
+    refused.problem(409, "migration");
+    let done = until(&house, "end", is("complete")).await;
+    assert_eq!(done["percent"], 100.0, "{done:#}");
+    let answer = house.execute("echo", "s", json!({"text": "x"})).await;
+    assert_eq!(answer.lane.as_deref(), Some("candidate"));
+    assert!(traffic.answered() > 100, "there was traffic to move");
+    let failures = traffic.stop().await;
+    assert!(failures.is_empty(), "{failures:#?}");
+    let stages = done["stages"].as_array().unwrap();
+    assert_eq!(stages.len(), 2, "{done:#}");
+}
+
+#[tokio::test]
+async fn a_candidate_that_crashes_is_taken_out_and_no_caller_pays() {
+    let house = Arc::new(House::start("\n[pools.v2.env]\nFRAGILE = \"yes\"\n").await);
+    house.create("echo").await;
+    let body = json!({
+        "id": "fragile", "kind": "callable",
+        "target": "fixture_programs:fragile", "repeatable": true,
+    });
+    house.post("/v1/programs", body).await.ok(201);
+    let traffic = Traffic::start(&house, 4);
+    house.start_migration().await;
+    until(&house, "traffic on the candidate", |migration| {
+        migration["percent"] == 25.0
+    })
+    .await;
+    let mut rolled_back = false;
+    let began = Instant::now();
+    for call in 0.. {
+        let session = format!("fragile-{call}");
+        let answer = house
+            .execute("fragile", &session, json!({"text": "x"}))
+            .await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let phase = house.migration().await["phase"].clone();
+        if phase == "rolled_back" {
+            rolled_back = true;
+            break;
+        }
+        assert!(
+            began.elapsed() < LONG,
+            "{:#}\n{}",
+            house.migration().await,
+            house.log()
+        );
+    }
+    assert!(rolled_back);
+    let failures = traffic.stop().await;
+    assert!(failures.is_empty(), "{failures:#?}");
+    let flags = house.get("/admin/v1/flags").await.ok(200);
+    assert!(flags.to_string().contains("\"pool_v2_enabled\""), "{flags}");
+    let answer = house.execute("echo", "s", json!({"text": "x"})).await;
+    assert_eq!(answer.lane.as_deref(), Some("stable"));
+}
+
+#[tokio::test]
+async fn a_killed_server_goes_on_where_the_migration_was() {
+    let mut house = House::start("").await;
+    house.create("echo").await;
+    // Long enough that the stage cannot be over before the kill.
+    let mut house = {
+        let text = std::fs::read_to_string(house.path("dspex.toml")).unwrap();
+        house.terminate();
+        assert!(house.ended().await.success());
+        let slower = text.replace("hold = \"1s\"", "hold = \"4s\"");
+        std::fs::write(house.path("dspex.toml"), slower).unwrap();
+        house.open().await;
+        house
+    };
+    let shared = Arc::new(house);
+    let traffic = Traffic::start(&shared, 4);
+    shared.start_migration().await;
+    let seen = until(&shared, "healthy time", |migration| {
+        migration["phase"] == "rollout" && healthy(migration) >= Duration::from_secs(1)
+    })
+    .await;
+    assert!(traffic.stop().await.is_empty());
+    house = Arc::into_inner(shared).unwrap();
+    house.kill();
+    house.open().await;
+    let after = house.migration().await;
+    assert_eq!(after["id"], seen["id"]);
+    assert_eq!(
+        (&after["phase"], after["percent"].as_f64()),
+        (&json!("rollout"), Some(25.0)),
+        "{after:#}"
+    );
+    assert!(healthy(&after) >= healthy(&seen), "{after:#}");
+    assert!(
+        healthy(&after) < Duration::from_secs(4),
+        "time without a controller does not count: {after:#}"
+    );
+    let programs = house.get("/v1/programs").await.ok(200);
+    assert_eq!(
+        programs["programs"].as_array().unwrap().len(),
+        1,
+        "{programs}"
+    );
+    let house = Arc::new(house);
+    let traffic = Traffic::start(&house, 4);
+    until(&house, "end", is("complete")).await;
+    let failures = traffic.stop().await;
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[tokio::test]
+async fn a_person_steers() {
+    let house = Arc::new(House::start("").await);
+    house.create("echo").await;
+    house.start_migration().await;
+    // Nobody calls: nothing may advance.
+    until(&house, "stage 1", |migration| migration["percent"] == 25.0).await;
+    let steer = |word: &str| {
+        let path = format!("/admin/v1/migrations/current/{word}");
+        let house = Arc::clone(&house);
+        async move { house.post(&path, json!({"why": "a test"})).await.ok(200) }
+    };
+    steer("pause").await;
+    until(&house, "pause", |migration| !migration["paused"].is_null()).await;
+    steer("resume").await;
+    until(&house, "resumption", |migration| {
+        migration["paused"].is_null()
+    })
+    .await;
+    steer("promote").await;
+    until(&house, "promotion", |migration| {
+        migration["percent"] == 100.0
+    })
+    .await;
+    steer("rollback").await;
+    let end = until(&house, "end", is("rolled_back")).await;
+    assert_eq!(end["percent"], 0.0, "{end:#}");
+    let path = "/admin/v1/migrations/current/pause";
+    house
+        .post(path, json!({"why": "too late"}))
+        .await
+        .problem(409, "rolled");
+    let id = end["id"].as_str().unwrap();
+    let events = house
+        .get(&format!("/admin/v1/migrations/{id}/events"))
+        .await
+        .ok(200);
+    assert!(
+        events.to_string().contains("a test"),
+        "who and why are kept: {events}"
+    );
+}
+
+#[tokio::test]
+async fn without_traffic_nothing_advances_and_it_says_what_it_lacks() {
+    let house = House::start("").await;
+    house.create("echo").await;
+    house.start_migration().await;
+    let held = until(&house, "verdict", |migration| {
+        migration
+            .to_string()
+            .contains("more calls on the candidate")
+    })
+    .await;
+    assert_eq!(held["percent"], 25.0, "{held:#}");
+}
+
+#[tokio::test]
+async fn a_termination_lets_calls_in_flight_finish() {
+    let mut house = House::start("").await;
+    house.create("waits_for_file").await;
+    let gate = house.path("gate");
+    let call = house.execute("waits_for_file", "s", json!({"path": gate}));
+    let rest = async {
+        loop {
+            let status = house.get("/v1/status").await.ok(200);
+            if status["lanes"]["stable"]["in_flight"] == 1 {
+                break;
+            }
+        }
+        house.terminate();
+        while house.log().matches("drain").count() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        std::fs::write(&gate, "").unwrap();
+    };
+    let (answer, ()) = tokio::join!(call, rest);
+    answer.ok(200);
+    assert!(house.ended().await.success());
+}
