@@ -1,0 +1,114 @@
+//! A migration's status, as far as the demo shows it.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// What `GET /admin/v1/migrations/current` says. Members that are new or missing do no harm.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Status {
+    /// Such as `rollout`.
+    pub(super) phase: String,
+    /// The share of traffic that was asked for.
+    pub(super) percent: f64,
+    /// Whether every router serves that share.
+    pub(super) acknowledged: bool,
+    /// Healthy time seen in this stage.
+    pub(super) healthy_for: Value,
+    /// Healthy time wanted in this stage.
+    pub(super) hold: Value,
+    /// The last look.
+    pub(super) analysis: Option<Analysis>,
+    /// How it ended, or why it is rolling back.
+    pub(super) outcome: Option<String>,
+    /// What an operator should know now.
+    pub(super) reasons: Vec<String>,
+}
+
+/// Stable against candidate over one window.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(super) struct Analysis {
+    pub(super) verdict: String,
+    pub(super) reasons: Vec<Reason>,
+}
+
+/// One rule's word.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(super) struct Reason {
+    pub(super) text: String,
+    pub(super) verdict: String,
+    /// What was measured; null where the rule was not judged.
+    pub(super) value: Value,
+}
+
+impl Status {
+    /// Whether the migration goes on.
+    pub(super) fn live(&self) -> bool {
+        !matches!(self.phase.as_str(), "complete" | "rolled_back" | "stuck")
+    }
+
+    /// The verdict with the reasons that make it, in one line. Where it is healthy, those are the
+    /// limits that were passed without harm; rules that could not be judged yet are not told.
+    pub(super) fn verdict(&self) -> String {
+        let Some(analysis) = &self.analysis else {
+            return String::new();
+        };
+        let healthy = analysis.verdict == "healthy";
+        let reasons: Vec<&str> = analysis
+            .reasons
+            .iter()
+            .filter(|reason| {
+                if healthy {
+                    !reason.value.is_null()
+                } else {
+                    reason.verdict == analysis.verdict
+                }
+            })
+            .map(|reason| reason.text.as_str())
+            .collect();
+        if reasons.is_empty() {
+            analysis.verdict.clone()
+        } else {
+            format!("{}: {}", analysis.verdict, reasons.join("; "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_is_told_with_the_reasons_that_make_it() {
+        let status = |verdict: &str| -> Status {
+            serde_json::from_value(serde_json::json!({
+                "phase": "rollout", "percent": 12.5, "acknowledged": true, "new_member": 1,
+                "analysis": {"verdict": verdict, "reasons": [
+                    {"text": "workers ended", "verdict": "critical", "value": 50.0},
+                    {"text": "CPU is high", "verdict": "healthy", "value": 91.0},
+                    {"text": "not judged yet", "verdict": "healthy", "value": null},
+                ]},
+            }))
+            .expect("a status")
+        };
+        assert_eq!(status("critical").verdict(), "critical: workers ended");
+        assert_eq!(
+            status("healthy").verdict(),
+            "healthy: workers ended; CPU is high"
+        );
+        assert_eq!(status("inconclusive").verdict(), "inconclusive");
+        assert_eq!(Status::default().verdict(), "");
+    }
+
+    #[test]
+    fn what_has_ended_is_not_live() {
+        let status = |phase: &str| Status {
+            phase: phase.to_owned(),
+            ..Status::default()
+        };
+        assert!(status("rolling_back").live());
+        assert!(!status("rolled_back").live() && !status("complete").live());
+    }
+}

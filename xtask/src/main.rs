@@ -1,0 +1,73 @@
+//! `cargo xtask`: the chores of this repository, as one small program.
+//!
+//! - `demo`: the main job, seen from outside, on the release binary under traffic.
+//! - `test`: every check, with what the checks need installed on the way.
+//! - `tidy`: the laws of the repository that no compiler holds.
+//!
+//! Invariants: it links none of our crates, so it compiles in seconds while they are broken and
+//! knows dspex only as a stranger does, by its command line and its HTTP interface. What it
+//! starts, it ends: every child is held by a guard (`process::Group`).
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the outermost layer of another program: it drives processes and measures real time, and no test pauses its clock"
+)]
+
+mod demo;
+mod interrupt;
+mod places;
+mod process;
+mod progress;
+mod python;
+mod test;
+mod tidy;
+mod venv;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::interrupt::{Interrupt, Interrupted};
+use self::places::Places;
+
+/// The chores of this repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Move live traffic from pool V1 to pool V2, then watch a broken candidate be rolled back
+    Demo(demo::Options),
+    /// Run every check, installing what it needs
+    Test(test::Options),
+    /// Check the laws of the repository: arrows between crates, headers, README tables, licences
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = Interrupt::install().and_then(|interrupt| {
+        let places = Places::find()?;
+        match cli.chore {
+            Chore::Demo(options) => demo::run(&options, &places, &interrupt),
+            Chore::Test(options) => test::run(&options, &places, &interrupt),
+            Chore::Tidy => tidy::run(&places),
+        }
+    });
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            // 130 is what a shell reports for a program ended by Ctrl-C.
+            if error.is::<Interrupted>() {
+                ExitCode::from(130)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
