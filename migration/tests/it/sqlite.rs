@@ -1,18 +1,16 @@
 //! The journal in SQLite, on real files and real time: several processes, a locked file, callers
 //! that leave, a controller that dies.
 
-mod house;
-
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::house::House;
 use dspex_flags::{MemoryStore, Percent};
 use dspex_migration::{
     Append, Cause, Command, Event, Inbox, Journal, JournalError, MigrationId, Phase, Settings,
     SqliteJournal, Stage, Start,
 };
-use house::House;
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
 
@@ -251,6 +249,6 @@ async fn a_migration_on_a_file_survives_its_controller() {
         at,
     };
     other.post(&status.id, post).await.expect("posted");
-    let status = controller.until(house::rolled_back).await;
+    let status = controller.until(crate::house::rolled_back).await;
     assert!(status.outcome.as_ref().expect("over").contains("grace: no"));
 }

@@ -1,7 +1,5 @@
 //! Others move the lever while a migration is under way: it pauses, says so, and does not fight.
 
-mod house;
-
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,7 +7,7 @@ use dspex_flags::dspex::{GRADUAL_ROLLOUT_PERCENTAGE, POOL_V2_ENABLED};
 use dspex_flags::{FlagValue, Percent, Write};
 use dspex_migration::{Command, Phase};
 
-use house::{House, at_stage, rolls_back};
+use crate::house::{House, at_stage, rolls_back};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

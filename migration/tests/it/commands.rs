@@ -1,14 +1,12 @@
 //! What people ask for, in every phase.
 
-mod house;
-
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dspex_migration::{Cause, Command, Event, MigrationError, Phase, Post, Status};
 use dspex_telemetry::Lane;
 
-use house::{House, at_stage, rolled_back, rolls_back};
+use crate::house::{House, at_stage, rolled_back, rolls_back};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -1,14 +1,12 @@
 //! Whole migrations in simulated time: the good, the broken, and the ones that are nobody's fault.
 
-mod house;
-
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dspex_migration::{Event, Phase, Verdict};
 use dspex_telemetry::Lane;
 
-use house::{House, assert_rises_by_plan, rolled_back};
+use crate::house::{House, assert_rises_by_plan, rolled_back};
 
 #[tokio::test(start_paused = true)]
 async fn a_good_candidate_takes_all_traffic_in_seventeen_hours() {

@@ -1,7 +1,5 @@
 //! The journal cannot be written: the controller holds, says so, and a rollback wins all the same.
 
-mod house;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -13,7 +11,7 @@ use dspex_migration::{
 };
 use dspex_telemetry::Lane;
 
-use house::{Controller, House, rolled_back};
+use crate::house::{Controller, House, rolled_back};
 
 const WELL: u8 = 0;
 const FULL: u8 = 1;

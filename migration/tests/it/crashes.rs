@@ -1,7 +1,5 @@
 //! `kill -9` at every write of the journal, before it and after it: the same end.
 
-mod house;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,7 +12,7 @@ use dspex_migration::{
 use dspex_telemetry::Lane;
 use tokio::sync::Notify;
 
-use house::House;
+use crate::house::House;
 
 /// A journal in which one append never comes back: before it is written, or after.
 struct Deadly {

@@ -1,10 +1,6 @@
 //! A house in simulated time: a real controller, real flags and real telemetry, with a simulated
 //! candidate, simulated traffic and a router that acknowledges.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file uses its part of it"
-)]
+#![allow(unreachable_pub, reason = "a test binary has no users")]
 
 pub mod simulated;
 

@@ -1,13 +1,10 @@
 //! The laws of the pure controller, over random lives.
 
-mod house;
-mod life;
-
 use dspex_flags::Percent;
 use dspex_migration::{Command, Entry, Phase, State};
 use proptest::prelude::*;
 
-use life::{Happens, Life, happens};
+use crate::life::{Happens, Life, happens};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]

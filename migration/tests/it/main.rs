@@ -1,0 +1,17 @@
+//! Whole migrations in simulated time: the real controller, flags and telemetry, a simulated
+//! candidate and simulated callers.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+mod commands;
+mod crashes;
+mod drift;
+mod house;
+mod laws;
+mod life;
+mod sqlite;
+mod trouble;
+mod whole_plans;
