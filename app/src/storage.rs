@@ -63,10 +63,15 @@ impl StorageError {
             Self::Locked { .. } => {
                 "stop that server, or give this one its own server.data_dir".to_owned()
             }
-            Self::Database { .. } => {
-                "restore the file from a backup, or move it away to begin with an empty one"
-                    .to_owned()
+            Self::Database { source, .. } => match primary_code(source) {
+                Some(26 | 11) => {
+                    "restore the file from a backup, or move it away to begin with an empty one"
+                }
+                Some(5 | 6) => "end the process that keeps it locked, then start again",
+                Some(13) => "make room on the disk that holds server.data_dir",
+                _ => "make the file and its folder readable and writable for this user",
             }
+            .to_owned(),
         }
     }
 }
@@ -173,16 +178,20 @@ async fn prove_writable(writer: &SqlitePool) -> Result<(), sqlx::Error> {
 }
 
 /// SQLite's primary result codes, as far as people can act on them.
-fn in_words(path: &Path, error: &sqlx::Error) -> String {
-    let code = match error {
+/// SQLite's primary result code.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    match error {
         sqlx::Error::Database(error) => error
             .code()
             .and_then(|code| code.parse::<u32>().ok())
             // Extended codes keep the primary one in their low byte.
             .map(|code| code & 0xff),
         _ => None,
-    };
-    match code {
+    }
+}
+
+fn in_words(path: &Path, error: &sqlx::Error) -> String {
+    match primary_code(error) {
         Some(26) => "the file is not a SQLite database".to_owned(),
         Some(11) => "the file is damaged".to_owned(),
         Some(8) => "the file, or its folder, is read-only".to_owned(),

@@ -133,12 +133,18 @@ impl House {
         &self.running.as_ref().expect("the server was started").url
     }
 
+    /// The shipped binary, in the house's folder and with nothing of our environment but the path.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_dspex")), arguments)
+    }
+
+    /// The same of a copy of the binary.
     #[expect(
         clippy::disallowed_methods,
         reason = "the test starts the shipped binary itself"
     )]
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dspex"));
+    pub(crate) fn command_of(&self, binary: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary);
         command
             .args(arguments)
             .current_dir(self.folder.path())

@@ -1,6 +1,7 @@
 //! A machine, or a folder, that a server cannot run on: one clear line and exit code 3.
 
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 
 use crate::house::{House, fixtures, python, rehearsal};
 
@@ -100,6 +101,36 @@ fn a_database_that_is_not_one() {
     assert!(
         kept.starts_with("I am a shopping list"),
         "it is left as it was"
+    );
+}
+
+#[test]
+fn a_database_that_is_read_only() {
+    let house = House::with(&rehearsal());
+    let data = house.path("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("dspex.db"), "").unwrap();
+    // Root may write to any file, so a test that runs as root lets somebody else start the server.
+    let nobody = rustix::process::geteuid().is_root().then_some(65_534);
+    let binary = house.path("dspex");
+    std::fs::copy(env!("CARGO_BIN_EXE_dspex"), &binary).unwrap();
+    for (path, mode) in [("", 0o755), ("data", 0o700), ("data/dspex.db", 0o444)] {
+        let path = house.path(path);
+        if path.is_dir() {
+            std::os::unix::fs::chown(&path, nobody, nobody).unwrap();
+        }
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut command = house.command_of(&binary, &["serve"]);
+    if let Some(nobody) = nobody {
+        command.uid(nobody).gid(nobody);
+    }
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(
+        text.contains("dspex.db") && text.contains("read-only"),
+        "{text}"
     );
 }
 
