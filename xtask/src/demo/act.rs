@@ -100,6 +100,7 @@ pub(super) fn play(
         names.join(", "),
         setup.places.cache.join("logs").display()
     ));
+    screen.say(&format!("watch it on the page: {}", server.client().page()));
 
     let mut scene = Scene {
         client: server.client().clone(),

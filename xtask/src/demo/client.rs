@@ -39,6 +39,11 @@ impl Client {
         }
     }
 
+    /// The address of the page, with the token where the page finds it and no log does.
+    pub(super) fn page(&self) -> String {
+        format!("{}/#token={}", self.base, self.token)
+    }
+
     /// A client with a connection of its own.
     pub(super) fn another(&self) -> Self {
         Self::new(&self.base, &self.token)
