@@ -51,20 +51,23 @@ impl Lms {
     /// What to say of a profile that is not there.
     pub(crate) fn unknown(&self, name: &str) -> BridgeError {
         let known: Vec<&str> = self.profiles.keys().map(String::as_str).collect();
-        BridgeError::Failed(Failure {
-            class: FailureClass::Rejected,
-            exception: None,
-            message: format!(
-                "there is no LM profile {name:?}; configured are: {}",
-                if known.is_empty() {
-                    "none".to_owned()
-                } else {
-                    known.join(", ")
-                }
-            ),
-            traceback: None,
-            status: None,
-        })
+        BridgeError::Failed {
+            failure: Failure {
+                class: FailureClass::Rejected,
+                exception: None,
+                message: format!(
+                    "there is no LM profile {name:?}; configured are: {}",
+                    if known.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        known.join(", ")
+                    }
+                ),
+                traceback: None,
+                status: None,
+            },
+            classified: true,
+        }
     }
 }
 

@@ -1,10 +1,4 @@
-//! The pool: seats lent to one call at a time, and a task for each slot that fills it again.
-//!
-//! Invariants:
-//! - The semaphore has as many permits as there are idle seats. A seat that is lost takes its
-//!   permit with it; the slot's next worker brings a new one.
-//! - A call runs in a task of its own, so that a caller who leaves never leaves an answer behind
-//!   in a worker's stream for the next caller to find.
+//! The pool: starting it, its face to callers, and its end.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,23 +7,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dspex_pool::{
     Call, Drained, LaunchSpec, Pool, PoolError, PoolStatus, Program, ProgramKey, Reply, Spawner,
-    WorkerState, WorkerStatus,
 };
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::command::Lms;
 use crate::config::Config;
-use crate::seat::{Seat, Used, Work};
+use crate::seat::Work;
+use crate::state::State;
 
 /// How long a program may take to be built when it is checked.
 const CHECK_LIMIT: Duration = Duration::from_secs(60);
 
 /// A fixed set of workers on the bridge protocol, one call at a time each.
 #[derive(Debug)]
-pub struct PoolV1(Arc<Inner>);
+pub struct PoolV1(pub(crate) Arc<Inner>);
 
 #[derive(Debug)]
 pub(crate) struct Inner {
@@ -39,7 +33,11 @@ pub(crate) struct Inner {
     pub(crate) launch: LaunchSpec,
     pub(crate) lms: Lms,
     pub(crate) spawner: Spawner,
+    /// Whoever started the pool waits for its tasks, and for the processes' watchers, here.
     pub(crate) tracker: TaskTracker,
+    /// The pool's own tasks: a drain ends when they have.
+    pub(crate) tasks: TaskTracker,
+    /// As many permits as there are idle seats: see [`crate::lend`].
     pub(crate) idle: Semaphore,
     pub(crate) state: Mutex<State>,
     pub(crate) queued: AtomicUsize,
@@ -51,39 +49,16 @@ pub(crate) struct Inner {
     pub(crate) stop: CancellationToken,
     /// Cuts off the calls in flight.
     pub(crate) cut: CancellationToken,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct State {
-    pub(crate) seats: Vec<Seat>,
-    pub(crate) slots: Vec<Slot>,
-    pub(crate) starts: u64,
-    pub(crate) failures: u64,
-    pub(crate) in_flight: usize,
-    pub(crate) finished: u64,
-    pub(crate) draining: bool,
-    pub(crate) last_failure: Option<String>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Slot {
-    pub(crate) generation: u64,
-    pub(crate) pid: Option<u32>,
-    pub(crate) state: WorkerState,
-    pub(crate) calls: u64,
-    pub(crate) detail: Option<String>,
-    /// Programs to be dropped before the seat's next call.
-    pub(crate) forget: Vec<ProgramKey>,
-    /// Filled by the slot's own task; woken when its seat is lost.
-    pub(crate) lost: Arc<Notify>,
+    /// The pool was dropped: its workers are not asked to end any more.
+    pub(crate) dropped: CancellationToken,
 }
 
 impl PoolV1 {
     /// Starts the workers and waits until each has answered a ping.
     ///
     /// # Errors
-    /// [`PoolError::Unavailable`] where a worker cannot be started, with its last words; nothing
-    /// is left running then.
+    /// [`PoolError::Unavailable`] where a worker cannot be started, with its last words. Every
+    /// process that was started has ended by then.
     pub async fn start(
         name: &str,
         config: Config,
@@ -105,19 +80,6 @@ impl PoolV1 {
             profiles: launch.lms.clone(),
             keys_by_name: ours,
         };
-        let slots = (0..config.size()).map(|_| Slot {
-            generation: 0,
-            pid: None,
-            state: WorkerState::Initializing,
-            calls: 0,
-            detail: None,
-            forget: Vec::new(),
-            lost: Arc::default(),
-        });
-        let state = State {
-            slots: slots.collect(),
-            ..State::default()
-        };
         let inner = Arc::new(Inner {
             name: name.to_owned(),
             command,
@@ -125,17 +87,19 @@ impl PoolV1 {
             lms,
             spawner,
             tracker: tracker.clone(),
+            tasks: TaskTracker::new(),
             idle: Semaphore::new(0),
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(config.size())),
             queued: AtomicUsize::new(0),
             call_ended: Notify::new(),
             slot_settled: Notify::new(),
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
+            dropped: CancellationToken::new(),
             config,
         });
         for slot in 0..inner.config.size() {
-            tracker.spawn(Arc::clone(&inner).keep_filled(slot));
+            inner.spawn(Arc::clone(&inner).keep_filled(slot));
         }
         let pool = Arc::new(Self(inner));
         if let Err(reason) = pool.0.all_ready().await {
@@ -150,10 +114,16 @@ impl Drop for PoolV1 {
     fn drop(&mut self) {
         self.0.stop.cancel();
         self.0.cut.cancel();
+        self.0.dropped.cancel();
     }
 }
 
 impl Inner {
+    /// Runs a task that both a drain and the pool's owner wait for.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn(self.tasks.track_future(task));
+    }
+
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -169,145 +139,6 @@ impl Inner {
             }
             ended.await;
         }
-    }
-
-    /// Waits for a seat; one that knows the session, where several are idle.
-    async fn take_seat(
-        &self,
-        session: Option<&str>,
-        deadline: Instant,
-    ) -> Result<(Seat, Vec<ProgramKey>), PoolError> {
-        let waiting = Waiting::new(&self.queued);
-        if waiting.ahead >= self.config.queue_limit && self.idle.available_permits() == 0 {
-            return Err(PoolError::Exhausted {
-                reason: format!("{} calls wait already, which is the limit", waiting.ahead),
-                retry_after: self.config.queue_wait,
-            });
-        }
-        let until = deadline.min(Instant::now() + self.config.queue_wait);
-        let permit = match tokio::time::timeout_at(until, self.idle.acquire()).await {
-            Ok(Ok(permit)) => permit,
-            Ok(Err(_closed)) => return Err(PoolError::Draining),
-            Err(_) => return Err(self.nobody_free()),
-        };
-        permit.forget();
-        let mut state = self.state();
-        let best = state.seats.iter().rposition(|seat| seat.knows(session));
-        let seat = match best {
-            Some(index) => Some(state.seats.remove(index)),
-            None => state.seats.pop(),
-        };
-        let Some(seat) = seat else {
-            return Err(PoolError::Draining);
-        };
-        state.in_flight += 1;
-        let slot = &mut state.slots[seat.slot];
-        slot.state = WorkerState::Busy;
-        Ok((seat, std::mem::take(&mut slot.forget)))
-    }
-
-    fn nobody_free(&self) -> PoolError {
-        let state = self.state();
-        let alive = state
-            .slots
-            .iter()
-            .any(|slot| matches!(slot.state, WorkerState::Ready | WorkerState::Busy));
-        match (&state.last_failure, alive) {
-            (Some(reason), false) => PoolError::Unavailable {
-                reason: reason.clone(),
-            },
-            _ => PoolError::Exhausted {
-                reason: format!("none came free within {:?}", self.config.queue_wait),
-                retry_after: self.config.queue_wait,
-            },
-        }
-    }
-
-    fn give_back(&self, seat: Seat) {
-        {
-            let mut state = self.state();
-            state.in_flight -= 1;
-            state.finished += 1;
-            let slot = &mut state.slots[seat.slot];
-            slot.state = WorkerState::Ready;
-            slot.calls += 1;
-            state.seats.push(seat);
-        }
-        self.idle.add_permits(1);
-        self.call_ended.notify_waiters();
-    }
-
-    fn throw_away(&self, seat: Seat, why: &str) {
-        tracing::warn!(pool = %self.name, worker = %seat.name, why, "a worker is replaced");
-        {
-            let mut state = self.state();
-            state.in_flight -= 1;
-            state.failures += 1;
-            let slot = &mut state.slots[seat.slot];
-            slot.state = WorkerState::Terminated;
-            slot.pid = None;
-            slot.detail = Some(why.to_owned());
-            slot.lost.notify_one();
-        }
-        // Dropping the seat kills its process.
-        drop(seat);
-        self.call_ended.notify_waiters();
-    }
-
-    /// Ends when the caller has left and the call has had its time after that. The protocol has
-    /// no way to cancel: short calls are let finish, long ones cost the worker.
-    async fn given_up<T>(&self, answer: &mut oneshot::Sender<T>) -> Duration {
-        answer.closed().await;
-        tokio::time::sleep(self.config.give_up_after).await;
-        self.config.give_up_after
-    }
-
-    /// Lends a seat to `work` in a task of its own.
-    async fn lend(
-        self: &Arc<Self>,
-        session: Option<&str>,
-        deadline: Instant,
-        work: Work,
-    ) -> Result<Option<Reply>, PoolError> {
-        let (mut seat, forget) = self.take_seat(session, deadline).await?;
-        let (mut answer, answered) = oneshot::channel();
-        let inner = Arc::clone(self);
-        self.tracker.spawn(async move {
-            let unusable = |error| Used { answer: Err(error), usable: false };
-            let used = tokio::select! {
-                used = seat.perform(&work, &forget, &inner.lms, deadline) => used,
-                () = inner.cut.cancelled() => unusable(PoolError::Draining),
-                after = inner.given_up(&mut answer) => unusable(PoolError::ProgramTimeout { after }),
-            };
-            match &used.answer {
-                Err(error) if !used.usable => inner.throw_away(seat, &error.to_string()),
-                _ => inner.give_back(seat),
-            }
-            // Where the caller has left, nobody wants the answer.
-            let _ = answer.send(used.answer);
-        });
-        answered.await.unwrap_or(Err(PoolError::Draining))
-    }
-}
-
-/// Counts a call that waits, for as long as it does.
-struct Waiting<'a> {
-    queued: &'a AtomicUsize,
-    ahead: usize,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(queued: &'a AtomicUsize) -> Self {
-        Self {
-            queued,
-            ahead: queued.fetch_add(1, Ordering::Relaxed),
-        }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.queued.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -331,42 +162,23 @@ impl Pool for PoolV1 {
     }
 
     async fn forget(&self, program: &ProgramKey) {
-        for slot in &mut self.0.state().slots {
-            slot.forget.push(program.clone());
-        }
+        self.0.state().forget(program);
     }
 
     fn status(&self) -> PoolStatus {
         let state = self.0.state();
-        let lives = |slot: &&Slot| matches!(slot.state, WorkerState::Ready | WorkerState::Busy);
         PoolStatus {
             name: self.0.name.clone(),
             kind: "pool-v1",
             size: self.0.config.size(),
-            ready: state.slots.iter().filter(lives).count(),
+            ready: state.slots.iter().filter(|slot| slot.lives()).count(),
             in_flight: state.in_flight,
             capacity: self.0.config.size(),
             queued: self.0.queued.load(Ordering::Relaxed),
             starts: state.starts,
             failures: state.failures,
             draining: state.draining,
-            workers: state
-                .slots
-                .iter()
-                .enumerate()
-                .map(|(index, slot)| WorkerStatus {
-                    id: format!(
-                        "{}-{index}.{}",
-                        self.0.name,
-                        slot.generation.saturating_sub(1)
-                    ),
-                    pid: slot.pid,
-                    state: slot.state,
-                    in_flight: usize::from(slot.state == WorkerState::Busy),
-                    calls: slot.calls,
-                    detail: slot.detail.clone(),
-                })
-                .collect(),
+            workers: state.workers(&self.0.name),
         }
     }
 
@@ -385,20 +197,15 @@ impl Pool for PoolV1 {
         self.0.calls_ended().await;
         let (seats, finished) = {
             let mut state = self.0.state();
-            for slot in &mut state.slots {
-                slot.state = WorkerState::Terminated;
-                slot.pid = None;
-            }
-            (std::mem::take(&mut state.seats), state.finished - before)
+            (state.close(), state.finished - before)
         };
-        let ends = seats.into_iter().map(|seat| {
-            self.0
-                .tracker
-                .spawn(seat.worker.shutdown(self.0.config.shutdown_timeout))
-        });
-        for end in ends.collect::<Vec<_>>() {
-            let _ = end.await;
+        for seat in seats {
+            let limit = self.0.config.shutdown_timeout;
+            self.0.spawn(seat.worker.shutdown(limit));
         }
+        // Each slot's task ends after its process.
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
         let finished = finished.min(in_flight as u64);
         Drained {
             finished,

@@ -2,7 +2,7 @@
 //!
 //! A worker holds nothing that cannot be built again, so a seat may be thrown away at any time.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use dspex_pool::{
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::command::{self, Lms};
 use crate::config::Mode;
+use crate::state::Loss;
 
 /// The session of callers that name none.
 const ANONYMOUS: &str = "anonymous";
@@ -31,13 +32,22 @@ pub(crate) struct Seat {
     mode: Mode,
     /// The profile that the worker's one LM is set to.
     lm: Option<String>,
-    programs: HashMap<String, HashSet<ProgramKey>>,
+    programs: HashMap<String, HashMap<ProgramKey, Held>>,
     /// Sessions by the time of their first call, oldest first.
     sessions: VecDeque<String>,
     sessions_kept: usize,
 }
 
+/// How sure it is that the worker holds a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Surely,
+    /// Its last execution failed, in words that may mean anything: it may be missing.
+    Perhaps,
+}
+
 /// What a seat is lent for.
+#[derive(Clone)]
 pub(crate) enum Work {
     Execute(Call),
     Check(Program),
@@ -47,8 +57,8 @@ pub(crate) enum Work {
 pub(crate) struct Used {
     /// The reply, for a call.
     pub(crate) answer: Result<Option<Reply>, PoolError>,
-    /// Whether the worker may be used again.
-    pub(crate) usable: bool,
+    /// Why the worker may not be used again, where that is so.
+    pub(crate) loss: Option<Loss>,
 }
 
 impl Seat {
@@ -70,6 +80,28 @@ impl Seat {
         self.programs.contains_key(self.session_name(session))
     }
 
+    /// Whether this worker may hold the program, in any session.
+    pub(crate) fn holds(&self, key: &ProgramKey) -> bool {
+        self.programs.values().any(|held| held.contains_key(key))
+    }
+
+    /// Whether its process has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.worker.process().exited().is_some()
+    }
+
+    /// How its process ended between calls, with the last line of its log.
+    pub(crate) fn last_words(&self) -> String {
+        let process = self.worker.process();
+        let exit = process
+            .exited()
+            .map_or_else(|| "it is gone".to_owned(), |exit| exit.to_string());
+        match process.output().last() {
+            Some(line) => format!("it ended between calls: {exit}; its last words: {line}"),
+            None => format!("it ended between calls: {exit}"),
+        }
+    }
+
     fn session_name<'a>(&self, session: Option<&'a str>) -> &'a str {
         match self.mode {
             Mode::PoolWorker => session.unwrap_or(ANONYMOUS),
@@ -81,7 +113,7 @@ impl Seat {
     pub(crate) async fn perform(
         &mut self,
         work: &Work,
-        forget: &[ProgramKey],
+        forget: &BTreeSet<ProgramKey>,
         lms: &Lms,
         deadline: Instant,
     ) -> Used {
@@ -92,7 +124,7 @@ impl Seat {
     async fn try_perform(
         &mut self,
         work: &Work,
-        forget: &[ProgramKey],
+        forget: &BTreeSet<ProgramKey>,
         lms: &Lms,
         deadline: Instant,
     ) -> Result<Option<Reply>, BridgeError> {
@@ -109,9 +141,15 @@ impl Seat {
                     .await
                     .map_err(|error| match error {
                         // Whatever an older script says about a definition, it says of the definition.
-                        BridgeError::Failed(mut failure) => {
+                        BridgeError::Failed {
+                            mut failure,
+                            classified,
+                        } => {
                             failure.class = FailureClass::Rejected;
-                            BridgeError::Failed(failure)
+                            BridgeError::Failed {
+                                failure,
+                                classified,
+                            }
                         }
                         other => other,
                     })?;
@@ -139,15 +177,41 @@ impl Seat {
     ) -> Result<Reply, BridgeError> {
         let key = &call.program.key;
         self.use_lm(&call.program, lms, call.deadline).await?;
-        if !self
-            .programs
-            .get(session)
-            .is_some_and(|programs| programs.contains(key))
+        match self.held(session, key) {
+            Some(Held::Surely) => {}
+            Some(Held::Perhaps) => {
+                self.restore(&call.program, session, lms, call.deadline)
+                    .await?;
+            }
+            None => {
+                self.create(&call.program, session, lms, call.deadline)
+                    .await?;
+            }
+        }
+        let mut answer = self.run(call, session).await;
+        if let Err(BridgeError::Failed { failure, .. }) = &answer
+            && failure.class == FailureClass::UnknownProgram
         {
+            self.drop_program(session, key);
             self.create(&call.program, session, lms, call.deadline)
                 .await?;
+            answer = self.run(call, session).await;
         }
-        let mut args = json!({ "program_id": key.to_string(), "inputs": &*call.inputs });
+        match &answer {
+            Ok(_) => self.keep(session, key, Held::Surely),
+            Err(BridgeError::Failed {
+                classified: false, ..
+            }) => self.keep(session, key, Held::Perhaps),
+            Err(_) => {}
+        }
+        answer
+    }
+
+    async fn run(&mut self, call: &Call, session: &str) -> Result<Reply, BridgeError> {
+        let mut args = json!({
+            "program_id": call.program.key.to_string(),
+            "inputs": &*call.inputs,
+        });
         self.add_session(&mut args, session);
         let mut result = self
             .worker
@@ -166,6 +230,42 @@ impl Seat {
         }
     }
 
+    /// Creates a program that may be there already. It is not deleted first: where the failure was
+    /// the program's own, the session would lose its state.
+    async fn restore(
+        &mut self,
+        program: &Program,
+        session: &str,
+        lms: &Lms,
+        deadline: Instant,
+    ) -> Result<(), BridgeError> {
+        match self.create(program, session, lms, deadline).await {
+            // It is there; or it is not, and the execution says so.
+            Ok(()) | Err(BridgeError::Failed { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn held(&self, session: &str, key: &ProgramKey) -> Option<Held> {
+        self.programs.get(session)?.get(key).copied()
+    }
+
+    fn keep(&mut self, session: &str, key: &ProgramKey, held: Held) {
+        if !self.programs.contains_key(session) {
+            self.sessions.push_back(session.to_owned());
+        }
+        self.programs
+            .entry(session.to_owned())
+            .or_default()
+            .insert(key.clone(), held);
+    }
+
+    fn drop_program(&mut self, session: &str, key: &ProgramKey) {
+        if let Some(programs) = self.programs.get_mut(session) {
+            programs.remove(key);
+        }
+    }
+
     async fn create(
         &mut self,
         program: &Program,
@@ -180,13 +280,7 @@ impl Seat {
         self.worker
             .request("create_program", &args, deadline)
             .await?;
-        if !self.programs.contains_key(session) {
-            self.sessions.push_back(session.to_owned());
-        }
-        self.programs
-            .entry(session.to_owned())
-            .or_default()
-            .insert(program.key.clone());
+        self.keep(session, &program.key, Held::Surely);
         Ok(())
     }
 
@@ -194,14 +288,14 @@ impl Seat {
         let holders: Vec<String> = self
             .programs
             .iter_mut()
-            .filter_map(|(session, programs)| programs.remove(key).then(|| session.clone()))
+            .filter_map(|(session, programs)| programs.remove(key).map(|_| session.clone()))
             .collect();
         for session in holders {
             let mut args = json!({ "program_id": key.to_string() });
             self.add_session(&mut args, &session);
             match self.worker.request("delete_program", &args, deadline).await {
                 // A script that has lost it already has done what was asked.
-                Ok(_) | Err(BridgeError::Failed(_)) => {}
+                Ok(_) | Err(BridgeError::Failed { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -259,29 +353,31 @@ impl Seat {
 
     fn judge(&self, answer: Result<Option<Reply>, BridgeError>) -> Used {
         let worker = self.name.to_string();
-        match answer {
-            Ok(answer) => Used {
-                answer: Ok(answer),
-                usable: true,
-            },
-            Err(BridgeError::Failed(failure)) => Used {
-                answer: Err(failure.into_error(&worker)),
-                usable: true,
-            },
+        let (answer, loss) = match answer {
+            Ok(answer) => (Ok(answer), None),
+            Err(BridgeError::Failed { failure, .. }) => (Err(failure.into_error(&worker)), None),
             // One call at a time and no ping beside it: whether the worker was well cannot be
             // told, and what cannot be told is not blamed on the pool.
-            Err(BridgeError::TimedOut { after, .. }) => Used {
-                answer: Err(PoolError::ProgramTimeout { after }),
-                usable: false,
-            },
-            Err(BridgeError::Protocol(reason)) => Used {
-                answer: Err(PoolError::Protocol { worker, reason }),
-                usable: false,
-            },
-            Err(BridgeError::Ended(reason)) => Used {
-                answer: Err(PoolError::Crashed { worker, reason }),
-                usable: false,
-            },
-        }
+            Err(BridgeError::TimedOut { after, .. }) => (
+                Err(PoolError::ProgramTimeout { after }),
+                Some(Loss::GivenUp),
+            ),
+            Err(BridgeError::Protocol(reason)) => (
+                Err(PoolError::Protocol { worker, reason }),
+                Some(Loss::Failed),
+            ),
+            Err(BridgeError::Ended(reason)) => (
+                Err(PoolError::Crashed { worker, reason }),
+                Some(Loss::Failed),
+            ),
+            // Never begun, even where the call may not be repeated.
+            Err(BridgeError::NotSent(reason)) => (
+                Err(PoolError::Unavailable {
+                    reason: format!("worker {worker} was gone before the call: {reason}"),
+                }),
+                Some(Loss::Failed),
+            ),
+        };
+        Used { answer, loss }
     }
 }

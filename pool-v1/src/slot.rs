@@ -1,6 +1,7 @@
 //! A slot's task: it starts a worker, waits until that worker is lost, and starts the next.
 //!
-//! Invariant: a slot starts at most one worker a second, and waits longer while starts fail.
+//! Invariants: a slot starts at most one worker a second, and waits longer while starts fail. Its
+//! task ends no sooner than the process it started last.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,56 +42,89 @@ impl Inner {
 
     /// The task of one slot: starts a worker, waits until it is lost, starts the next.
     pub(crate) async fn keep_filled(self: Arc<Self>, slot: usize) {
-        let lost = Arc::clone(&self.state().slots[slot].lost);
         let mut pause = SHORTEST_RESTART;
         loop {
             let began = Instant::now();
-            let started = tokio::select! {
-                started = self.start_worker(slot) => started,
-                () = self.stop.cancelled() => break,
-            };
+            let started = self.start_worker(slot).await;
+            if self.stop.is_cancelled() {
+                // Whatever was started is dropped here, or was ended before.
+                if let Ok(seat) = started {
+                    end(seat).await;
+                }
+                return;
+            }
             match started {
                 Ok(seat) => {
-                    {
-                        let mut state = self.state();
-                        let status = &mut state.slots[slot];
-                        status.state = WorkerState::Ready;
-                        status.pid = Some(seat.worker.process().pid());
-                        status.calls = 0;
-                        state.last_failure = None;
-                        if state.draining {
-                            break;
-                        }
-                        state.seats.push(seat);
-                    }
-                    self.idle.add_permits(1);
-                    self.slot_settled.notify_waiters();
                     pause = SHORTEST_RESTART;
-                    tokio::select! {
-                        () = lost.notified() => {}
-                        () = self.stop.cancelled() => break,
-                    }
+                    self.tend(slot, seat).await;
                 }
                 Err(reason) => {
-                    tracing::warn!(pool = %self.name, slot, %reason, "a worker cannot be started");
-                    {
-                        let mut state = self.state();
-                        state.failures += 1;
-                        state.slots[slot].detail = Some(reason.clone());
-                        state.slots[slot].state = WorkerState::Terminated;
-                        state.last_failure = Some(reason);
-                    }
-                    self.slot_settled.notify_waiters();
+                    self.start_failed(slot, reason);
                     pause = (pause * 2).min(LONGEST_RESTART);
                 }
             }
             tokio::select! {
                 () = tokio::time::sleep_until(began + pause) => {}
-                () = self.stop.cancelled() => break,
+                () = self.stop.cancelled() => return,
             }
         }
     }
 
+    /// Offers the worker to callers until it is lost, and waits for its process's end.
+    async fn tend(&self, slot: usize, seat: Seat) {
+        let process = Arc::clone(seat.worker.process());
+        let lost = {
+            let mut state = self.state();
+            let lost = state.welcome(seat);
+            self.idle.add_permits(1);
+            lost
+        };
+        self.slot_settled.notify_waiters();
+        tokio::select! {
+            () = lost.notified() => {}
+            _ = process.wait() => {
+                let was_idle = {
+                    let mut state = self.state();
+                    let was_idle = state.bury_idle(slot);
+                    if was_idle {
+                        // None is left where a caller has just taken it: he finds no seat.
+                        self.idle.forget_permits(1);
+                    }
+                    was_idle
+                };
+                if !was_idle {
+                    // Whoever has the seat finds out, and says so.
+                    tokio::select! {
+                        () = lost.notified() => {}
+                        () = self.stop.cancelled() => {}
+                    }
+                }
+            }
+            () = self.stop.cancelled() => {
+                // A call may be in flight; the drain asks the worker to end after it.
+                tokio::select! {
+                    _ = process.wait() => {}
+                    () = self.dropped.cancelled() => {}
+                }
+            }
+        }
+        process.kill();
+        process.wait().await;
+    }
+
+    fn start_failed(&self, slot: usize, reason: String) {
+        tracing::warn!(pool = %self.name, slot, %reason, "a worker cannot be started");
+        {
+            let mut state = self.state();
+            state.failures += 1;
+            state.slots[slot].detail = Some(reason.clone());
+            state.slots[slot].state = WorkerState::Terminated;
+            state.last_failure = Some(reason);
+        }
+        self.slot_settled.notify_waiters();
+    }
+
+    /// Starts a worker that answers a ping. Where there is none, its process has ended.
     async fn start_worker(&self, slot: usize) -> Result<Seat, String> {
         let name = {
             let mut state = self.state();
@@ -113,20 +147,33 @@ impl Inner {
         )
         .await
         .map_err(|error| error.to_string())?;
-        let pong = worker
-            .request("ping", &Value::Object(Map::new()), deadline)
-            .await
-            .map_err(|error| format!("worker {name} did not start: {error}"))?;
-        if pong.get("status").and_then(Value::as_str) != Some("ok") {
-            return Err(format!(
+        let nothing = Value::Object(Map::new());
+        let pong = tokio::select! {
+            pong = worker.request("ping", &nothing, deadline) => pong
+                .map_err(|error| format!("worker {name} did not start: {error}")),
+            () = self.stop.cancelled() => Err("the pool stops".to_owned()),
+        };
+        let fit = pong.and_then(|pong| match pong.get("status").and_then(Value::as_str) {
+            Some("ok") => Ok(()),
+            _ => Err(format!(
                 "worker {name} did not answer `ping` with status \"ok\""
-            ));
+            )),
+        });
+        let kept = self.config.sessions_per_worker;
+        let seat = Seat::new(slot, worker, mode, kept);
+        match fit {
+            Ok(()) => Ok(seat),
+            Err(reason) => {
+                end(seat).await;
+                Err(reason)
+            }
         }
-        Ok(Seat::new(
-            slot,
-            worker,
-            mode,
-            self.config.sessions_per_worker,
-        ))
     }
+}
+
+/// Kills a worker and waits for its end.
+async fn end(seat: Seat) {
+    let process = Arc::clone(seat.worker.process());
+    drop(seat);
+    process.wait().await;
 }

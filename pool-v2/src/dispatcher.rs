@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use crate::affinity;
+use crate::lease::{Lease, Place, Queued, Waiter};
 
 /// The slots, the leases on them and the queue before them.
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Dispatcher {
     queue_limit: usize,
     queue_wait: Duration,
     state: Mutex<State>,
+    /// Signalled, for each slot, when a call found its worker silent.
+    suspects: Vec<Notify>,
     /// Signalled whenever a lease ends.
     lease_ended: Notify,
     /// Signalled whenever a slot's worker starts, fails to start, or goes.
@@ -51,28 +54,6 @@ struct Slot {
     leases: usize,
     state: WorkerState,
     detail: Option<String>,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    ticket: u64,
-    grant: oneshot::Sender<Lease>,
-}
-
-/// A place on a worker.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    pub(crate) worker: Arc<Worker>,
-    pub(crate) place: Place,
-}
-
-/// Frees its place when it is dropped.
-#[derive(Debug)]
-pub(crate) struct Place {
-    /// Taken once the place is free.
-    dispatcher: Option<Arc<Dispatcher>>,
-    slot: usize,
-    generation: u64,
 }
 
 /// Figures for the pool's status.
@@ -116,6 +97,7 @@ impl Dispatcher {
                 failures: 0,
                 start_failure: None,
             }),
+            suspects: (0..workers).map(|_| Notify::new()).collect(),
             lease_ended: Notify::new(),
             slot_changed: Notify::new(),
         })
@@ -154,11 +136,7 @@ impl Dispatcher {
             let ticket = state.last_ticket;
             let (grant, granted) = oneshot::channel();
             state.queue.push_back(Waiter { ticket, grant });
-            Queued {
-                dispatcher: self,
-                ticket,
-                granted,
-            }
+            Queued::new(self, ticket, granted)
         };
         waiting
             .wait(deadline.min(Instant::now() + self.queue_wait))
@@ -191,16 +169,17 @@ impl Dispatcher {
         chosen.leases += 1;
         chosen.state = WorkerState::Busy;
         state.leases += 1;
-        let place = Place {
-            dispatcher: Some(Arc::clone(self)),
+        let place = Place::new(self, slot, generation);
+        Lease {
+            worker,
             slot,
             generation,
-        };
-        Lease { worker, place }
+            place,
+        }
     }
 
     /// Serves those who wait, as far as there is room.
-    fn serve_queue(self: &Arc<Self>) {
+    pub(crate) fn serve_queue(self: &Arc<Self>) {
         loop {
             let (waiter, lease) = {
                 let mut state = self.state();
@@ -223,7 +202,8 @@ impl Dispatcher {
         }
     }
 
-    fn free(&self, slot: usize, generation: u64) {
+    /// Ends a lease.
+    pub(crate) fn free(&self, slot: usize, generation: u64) {
         {
             let mut state = self.state();
             state.leases -= 1;
@@ -237,6 +217,31 @@ impl Dispatcher {
             }
         }
         self.lease_ended.notify_waiters();
+    }
+
+    /// Takes whoever holds the ticket out of the queue, where they still wait.
+    pub(crate) fn leave_queue(&self, ticket: u64) {
+        let queue = &mut self.state().queue;
+        // Tickets only grow. One that is not there has been granted.
+        if let Ok(index) = queue.binary_search_by_key(&ticket, |waiter| waiter.ticket) {
+            queue.remove(index);
+        }
+    }
+
+    /// A call found its worker silent: it gets no new ones until the slot's task has looked closer.
+    pub(crate) fn suspect(&self, slot: usize, generation: u64) {
+        let mut state = self.state();
+        let suspected = &mut state.slots[slot];
+        if suspected.generation == generation && suspected.state == WorkerState::Busy {
+            suspected.state = WorkerState::Degraded;
+            suspected.detail = Some("a call was not answered, nor a ping after it".to_owned());
+            self.suspects[slot].notify_one();
+        }
+    }
+
+    /// Waits until the slot's worker is under suspicion.
+    pub(crate) async fn suspected(&self, slot: usize) {
+        self.suspects[slot].notified().await;
     }
 
     // What the slots' tasks say.
@@ -292,10 +297,10 @@ impl Dispatcher {
     }
 
     /// A worker is gone. Its leases free nothing any more.
-    pub(crate) fn gone(&self, slot: usize, why: &str, unasked: bool) {
+    pub(crate) fn gone(&self, slot: usize, why: &str, failed: bool) {
         {
             let mut state = self.state();
-            state.failures += u64::from(unasked);
+            state.failures += u64::from(failed);
             let slot = &mut state.slots[slot];
             slot.worker = None;
             slot.generation += 1;
@@ -373,7 +378,8 @@ impl Dispatcher {
             .collect()
     }
 
-    fn nobody_free(&self) -> PoolError {
+    /// Why nobody was free in time.
+    pub(crate) fn nobody_free(&self) -> PoolError {
         let state = self.state();
         let none = state.slots.iter().all(|slot| slot.worker.is_none());
         match &state.start_failure {
@@ -404,55 +410,6 @@ impl Dispatcher {
             starts: state.starts,
             failures: state.failures,
             draining: state.draining,
-        }
-    }
-}
-
-impl Place {
-    /// Frees the place without serving the queue: the caller does.
-    fn give_back_quietly(mut self) {
-        if let Some(dispatcher) = self.dispatcher.take() {
-            dispatcher.free(self.slot, self.generation);
-        }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if let Some(dispatcher) = self.dispatcher.take() {
-            dispatcher.free(self.slot, self.generation);
-            dispatcher.serve_queue();
-        }
-    }
-}
-
-/// A place in the queue; left when it is dropped.
-struct Queued<'a> {
-    dispatcher: &'a Arc<Dispatcher>,
-    ticket: u64,
-    granted: oneshot::Receiver<Lease>,
-}
-
-impl Queued<'_> {
-    async fn wait(mut self, until: Instant) -> Result<Lease, PoolError> {
-        match tokio::time::timeout_at(until, &mut self.granted).await {
-            Ok(Ok(lease)) => Ok(lease),
-            Ok(Err(_closed)) => Err(PoolError::Draining),
-            // It may have been granted in this very moment.
-            Err(_) => self
-                .granted
-                .try_recv()
-                .map_err(|_| self.dispatcher.nobody_free()),
-        }
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        let queue = &mut self.dispatcher.state().queue;
-        // Tickets only grow. One that is not there has been granted.
-        if let Ok(index) = queue.binary_search_by_key(&self.ticket, |waiter| waiter.ticket) {
-            queue.remove(index);
         }
     }
 }

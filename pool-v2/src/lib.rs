@@ -1,12 +1,13 @@
 //! The multiplexing pool: several calls at once per worker, a bounded queue, session affinity as
 //! a hint, workers that are watched and replaced.
 //!
-//! Read in this order: [`Config`], [`PoolV2`], then `dispatcher` (who gets which worker),
-//! `affinity` (which one is preferred) and `slot` (how a worker is watched and replaced).
+//! Read in this order: [`Config`], [`PoolV2`], then `dispatcher` and `lease` (who gets which
+//! worker), `affinity` (which one is preferred) and `slot` (how a worker is watched and replaced).
 
 mod affinity;
 mod config;
 mod dispatcher;
+mod lease;
 mod pool;
 mod slot;
 

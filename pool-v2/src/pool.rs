@@ -102,7 +102,9 @@ impl Pool for PoolV2 {
                 // waits for a worker, so this ends with the queue's own limits.
                 Err(PoolError::Unavailable { .. }) => {}
                 Err(error @ PoolError::Hung { .. }) => {
-                    lease.worker.condemn(&error.to_string());
+                    // One missed ping is no proof, and others have calls on the worker: its slot
+                    // looks closer.
+                    self.dispatcher.suspect(lease.slot, lease.generation);
                     return Err(error);
                 }
                 answer => return answer,

@@ -1,7 +1,8 @@
 //! A slot's task: starts a worker, watches it, and replaces it when it is lost.
 //!
 //! Invariants: a slot starts at most one worker a second, and waits longer while starts fail; a
-//! worker that answers nobody, or keeps a call that nobody waits for, does not stay.
+//! worker that stops answering without computing, or keeps a call that nobody waits for, does not
+//! stay.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,12 +32,18 @@ pub(crate) struct Keeper {
     pub(crate) stop: CancellationToken,
 }
 
+/// How long a worker under suspicion has to answer, where its health checks give it longer.
+const SUSPECT: Duration = Duration::from_secs(1);
+
 /// Why a worker is replaced.
 enum Lost {
     /// It ended, or broke the protocol.
     Ended(String),
-    /// We gave it up.
-    Condemned(String),
+    /// It answers nobody.
+    Hung(String),
+    /// It is well, but keeps a call that nobody waits for. The call's program is at fault, or its
+    /// caller's patience: it is no failure of the worker.
+    Overstayed(String),
 }
 
 impl Keeper {
@@ -60,20 +67,23 @@ impl Keeper {
                 Ok(worker) => {
                     failed_starts = 0;
                     let worker = Arc::new(worker);
+                    let (pid, python) = (worker.pid(), &worker.hello().python);
+                    tracing::info!(pool = %self.name, worker = %name, pid, python, "a worker is ready");
                     self.dispatcher.started(self.slot, Arc::clone(&worker));
                     let lost = tokio::select! {
                         lost = self.watch(&worker) => lost,
                         () = self.stop.cancelled() => return,
                     };
+                    let failed = !matches!(lost, Lost::Overstayed(_));
                     let why = match lost {
                         Lost::Ended(why) => why,
-                        Lost::Condemned(why) => {
+                        Lost::Hung(why) | Lost::Overstayed(why) => {
                             worker.condemn(&why);
                             worker.ended().await
                         }
                     };
                     tracing::warn!(pool = %self.name, worker = %name, why, "a worker is replaced");
-                    self.dispatcher.gone(self.slot, &why, true);
+                    self.dispatcher.gone(self.slot, &why, failed);
                 }
                 Err(error) => {
                     failed_starts += 1;
@@ -96,16 +106,26 @@ impl Keeper {
         let mut retire_by = None;
         loop {
             let look = Instant::now() + LOOK;
-            tokio::select! {
+            let suspected = tokio::select! {
                 why = worker.ended() => return Lost::Ended(why),
-                () = tokio::time::sleep_until(look.min(next_check)) => {}
+                () = self.dispatcher.suspected(self.slot) => true,
+                () = tokio::time::sleep_until(look.min(next_check)) => false,
+            };
+            if suspected {
+                let limit = self.config.health_timeout.min(SUSPECT);
+                if !worker.is_alive(limit).await {
+                    let why = format!("a call was not answered, nor a ping for {limit:?}");
+                    return Lost::Hung(why);
+                }
+                if failures == 0 && retire_by.is_none() {
+                    self.dispatcher.set_degraded(self.slot, None);
+                }
             }
             if let Some(retire_by) = retire_by {
                 if worker.wanted_calls() == 0 || Instant::now() >= retire_by {
                     let kept = self.config.give_up_after;
-                    return Lost::Condemned(format!(
-                        "it kept a call for {kept:?} after it was given up"
-                    ));
+                    let why = format!("it kept a call for {kept:?} after it was given up");
+                    return Lost::Overstayed(why);
                 }
             } else if worker
                 .overstayed()
@@ -122,20 +142,23 @@ impl Keeper {
             }
             let well = tokio::select! {
                 why = worker.ended() => return Lost::Ended(why),
-                well = worker.ping(self.config.health_timeout) => well,
+                well = worker.is_alive(self.config.health_timeout) => well,
             };
-            next_check = Instant::now() + self.config.health_interval;
             if well {
+                next_check = Instant::now() + self.config.health_interval;
                 if failures > 0 && retire_by.is_none() {
                     self.dispatcher.set_degraded(self.slot, None);
                 }
                 failures = 0;
                 continue;
             }
+            // While it is out of service it is asked again soon, so that one missed ping does not
+            // cost a pool its worker for a whole interval.
+            next_check = Instant::now() + self.config.health_interval.min(SUSPECT);
             failures += 1;
             let why = format!("{failures} health checks in a row without an answer");
             if failures >= self.config.health_failures {
-                return Lost::Condemned(why);
+                return Lost::Hung(why);
             }
             tracing::warn!(pool = %self.name, worker = %worker.name(), why, "a worker is degraded");
             self.dispatcher.set_degraded(self.slot, Some(why));

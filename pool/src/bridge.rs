@@ -4,18 +4,21 @@
 //! Invariant: after any error but [`BridgeError::Failed`] the worker is not used again. Its stream
 //! may still hold an answer that belongs to nobody.
 
+mod answer;
+
 use std::ffi::OsString;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use crate::failure::{Failure, FailureClass};
+use crate::failure::{Failure, FailureClass, LAST_WORDS};
 use crate::launch::LaunchSpec;
 use crate::process::{Launch, Process, SpawnError, Spawner, Wire, WireEnd};
 use crate::wire::{self, FrameError};
@@ -23,11 +26,12 @@ use crate::wire::{self, FrameError};
 /// How long an ended worker is given to be reaped, so that its exit can be told.
 const REAP: Duration = Duration::from_millis(500);
 
-/// One worker process on the bridge protocol.
+/// One worker process on the bridge protocol. Dropping it kills the process, whoever else still
+/// watches it.
 #[derive(Debug)]
 pub struct BridgeWorker {
     name: String,
-    process: Process,
+    process: Leash,
     stdin: pipe::Sender,
     stdout: pipe::Receiver,
     received: BytesMut,
@@ -35,12 +39,28 @@ pub struct BridgeWorker {
     max_frame: usize,
 }
 
+/// Kills the process when the worker goes, although others may hold it to learn of its end.
+#[derive(Debug)]
+struct Leash(Arc<Process>);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        self.0.kill();
+    }
+}
+
 /// Why a request was not answered with success.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum BridgeError {
     /// The worker answered that the command failed. It may be used again.
-    #[error("{}", .0.message)]
-    Failed(Failure),
+    #[error("{}", .failure.message)]
+    Failed {
+        /// What it said.
+        failure: Failure,
+        /// Whether the worker said whose fault it is, in a word that we know. A script older than
+        /// dspex does not: its failure may also mean that it holds no such program.
+        classified: bool,
+    },
     /// No answer came in time.
     #[error("no answer to `{command}` within {after:?}")]
     TimedOut {
@@ -52,7 +72,10 @@ pub enum BridgeError {
     /// The worker broke the protocol.
     #[error("{0}")]
     Protocol(String),
-    /// The worker ended.
+    /// The worker was gone before the whole command had been sent: it never began.
+    #[error("{0}")]
+    NotSent(String),
+    /// The worker ended, having perhaps begun.
     #[error("{0}")]
     Ended(String),
 }
@@ -63,28 +86,6 @@ struct Request<'a> {
     command: &'a str,
     args: &'a Value,
     timestamp: String,
-}
-
-#[derive(Deserialize)]
-struct Response {
-    id: u64,
-    success: bool,
-    #[serde(default)]
-    result: Map<String, Value>,
-    /// For people; may begin with the exception's type.
-    #[serde(default)]
-    error: Option<String>,
-    /// Our own bridge's: the text alone.
-    #[serde(default)]
-    message: Option<String>,
-    #[serde(default)]
-    traceback: Option<String>,
-    #[serde(default)]
-    error_class: Option<FailureClass>,
-    #[serde(default)]
-    exception: Option<String>,
-    #[serde(default)]
-    status: Option<u16>,
 }
 
 impl BridgeWorker {
@@ -123,7 +124,7 @@ impl BridgeWorker {
         match spawner.spawn(launch, tracker).await? {
             (process, WireEnd::Stdio { stdin, stdout }) => Ok(Self {
                 name: name.to_owned(),
-                process,
+                process: Leash(Arc::new(process)),
                 stdin,
                 stdout,
                 received: BytesMut::new(),
@@ -140,10 +141,10 @@ impl BridgeWorker {
         &self.name
     }
 
-    /// Its process.
+    /// Its process. Who keeps a clone learns of its end, but does not keep it alive.
     #[must_use]
-    pub fn process(&self) -> &Process {
-        &self.process
+    pub fn process(&self) -> &Arc<Process> {
+        &self.process.0
     }
 
     /// Sends a command and waits for its answer until `deadline`.
@@ -166,13 +167,16 @@ impl BridgeWorker {
         };
         let frame = wire::frame(&request, self.max_frame).map_err(|error| {
             // Nothing was sent: the worker is still good, the arguments are at fault.
-            BridgeError::Failed(Failure {
-                class: FailureClass::Input,
-                exception: None,
-                message: error.to_string(),
-                traceback: None,
-                status: None,
-            })
+            BridgeError::Failed {
+                failure: Failure {
+                    class: FailureClass::Input,
+                    exception: None,
+                    message: error.to_string(),
+                    traceback: None,
+                    status: None,
+                },
+                classified: true,
+            }
         })?;
         let began = Instant::now();
         let answered = tokio::time::timeout_at(deadline, self.exchange(id, &frame)).await;
@@ -185,32 +189,13 @@ impl BridgeWorker {
     }
 
     async fn exchange(&mut self, id: u64, frame: &[u8]) -> Result<Map<String, Value>, BridgeError> {
-        if self.stdin.write_all(frame).await.is_err() {
-            return Err(self.ended().await);
+        // A frame that was not written to its last byte is no command to the worker: even where
+        // some of it was read, nothing began.
+        if self.process().exited().is_some() || self.stdin.write_all(frame).await.is_err() {
+            return Err(BridgeError::NotSent(self.how_it_ended().await));
         }
         let payload = self.next_frame().await?;
-        let response: Response = wire::parse(&payload)?;
-        if response.id != id {
-            return Err(BridgeError::Protocol(format!(
-                "it answered with id {}, where {id} was asked",
-                response.id
-            )));
-        }
-        if response.success {
-            return Ok(response.result);
-        }
-        Err(BridgeError::Failed(Failure {
-            // An older script has only text: whose fault it is cannot be told, and a program's
-            // fault is the one that is judged by comparison alone.
-            class: response.error_class.unwrap_or(FailureClass::Program),
-            exception: response.exception,
-            message: response
-                .message
-                .or(response.error)
-                .unwrap_or_else(|| "the worker gave no reason".to_owned()),
-            traceback: response.traceback,
-            status: response.status,
-        }))
+        answer::read(&payload, id)
     }
 
     async fn next_frame(&mut self) -> Result<bytes::Bytes, BridgeError> {
@@ -221,15 +206,15 @@ impl BridgeWorker {
             match self.stdout.read_buf(&mut self.received).await {
                 Ok(0) | Err(_) => {
                     wire::end_of_stream(&self.received)?;
-                    return Err(self.ended().await);
+                    return Err(BridgeError::Ended(self.how_it_ended().await));
                 }
                 Ok(_) => {}
             }
         }
     }
 
-    async fn ended(&self) -> BridgeError {
-        BridgeError::Ended(explain_end(&self.process).await)
+    async fn how_it_ended(&self) -> String {
+        explain_end(self.process()).await
     }
 
     /// Asks it to end, and kills it where it has not within `limit`.
@@ -241,6 +226,7 @@ impl BridgeWorker {
             .await;
         drop(self.stdin);
         self.process
+            .0
             .end_within(deadline.saturating_duration_since(Instant::now()))
             .await;
     }
@@ -266,7 +252,7 @@ pub(crate) async fn explain_end(process: &Process) -> String {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     match process.output().last() {
-        Some(line) => format!("{exit}; its last words: {line}"),
+        Some(line) => format!("{exit}{LAST_WORDS}{line}"),
         None => exit,
     }
 }

@@ -67,7 +67,8 @@ pub struct PoolStatus {
     pub queued: usize,
     /// Worker processes started since the pool began.
     pub starts: u64,
-    /// Workers that ended without being asked to.
+    /// Workers that ended unasked, broke the protocol, hung, or could not be started. Not those
+    /// that were replaced for the sake of a call that outstayed its caller: that is the program's.
     pub failures: u64,
     /// The pool takes no new calls.
     pub draining: bool,

@@ -74,6 +74,18 @@ impl Failure {
     }
 }
 
+/// Stands between how a process ended and the last line of its log.
+pub(crate) const LAST_WORDS: &str = "; its last words: ";
+
+/// A reason, or an error's text, without the last line of a worker's log where it ends with one.
+/// That line is for operators: it may hold anything, so it is not for callers.
+#[must_use]
+pub fn without_last_words(reason: &str) -> &str {
+    reason
+        .split_once(LAST_WORDS)
+        .map_or(reason, |(before, _)| before)
+}
+
 /// Milliseconds as a worker reports them; `None` for what is no duration.
 #[must_use]
 pub fn reported_time(milliseconds: Option<f64>) -> Option<Duration> {
@@ -83,6 +95,13 @@ pub fn reported_time(milliseconds: Option<f64>) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn last_words_are_taken_off() {
+        let reason = format!("exit code 3{LAST_WORDS}oh no{LAST_WORDS}again");
+        assert_eq!(without_last_words(&reason), "exit code 3");
+        assert_eq!(without_last_words("exit code 3"), "exit code 3");
+    }
 
     #[test]
     fn impossible_times_are_not_reported() {

@@ -25,7 +25,7 @@ pub use bridge::{BridgeError, BridgeWorker};
 pub use call::{Call, Reply};
 pub use contract::{Drained, Pool, PoolStatus, SharedPool, WorkerState, WorkerStatus};
 pub use error::{Fault, PoolError};
-pub use failure::{Failure, FailureClass, reported_time};
+pub use failure::{Failure, FailureClass, reported_time, without_last_words};
 pub use launch::{LaunchSpec, LmProfile};
 pub use process::{Exit, LastLines, Launch, Process, SpawnError, Spawner, Wire, WireEnd};
 pub use program::{

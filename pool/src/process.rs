@@ -134,6 +134,18 @@ impl Process {
         self.pid
     }
 
+    /// Processor time that it has used so far, in clock ticks; `None` once it is gone. By it a
+    /// process that computes is told from one that is stopped.
+    #[must_use]
+    pub fn cpu_time(&self) -> Option<u64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
+        // The second field is the name, which may hold anything but ends with the last bracket;
+        // the times in user and system mode are the 14th and 15th.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let mut next = || fields.next()?.parse::<u64>().ok();
+        Some(next()? + next()?)
+    }
+
     /// What it last wrote to its log.
     #[must_use]
     pub fn output(&self) -> &LastLines {
@@ -232,7 +244,7 @@ fn register(pidfd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
 
 /// Ties a freshly started child to its watching tasks.
 fn adopt(
-    mut started: spawner::Started,
+    started: spawner::Started,
     name: &str,
     spawner: Spawner,
     tracker: &TaskTracker,
@@ -240,16 +252,10 @@ fn adopt(
     let kill = CancellationToken::new();
     let (exit_told, exit) = watch::channel(None);
     let output = Arc::new(LastLines::default());
-    let pid = started.child.id();
-    let stderr = started.child.stderr.take();
-    let stdout = started.child.stdout.take();
-    let stdin = started.child.stdin.take();
-    tracker.spawn(watch_over(
-        started.child,
-        started.pidfd,
-        kill.clone(),
-        exit_told,
-    ));
+    let mut child = started.child.watched();
+    let pid = child.id();
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    tracker.spawn(watch_over(child, started.pidfd, kill.clone(), exit_told));
     // From here on an error drops `process`, which kills the child.
     let process = Process {
         pid,

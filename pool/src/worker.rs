@@ -146,18 +146,23 @@ impl Worker {
             );
             let mut answer = answer.map_err(|error| self.unsendable(&error))?;
             let Ok(answered) = tokio::time::timeout_at(call.deadline, answer.wait()).await else {
+                // The cancel leaves before the probe does.
+                drop(answer);
                 return Err(self.timed_out(began).await);
             };
             self.answered.fetch_add(1, Ordering::Relaxed);
             return match answered {
                 Answer::Result {
-                    outputs,
+                    outputs: Some(outputs),
                     program_ms,
                 } => Ok(Reply {
-                    outputs: outputs.unwrap_or_default(),
+                    outputs,
                     program_time: reported_time(program_ms),
                     worker: Arc::clone(&self.name),
                 }),
+                Answer::Result { outputs: None, .. } => {
+                    Err(self.protocol("it answered a call with a result without outputs"))
+                }
                 Answer::Failed(failure) if failure.class == FailureClass::UnknownProgram => {
                     if !self.forget_defined(&call.program.key) {
                         return Err(failure.into_error(&self.name));
@@ -169,7 +174,7 @@ impl Worker {
                 Answer::NeverSent(ending) => Err(PoolError::Unavailable {
                     reason: format!("worker {}: {ending}", self.name),
                 }),
-                Answer::Pong => Err(self.wrong_answer("a call")),
+                Answer::Pong => Err(self.protocol("it answered a call with a pong")),
             };
         }
     }
@@ -193,7 +198,7 @@ impl Worker {
             Ok(Answer::Ended(ending) | Answer::NeverSent(ending)) => {
                 Err(ending.into_error(&self.name))
             }
-            Ok(Answer::Pong) => Err(self.wrong_answer("a definition")),
+            Ok(Answer::Pong) => Err(self.protocol("it answered a definition with a pong")),
         }
     }
 
@@ -276,18 +281,26 @@ impl Worker {
         self.defined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Past the deadline: the program's fault where the worker is well, else the worker's.
+    /// Past the deadline: the program's fault where the worker is well, else the worker's. A worker
+    /// whose one interpreter is held by a program cannot answer, but its processor time grows:
+    /// busy, and not hung.
     async fn timed_out(&self, began: Instant) -> PoolError {
         let after = began.elapsed();
-        if self.ping(PROBE).await {
-            PoolError::ProgramTimeout { after }
-        } else {
-            let reason = format!("no answer to a call within {after:.1?}, nor to a ping after it");
-            PoolError::Hung {
-                worker: self.name.to_string(),
-                reason,
-            }
+        if self.is_alive(PROBE).await {
+            return PoolError::ProgramTimeout { after };
         }
+        let reason = format!("no answer to a call within {after:.1?}, nor to a ping after it");
+        PoolError::Hung {
+            worker: self.name.to_string(),
+            reason,
+        }
+    }
+
+    /// Whether the worker answers a ping within this time, or at least computes meanwhile.
+    pub async fn is_alive(&self, within: Duration) -> bool {
+        let before = self.process.cpu_time();
+        self.ping(within).await
+            || matches!((before, self.process.cpu_time()), (Some(before), Some(now)) if now > before)
     }
 
     /// A message that is too long is the caller's: nothing was sent.
@@ -297,11 +310,10 @@ impl Worker {
         }
     }
 
-    fn wrong_answer(&self, to: &str) -> PoolError {
-        let reason = format!("it answered {to} with a pong");
+    fn protocol(&self, reason: &str) -> PoolError {
         PoolError::Protocol {
             worker: self.name.to_string(),
-            reason,
+            reason: reason.to_owned(),
         }
     }
 }

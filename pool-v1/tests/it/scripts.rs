@@ -3,21 +3,11 @@
 use std::sync::Arc;
 
 use dspex_pool::testing::{fixture_programs, real};
-use dspex_pool::{Definition, Pool, PoolError, Program};
+use dspex_pool::{Pool, PoolError};
 use dspex_pool_v1::Config;
 use serde_json::json;
 
-use crate::{LONG, script, start_with};
-
-fn dspy_program(id: &str, signature: &str) -> Arc<Program> {
-    let definition: Definition =
-        serde_json::from_value(json!({"kind": "dspy", "signature": signature})).unwrap();
-    let callable = fixture_programs::program(id, 1, "any:thing");
-    Arc::new(Program {
-        definition,
-        ..(*callable).clone()
-    })
-}
+use crate::{LONG, dspy_program, script, start_with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_script_older_than_dspex_runs_unchanged() {

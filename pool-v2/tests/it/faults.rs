@@ -131,6 +131,11 @@ async fn a_worker_that_keeps_a_call_that_was_given_up_is_replaced() {
     pool.execute(call("echo", json!({"text": "again"}), LONG))
         .await
         .unwrap();
+    assert_eq!(
+        pool.status().failures,
+        0,
+        "an impatient caller does not speak against the pool"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,4 +251,26 @@ async fn a_start_that_fails_says_why() {
     launch.python = "/bin/false".into();
     let error = crate::start_with(one_worker(), launch).await.unwrap_err();
     assert!(error.to_string().contains("exit code 1"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_holds_the_interpreter_is_busy_and_not_hung() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = start(one_worker(), folder.path()).await;
+    let pegged = json!({"turns": 200_000_000});
+    let (pegged, sibling) = tokio::join!(
+        pool.execute(call(
+            "holds_the_interpreter",
+            pegged,
+            Duration::from_millis(300)
+        )),
+        pool.execute(call("sleeper", json!({"seconds": 0.1}), LONG)),
+    );
+    let error = pegged.unwrap_err();
+    assert!(
+        matches!(error, PoolError::ProgramTimeout { .. }),
+        "{error:?}"
+    );
+    sibling.unwrap();
+    assert_eq!(pool.status().failures, 0);
 }

@@ -11,10 +11,10 @@ from . import log, server
 def main() -> int:
     """Reads the command line and serves."""
     parser = argparse.ArgumentParser(prog="dspex_worker", description=__doc__)
-    parser.add_argument("--worker-id", required=True, help="names the worker in its log")
-    arguments = parser.parse_args()
+    parser.add_argument("--worker-id", required=True, help="names the process for whoever lists it")
+    parser.parse_args()
     log.prepare()
-    return server.run(arguments.worker_id)
+    return server.run()
 
 
 if __name__ == "__main__":

@@ -352,7 +352,6 @@ def main() -> int:
     modules = os.environ.get("DSPEX_ALLOW_MODULES", "").split(",")
     allowed = tuple(name.strip() for name in modules if name.strip())
     settings = Settings(allow_modules=allowed, late_lm=True)
-    log(f"worker {arguments.worker_id} serves the bridge protocol, mode {arguments.mode}")
     return serve(wire, Bridge(arguments.mode, arguments.worker_id, settings))
 
 

@@ -295,7 +295,7 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def run(worker_id: str) -> int:
+def run() -> int:
     """Serves the worker protocol over the descriptor named in `DSPEX_WIRE_FD`."""
     fd_text = os.environ.pop("DSPEX_WIRE_FD", "")
     try:
@@ -307,7 +307,6 @@ def run(worker_id: str) -> int:
     # Ctrl-C in a terminal reaches the whole group; when to end is the server's to say. A handler,
     # not SIG_IGN, because programs that user code starts would inherit the latter.
     signal.signal(signal.SIGINT, lambda *_: None)
-    log(f"worker {worker_id} serves on descriptor {fd_text}")
 
     def stop_reading() -> None:
         with contextlib.suppress(OSError):

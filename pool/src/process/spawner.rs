@@ -34,9 +34,30 @@ struct Order {
 /// A child, just started.
 #[derive(Debug)]
 pub(super) struct Started {
-    pub(super) child: Child,
+    pub(super) child: Unwatched,
     pub(super) pidfd: OwnedFd,
     pub(super) socket: Option<StdUnixStream>,
+}
+
+/// A child that nobody watches yet. Dropped, it is killed and reaped: whoever ordered it may have
+/// left at any point of the way here.
+#[derive(Debug)]
+pub(super) struct Unwatched(Option<Child>);
+
+impl Unwatched {
+    /// Hands the child over to whoever watches it from now on.
+    pub(super) fn watched(mut self) -> Child {
+        self.0.take().expect("a child is handed over once")
+    }
+}
+
+impl Drop for Unwatched {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 impl Spawner {
@@ -50,11 +71,8 @@ impl Spawner {
             .name("dspex-spawner".to_owned())
             .spawn(move || {
                 while let Ok(Order { launch, answer }) = inbox.recv() {
-                    if let Err(Ok(mut orphan)) = answer.send(start(&launch)) {
-                        // Whoever ordered it has left: nobody would watch this child.
-                        let _ = orphan.child.kill();
-                        let _ = orphan.child.wait();
-                    }
+                    // Where whoever ordered it has left, it comes back and is dropped here.
+                    let _ = answer.send(start(&launch));
                 }
             })?;
         Ok(Self { orders })
@@ -129,24 +147,18 @@ fn start(launch: &Launch) -> Result<Started, SpawnError> {
     };
     let first_foreign = if socket.is_some() { WIRE_FD + 1 } else { 3 };
     tie_to_us(&mut command, first_foreign);
-    let mut child = command.spawn().map_err(failed)?;
-    let pidfd = i32::try_from(child.id())
-        .ok()
-        .and_then(Pid::from_raw)
+    let child = command.spawn().map_err(failed)?;
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let child = Unwatched(Some(child));
+    let pidfd = pid
         .ok_or(rustix::io::Errno::SRCH)
-        .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
-    match pidfd {
-        Ok(pidfd) => Ok(Started {
-            child,
-            pidfd,
-            socket,
-        }),
-        Err(errno) => {
-            let _ = child.kill();
-            let _ = child.wait();
-            Err(failed(errno.into()))
-        }
-    }
+        .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()))
+        .map_err(|errno| failed(errno.into()))?;
+    Ok(Started {
+        child,
+        pidfd,
+        socket,
+    })
 }
 
 /// Makes the child lead a session of its own, die with us, and inherit no descriptor from
