@@ -1,13 +1,15 @@
 //! The live handle: the newest snapshot, writes, and the watch over the store.
 //!
 //! Invariants: readers never wait; what is published never goes back to an older revision; while the
-//! store is away or unreadable, the last good snapshot is served and [`Flags::store_error`] says why.
+//! store is away or unreadable, the last good snapshot is served and [`Flags::store_error`] says why;
+//! a flag may be lowered in this process before the store has it, and is never raised so.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Change, Write};
@@ -16,14 +18,20 @@ use crate::declared::Declared;
 use crate::error::FlagError;
 use crate::flag::{Declaration, FlagValue};
 use crate::revision::Revision;
+use crate::served::Served;
 use crate::snapshot::Snapshot;
 use crate::store::FlagStore;
 use crate::watch::{Subscriber, SubscriberList};
+
+/// How long [`Flags::run`] tries to store what is only served yet, before it looks at the rest again.
+const PENDING_LIMIT: Duration = Duration::from_secs(5);
 
 /// The flags of one process: shared as an `Arc`, read without waiting.
 pub struct Flags {
     store: Arc<dyn FlagStore>,
     declared: Arc<Declared>,
+    /// What `published` is made from. Locked before `published`, never after.
+    served: Mutex<Served>,
     /// The same snapshot as in `published`, for readers: they take no lock.
     current: ArcSwap<Snapshot>,
     published: watch::Sender<Arc<Snapshot>>,
@@ -63,6 +71,7 @@ impl Flags {
         Ok(Arc::new(Self {
             store,
             declared,
+            served: Mutex::new(Served::new(Snapshot::clone(&snapshot))),
             current: ArcSwap::new(snapshot.clone()),
             published: watch::Sender::new(snapshot),
             subscribers: SubscriberList::new(),
@@ -102,10 +111,7 @@ impl Flags {
     /// [`FlagError::UnknownFlag`], [`FlagError::BadValue`] and [`FlagError::BadWrite`] before anything
     /// is written; [`FlagError::Conflict`] and [`FlagError::Store`] from the store.
     pub async fn write(&self, write: Write) -> Result<Revision, FlagError> {
-        write.check()?;
-        for (key, value) in &write.set {
-            self.declared.check(key, value)?;
-        }
+        self.check(&write)?;
         let _one_at_a_time = self.writing.lock().await;
         let abandoned = LookOnDrop(Some(&self.look));
         let revision = match self.store.write(&write, clock::now()).await {
@@ -124,13 +130,53 @@ impl Flags {
             set = ?write.set,
             "flags changed"
         );
-        if self.refresh().await.is_err() {
-            // The write stands, and what it sets must take effect even where something else in the
-            // store cannot be read: a rollback may not wait for a repair.
-            self.publish(self.snapshot().with(&write, revision));
-        }
+        // The write stands, and what it sets must take effect even where something else in the
+        // store cannot be read: a rollback may not wait for a repair. The error is kept by `note`.
+        let read = self.refresh().await.is_ok();
+        self.publish(|served| served.wrote(&write, revision, read));
         abandoned.disarm();
         Ok(revision)
+    }
+
+    /// Lowers flags in this process at once, without the store, until the store has taken the write.
+    ///
+    /// It is for the moment when [`Flags::write`] fails and traffic must go away all the same. From
+    /// now on every [`Snapshot`] has these flags at most that high, whatever the store holds, and is
+    /// marked [`overridden`](Snapshot::overridden). The revision stays what it was, so
+    /// an acknowledgement says nothing about it: wait for that of the stored write.
+    ///
+    /// [`Flags::run`] tries at every poll to store it; it also ends with any [`Flags::write`] that
+    /// sets the same flags no higher. Until then it is in [`Flags::pending`]. Other processes do not
+    /// see it before it is stored, and it does not outlive this one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Flags::write`] before anything is written; and [`FlagError::BadWrite`] for a write that
+    /// expects a revision, or sets a flag higher than it is served now.
+    pub fn override_until_written(&self, write: Write) -> Result<(), FlagError> {
+        self.check(&write)?;
+        if write.expected.is_some() {
+            return Err(FlagError::BadWrite {
+                problem: "it expects a revision, and is served whatever the store holds".to_owned(),
+            });
+        }
+        let (who, why, set) = (write.who.clone(), write.why.clone(), write.set.clone());
+        let again = self.pending().iter().any(|pending| pending.set == set);
+        self.publish(|served| served.lower(write))?;
+        if !again {
+            tracing::warn!(
+                who,
+                why,
+                ?set,
+                "flags are lowered in this process until the store takes it"
+            );
+        }
+        Ok(())
+    }
+
+    /// What [`Flags::override_until_written`] has lowered and the store has not taken yet.
+    pub fn pending(&self) -> Vec<Write> {
+        self.served().pending().to_vec()
     }
 
     /// Follows the flags under a name that [`Flags::wait_acknowledged`] reports. A new subscriber has
@@ -186,20 +232,38 @@ impl Flags {
             .clone()
     }
 
-    /// Watches the store until `stop`: asks for its revision every `poll`, and publishes what other
-    /// processes have written.
+    /// Watches the store until `stop`: asks for its revision every `poll`, publishes what other
+    /// processes have written, and stores what is [pending](Flags::pending).
     pub async fn run(self: Arc<Self>, poll: Duration, stop: CancellationToken) {
+        let mut next = Instant::now() + poll;
         loop {
+            // A pending write that fails wakes `look`: only the clock tries it again.
+            let on_time = tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep_until(next) => true,
+                () = self.look.notified() => false,
+            };
+            // Cancelled in the middle of a read, this loses nothing: nothing was published yet. A
+            // write that is cut off has written all or nothing.
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(poll) => {}
-                () = self.look.notified() => {}
+                () = async {
+                    if on_time {
+                        self.write_pending().await;
+                    }
+                    self.poll_once().await;
+                } => {}
             }
-            // Cancelled in the middle of a read, this loses nothing: nothing was published yet.
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.poll_once() => {}
+            if on_time {
+                next = Instant::now() + poll;
             }
+        }
+    }
+
+    /// Errors change nothing: it stays pending, and served.
+    async fn write_pending(&self) {
+        for write in self.pending() {
+            let _tried = tokio::time::timeout(PENDING_LIMIT, self.write(write)).await;
         }
     }
 
@@ -232,7 +296,7 @@ impl Flags {
     /// Publishes what was read, or keeps why it was not; says each once, not at every poll.
     fn note(&self, read: Result<Snapshot, FlagError>) -> Result<(), Arc<FlagError>> {
         let result = read
-            .map(|snapshot| self.publish(snapshot))
+            .map(|snapshot| self.publish(|served| served.read(snapshot)))
             .map_err(Arc::new);
         let now = result.as_ref().err().cloned();
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
@@ -248,20 +312,32 @@ impl Flags {
         result
     }
 
-    /// Two reads may overlap: only what is newer, or differs at the same revision, is published.
-    fn publish(&self, snapshot: Snapshot) {
-        let snapshot = Arc::new(snapshot);
+    fn check(&self, write: &Write) -> Result<(), FlagError> {
+        write.check()?;
+        let mut set = write.set.iter();
+        set.try_for_each(|(key, value)| self.declared.check(key, value))
+    }
+
+    fn served(&self) -> MutexGuard<'_, Served> {
+        // Whole snapshots are put in: a panic elsewhere leaves nothing half-done.
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is served, and tells every subscriber if that makes a difference.
+    fn publish<T>(&self, change: impl FnOnce(&mut Served) -> T) -> T {
+        let mut served = self.served();
+        let answer = change(&mut served);
+        let snapshot = Arc::new(served.snapshot());
         self.published.send_if_modified(|current| {
-            let newer = snapshot.revision() > current.revision();
-            let corrected =
-                snapshot.revision() == current.revision() && !snapshot.same_values(current);
-            if newer || corrected {
+            let differs = !snapshot.is_same(current);
+            if differs {
                 // Within the channel's lock, so that both always change in the same order.
                 self.current.store(snapshot.clone());
                 *current = snapshot;
             }
-            newer || corrected
+            differs
         });
+        answer
     }
 }
 
@@ -290,5 +366,7 @@ impl Drop for LookOnDrop<'_> {
     }
 }
 
+#[cfg(test)]
+mod override_tests;
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,7 @@ mod flags;
 mod percent;
 mod revision;
 mod rollout;
+mod served;
 mod snapshot;
 mod store;
 #[cfg(any(test, feature = "testing"))]

@@ -12,6 +12,7 @@ use crate::flag::{Flag, FlagType, FlagValue};
 use crate::percent::Percent;
 use crate::revision::Revision;
 use crate::rollout::{HASH_VERSION, bucket};
+use crate::served::lower_of;
 use crate::store::Stored;
 
 /// All flags at one revision.
@@ -21,6 +22,7 @@ pub struct Snapshot {
     declared: Arc<Declared>,
     /// In the order of the declarations.
     values: Box<[FlagValue]>,
+    overridden: bool,
 }
 
 impl Snapshot {
@@ -60,6 +62,7 @@ impl Snapshot {
             revision: stored.revision,
             declared,
             values,
+            overridden: false,
         })
     }
 
@@ -77,14 +80,34 @@ impl Snapshot {
         next
     }
 
-    /// Whether nothing but the number differs.
-    pub(crate) fn same_values(&self, other: &Self) -> bool {
-        self.values == other.values
+    /// This snapshot with none of these flags higher than said.
+    pub(crate) fn lowered<'a>(&self, to: impl Iterator<Item = &'a (String, FlagValue)>) -> Self {
+        let mut next = self.clone();
+        for (key, value) in to {
+            if let Some(place) = self.declared.place(key) {
+                next.values[place] = lower_of(&next.values[place], value);
+                next.overridden = true;
+            }
+        }
+        next
+    }
+
+    /// Whether there is no difference to be seen.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.revision == other.revision
+            && self.values == other.values
+            && self.overridden == other.overridden
     }
 
     /// The revision of all these values.
     pub fn revision(&self) -> Revision {
         self.revision
+    }
+
+    /// Whether flags are lower here than the store may have them: see
+    /// [`Flags::override_until_written`](crate::Flags::override_until_written).
+    pub fn overridden(&self) -> bool {
+        self.overridden
     }
 
     /// Whether the flag is on.

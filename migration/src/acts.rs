@@ -17,6 +17,10 @@ use crate::state::State;
 use crate::traffic;
 use crate::wording;
 
+/// As much of the reason for a rollback as goes into the flags' audit, in characters: four bytes at
+/// most, and flags take 4,096 of them.
+const WHY: usize = 1_000;
+
 /// An act under way.
 pub(crate) type UnderWay = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
@@ -75,6 +79,9 @@ pub(crate) fn zero(
         || "rollback".to_owned(),
         |cause| format!("rollback: {cause}"),
     );
+    // Flags refuse a reason that is too long, and this write must not be refused. The whole of it is
+    // in the journal.
+    let why: String = why.chars().take(WHY).collect();
     let limit = state.plan.acknowledge_within;
     Box::pin(async move { Outcome::Zeroed(traffic::zero(&flags, zeroed, &who, &why, limit).await) })
 }

@@ -18,6 +18,7 @@ use crate::clock;
 use crate::controller::{Decision, decide};
 use crate::error::JournalError;
 use crate::event::{Cause, Entry, Event};
+use crate::id::MigrationId;
 use crate::journal::{Append, read_all};
 use crate::lever::Act;
 use crate::migrations::Migrations;
@@ -46,7 +47,9 @@ pub(crate) struct Driver {
     running: Option<(Act, UnderWay)>,
     /// What came of the last act, until it is written down.
     outcome: Option<Outcome>,
-    /// A rollback that was decided and is not written down.
+    /// The migration that was read last, also while its state has to be read anew.
+    followed: Option<MigrationId>,
+    /// A rollback of the migration followed that was decided and is not written down.
     insisted: Option<Cause>,
     /// The revision that this controller has written to take traffic to 0 % in this rollback.
     zeroed: Option<Revision>,
@@ -73,6 +76,7 @@ impl Driver {
             state: None,
             running: None,
             outcome: None,
+            followed: None,
             insisted: None,
             zeroed: None,
             watcher: Watcher::new(now),
@@ -146,19 +150,16 @@ impl Driver {
     }
 
     async fn try_turn(&mut self) -> Result<(), JournalError> {
-        if self
-            .state
-            .as_ref()
-            .is_none_or(|state| !state.phase.is_live())
-        {
+        let live = |state: &State| state.phase.is_live();
+        if !self.state.as_ref().is_some_and(live) {
             self.catch_up().await?;
-        }
-        if let Some(cause) = self.house.asked() {
-            self.insisted = Some(cause);
         }
         let Some(state) = self.state.clone() else {
             return Ok(());
         };
+        if let Some(cause) = self.house.asked(&state.id) {
+            self.insisted = Some(cause);
+        }
         let now = Instant::now();
         let (seen, inbox) = self.observe(&state, now).await;
         let at = clock::now();
@@ -174,7 +175,7 @@ impl Driver {
         self.outcome = None;
         if !next.may_roll_back() {
             self.insisted = None;
-            self.house.answered();
+            self.house.answered(&next.id);
         }
         self.wind_clocks(&decision.events, now);
         self.state = Some(next);
@@ -200,6 +201,12 @@ impl Driver {
             migration = %state.id, phase = %state.phase, stage = state.stage, seq = state.seq,
             "following the migration"
         );
+        if self.followed.as_ref() != Some(&state.id) {
+            // What was decided, done and begun was for another migration, and that one is over.
+            self.followed = Some(state.id.clone());
+            (self.insisted, self.outcome) = (None, None);
+            (self.running, self.zeroed) = (None, None);
+        }
         self.watcher
             .begin_anew(&self.house.parts.telemetry, Instant::now());
         self.look = None;
@@ -235,17 +242,14 @@ impl Driver {
             self.watcher
                 .look(state, &parts.telemetry, &*parts.candidate, now)
         });
-        let (outcome, insisted) = (self.outcome.clone(), self.insisted.clone());
-        (
-            Observation {
-                flags,
-                commands,
-                outcome,
-                insisted,
-                look,
-            },
-            inbox,
-        )
+        let seen = Observation {
+            flags,
+            commands,
+            outcome: self.outcome.clone(),
+            insisted: self.insisted.clone(),
+            look,
+        };
+        (seen, inbox)
     }
 
     /// Appends what was decided, and answers the state after it.
@@ -287,7 +291,7 @@ impl Driver {
             }
             // A person's rollback waits for nothing. Should the append have arrived after all, the
             // next one finds a conflict, and reads the journal again.
-            () = self.house.insisted(), if !rolls_back => {
+            () = self.house.insisted(&state.id), if !rolls_back => {
                 return Err(slow("a rollback came while it was being written"));
             }
         }
@@ -303,7 +307,9 @@ impl Driver {
     fn unwritten(&mut self, state: &State, decision: &Decision, error: &JournalError) {
         if matches!(
             error,
-            JournalError::Conflict { .. } | JournalError::Corrupt { .. }
+            JournalError::Conflict { .. }
+                | JournalError::AlreadyRunning { .. }
+                | JournalError::Corrupt { .. }
         ) {
             // Somebody else wrote: the journal is the truth.
             self.state = None;

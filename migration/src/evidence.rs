@@ -17,7 +17,8 @@ pub struct Evidence {
     pub candidate: LaneWindow,
     /// The candidate's pool, while it is up.
     pub candidate_pool: Option<PoolStatus>,
-    /// Workers of the candidate that ended unasked within the window.
+    /// Workers of the candidate that ended unasked, broke the protocol or failed their health checks
+    /// within the window.
     pub worker_failures: u64,
     /// The machine.
     pub host: HostUsage,

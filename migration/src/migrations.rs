@@ -50,8 +50,8 @@ pub struct Migrations {
     pub(crate) parts: Parts,
     /// Wakes the controller: there is something new.
     pub(crate) wake: Notify,
-    /// A rollback that goes round the store.
-    asked: Mutex<Option<Cause>>,
+    /// A rollback that goes round the store, and the migration that it is meant for.
+    asked: Mutex<Option<(MigrationId, Cause)>>,
     asked_now: Notify,
     status: watch::Sender<Option<Arc<Status>>>,
     wanted: Mutex<Option<Plan>>,
@@ -160,15 +160,20 @@ impl Migrations {
         }
         if let Ok(Ok(number)) = tokio::time::timeout(PATIENCE, posted).await {
             self.wake.notify_one();
-            let taken = self.taken(&status, number, command).await?;
-            if taken.last_command >= number {
-                return Ok(taken);
+            match self.taken(&status, number, command).await {
+                Ok(taken) if taken.id != status.id || taken.last_command >= number => {
+                    return Ok(taken);
+                }
+                Err(refused @ MigrationError::Refused { .. }) => return Err(refused),
+                // Not taken yet, or the store cannot say: it happens all the same.
+                Ok(_) | Err(_) => {}
             }
         }
-        self.insist(Cause::Person {
+        let cause = Cause::Person {
             who: who.to_owned(),
             why: why.to_owned(),
-        });
+        };
+        self.insist(status.id.clone(), cause);
         self.wake.notify_one();
         self.status()
             .map(|status| Status::clone(&status))
@@ -239,25 +244,28 @@ impl Migrations {
         });
     }
 
-    /// The rollback that goes round the store, if there is one.
-    pub(crate) fn asked(&self) -> Option<Cause> {
-        lock(&self.asked).clone()
+    /// The rollback of this migration that goes round the store, if there is one. One that is meant
+    /// for another migration is nobody's: that one is over, or not read yet.
+    pub(crate) fn asked(&self, id: &MigrationId) -> Option<Cause> {
+        let asked = lock(&self.asked);
+        let (_, cause) = asked.as_ref().filter(|(asked, _)| asked == id)?;
+        Some(cause.clone())
     }
 
     /// It was obeyed.
-    pub(crate) fn answered(&self) {
-        *lock(&self.asked) = None;
+    pub(crate) fn answered(&self, id: &MigrationId) {
+        lock(&self.asked).take_if(|(asked, _)| asked == id);
     }
 
-    /// Waits for a rollback that goes round the store.
-    pub(crate) async fn insisted(&self) {
-        while self.asked().is_none() {
+    /// Waits for a rollback of this migration that goes round the store.
+    pub(crate) async fn insisted(&self, id: &MigrationId) {
+        while self.asked(id).is_none() {
             self.asked_now.notified().await;
         }
     }
 
-    fn insist(&self, cause: Cause) {
-        *lock(&self.asked) = Some(cause);
+    fn insist(&self, id: MigrationId, cause: Cause) {
+        *lock(&self.asked) = Some((id, cause));
         self.asked_now.notify_one();
     }
 
@@ -277,11 +285,14 @@ impl Migrations {
         let taken = tokio::time::timeout(TAKEN_WITHIN, taken).await.is_ok();
         let status = self.status().ok_or(MigrationError::None)?;
         if taken && status.id == before.id {
-            let entries = self
-                .parts
-                .journal
-                .entries(&before.id, before.last_seq, 1000)
-                .await?;
+            let journal = &self.parts.journal;
+            let entries = journal.entries(&before.id, before.last_seq, 1000);
+            let entries = tokio::time::timeout(TAKEN_WITHIN, entries).await;
+            let entries = entries.unwrap_or_else(|_| {
+                Err(JournalError::Store {
+                    problem: "it did not answer in time".to_owned(),
+                })
+            })?;
             let refused = entries.into_iter().find_map(|entry| match entry.event {
                 Event::Commanded {
                     command_id,

@@ -90,7 +90,8 @@ pub struct Thresholds {
     /// A p99 that is worse than stable's by no more than this is never a breach of the ratio.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub latency_floor: Duration,
-    /// Workers of the candidate that ended unasked within the window, as a share of all that ran.
+    /// Workers of the candidate that ended unasked, broke the protocol or failed their health checks
+    /// within the window, as a share of all that ran. Not those replaced after a call timed out.
     pub worker_failure_rate: RateRule,
     /// CPU of the host. A note by default, see above.
     pub cpu: RateRule,

@@ -10,6 +10,10 @@ use dspex_flags::{FlagError, FlagValue, Flags, Percent, Revision, Write};
 
 use crate::observation::{FlagsSeen, NotRaised, NotZeroed};
 
+/// How long the store may take to take traffic away before it is taken away without it, and to say
+/// who moved the lever before nobody is named.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Tries against writers who come in between, before it is left to the next look.
 const TRIES: usize = 5;
 
@@ -27,7 +31,8 @@ pub(crate) fn seen(flags: &Flags) -> FlagsSeen {
 /// Who moved the lever last and why, where the store can say.
 pub(crate) async fn changed_by(flags: &Flags) -> Option<String> {
     let levers = [POOL_V2_ENABLED.key, GRADUAL_ROLLOUT_PERCENTAGE.key];
-    let changes = flags.history(50).await.ok()?;
+    let changes = tokio::time::timeout(PATIENCE, flags.history(50)).await;
+    let changes = changes.ok()?.ok()?;
     let change = changes
         .into_iter()
         .find(|change| levers.contains(&change.key.as_str()))?;
@@ -87,6 +92,9 @@ pub(crate) async fn raise(
 /// It is written even where it reads as 0 %: a raise that was cut off may still be on its way to
 /// the store, and this write comes after it. `written` is the revision of such a write, when only
 /// its acknowledgement is still waited for.
+///
+/// Where the store does not take the write, traffic goes to 0 % in this process before it does:
+/// that is not the answer yet, for it is neither acknowledged nor known to other processes.
 pub(crate) async fn zero(
     flags: &Flags,
     written: Option<Revision>,
@@ -94,7 +102,7 @@ pub(crate) async fn zero(
     why: &str,
     within: Duration,
 ) -> Result<Revision, NotZeroed> {
-    let failed = |written: Option<Revision>, error: &FlagError| NotZeroed {
+    let failed = |written: Option<Revision>, error: &str| NotZeroed {
         written,
         reason: format!("traffic is not certain to be at 0 %: {error}"),
     };
@@ -104,19 +112,41 @@ pub(crate) async fn zero(
     let mut tries = 0;
     while revision.is_none() {
         tries += 1;
-        match flags
-            .write(lever_write(None, false, Percent::ZERO, who, why))
-            .await
-        {
-            Ok(written) => revision = Some(written),
-            Err(FlagError::Conflict { .. }) if tries < TRIES => {}
-            Err(error) => return Err(failed(None, &error)),
+        let write = lever_write(None, false, Percent::ZERO, who, why);
+        let mut writing = std::pin::pin!(flags.write(write.clone()));
+        let answer = match tokio::time::timeout(PATIENCE, &mut writing).await {
+            Ok(answer) => Some(answer),
+            Err(_) => {
+                without_the_store(flags, &write);
+                tokio::time::timeout(within, writing).await.ok()
+            }
+        };
+        match answer {
+            Some(Ok(written)) => revision = Some(written),
+            Some(Err(FlagError::Conflict { .. })) if tries < TRIES => {}
+            Some(Err(error)) => {
+                without_the_store(flags, &write);
+                return Err(failed(None, &error.to_string()));
+            }
+            None => {
+                return Err(failed(
+                    None,
+                    "the flag store does not answer; this process sends no traffic there",
+                ));
+            }
         }
     }
     let revision = revision.unwrap_or_default();
     match flags.wait_acknowledged(revision, within).await {
         Ok(()) => Ok(revision),
-        Err(error) => Err(failed(Some(revision), &error)),
+        Err(error) => Err(failed(Some(revision), &error.to_string())),
+    }
+}
+
+/// Takes traffic away in this process, until the store takes the write.
+fn without_the_store(flags: &Flags, write: &Write) {
+    if let Err(error) = flags.override_until_written(write.clone()) {
+        tracing::error!(%error, "traffic cannot be taken to 0 % without the store either");
     }
 }
 

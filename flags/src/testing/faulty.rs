@@ -18,6 +18,7 @@ pub struct FaultyStore {
     reads_fail: AtomicBool,
     writes_fail: AtomicBool,
     writes_hang: AtomicBool,
+    history_hangs: AtomicBool,
 }
 
 impl FaultyStore {
@@ -39,6 +40,11 @@ impl FaultyStore {
     /// Whether writes, from now on, write and then never return.
     pub fn hang_after_writes(&self, hang: bool) {
         self.writes_hang.store(hang, Ordering::SeqCst);
+    }
+
+    /// Whether the history, from now on, never answers.
+    pub fn hang_history(&self, hang: bool) {
+        self.history_hangs.store(hang, Ordering::SeqCst);
     }
 
     /// Loses everything, as when the database is replaced by an old backup.
@@ -86,6 +92,9 @@ impl FlagStore for FaultyStore {
 
     async fn history(&self, limit: usize) -> Result<Vec<Change>, FlagError> {
         self.check_reads()?;
+        if self.history_hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
         self.inner().history(limit).await
     }
 }

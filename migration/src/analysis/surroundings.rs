@@ -50,7 +50,8 @@ fn workers(rule: RateRule, seen: &Evidence) -> Vec<Reason> {
         reasons.push(Reason::unknown("candidate", text, "a ready worker".into()));
     }
     let failures = seen.worker_failures;
-    // Each one that failed was one more that ran.
+    // Each one that failed was one more that ran. Workers that are replaced after a caller's call ran
+    // out of time are not among them: the pool does not count those as failures.
     let ran = u64::try_from(pool.size)
         .unwrap_or(u64::MAX)
         .saturating_add(failures);
@@ -67,8 +68,8 @@ fn workers(rule: RateRule, seen: &Evidence) -> Vec<Reason> {
     let limit = wording::fraction(rule.limit);
     if judged > limit {
         let text = format!(
-            "workers of the candidate that ended unasked: {} ({failures} of {ran} in this window), \
-             limit {}{}",
+            "workers of the candidate that ended unasked, broke the protocol or failed their health \
+             checks: {} ({failures} of {ran} that ran in this window), limit {}{}",
             wording::percent_of(rate),
             wording::share(rule.limit),
             last_words(pool)

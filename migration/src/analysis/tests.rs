@@ -306,7 +306,7 @@ fn a_few_slow_calls_are_not_a_slow_lane() {
 }
 
 #[test]
-fn workers_are_judged_by_those_that_ended_unasked() {
+fn workers_are_judged_by_those_that_failed_unasked() {
     let with = |failures| {
         let mut seen = evidence(lane(600), lane(200));
         seen.worker_failures = failures;
@@ -321,7 +321,10 @@ fn workers_are_judged_by_those_that_ended_unasked() {
     assert_eq!(analysis.action(), Some(Action::Rollback));
     let text = &said(&analysis, "worker_failure_rate").text;
     assert!(
-        text.contains("42.9 % (3 of 7 in this window), limit 10 %"),
+        text.starts_with(
+            "workers of the candidate that ended unasked, broke the protocol or failed their \
+             health checks: 42.9 % (3 of 7 that ran in this window), limit 10 %"
+        ),
         "{text}"
     );
 }

@@ -55,6 +55,22 @@ async fn rollback_wins_in_a_stage_while_paused_and_when_complete() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rollback_for_a_long_reason_is_a_rollback() {
+    let house = House::new().await;
+    house.traffic(100, Duration::from_secs(5));
+    let controller = house.start().await;
+    controller.until(at_stage(0)).await;
+    let why = "ä".repeat(10_000);
+    let obeyed = controller
+        .migrations
+        .command(Command::Rollback, "ada", &why)
+        .await;
+    obeyed.expect("obeyed");
+    controller.until(rolled_back).await;
+    assert_eq!(house.share(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_candidate_is_not_withdrawn_before_every_router_serves_zero() {
     let house = House::new().await;
     house.acknowledges.store(false, Ordering::SeqCst);

@@ -1,11 +1,13 @@
 //! Others move the lever while a migration is under way: it pauses, says so, and does not fight.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dspex_flags::dspex::{GRADUAL_ROLLOUT_PERCENTAGE, POOL_V2_ENABLED};
+use dspex_flags::testing::FaultyStore;
 use dspex_flags::{FlagValue, Percent, Write};
-use dspex_migration::{Command, Phase};
+use dspex_migration::{Command, MemoryJournal, Phase};
 
 use crate::house::{House, at_stage, rolls_back};
 
@@ -73,5 +75,22 @@ async fn traffic_that_somebody_sends_before_the_first_stage_pauses() {
         .await;
     set_by_hand(&house, true, 5_000).await;
     controller.until(|status| status.paused.is_some()).await;
+    rolls_back(&house, &controller).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_history_that_never_answers_holds_nothing_up() {
+    let store = Arc::new(FaultyStore::new());
+    let house = House::with(Arc::new(MemoryJournal::new()), store.clone()).await;
+    house.traffic(100, Duration::from_secs(5));
+    let controller = house.start().await;
+    controller.until(at_stage(0)).await;
+    store.hang_history(true);
+    set_by_hand(&house, true, 5_000).await;
+    let paused = controller.until(|status| status.paused.is_some());
+    let paused = tokio::time::timeout(Duration::from_secs(60), paused).await;
+    let status = paused.expect("it pauses although nobody can be named");
+    let why = status.paused.as_ref().expect("paused").why();
+    assert!(why.contains("50 %"), "{why}");
     rolls_back(&house, &controller).await;
 }

@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use dspex_flags::Revision;
+use dspex_flags::testing::FaultyStore;
 use dspex_migration::{
-    Append, Command, CommandRow, Entry, Inbox, Journal, JournalError, MemoryJournal, MigrationId,
-    Phase, Post, Start, Summary,
+    Append, Cause, Command, CommandRow, Entry, Event, Inbox, Journal, JournalError, MemoryJournal,
+    MigrationId, Phase, Post, Start, Summary,
 };
 use dspex_telemetry::Lane;
+use jiff::Timestamp;
 
-use crate::house::{Controller, House, rolled_back};
+use crate::house::{Controller, House, at_stage, rolled_back};
 
 const WELL: u8 = 0;
 const FULL: u8 = 1;
@@ -22,11 +25,17 @@ const HANGS: u8 = 2;
 struct Troubled {
     inner: MemoryJournal,
     trouble: AtomicU8,
+    /// Of reading the entries.
+    reading: AtomicU8,
 }
 
 impl Troubled {
     async fn write(&self) -> Result<(), JournalError> {
-        match self.trouble.load(Ordering::SeqCst) {
+        Self::meet(&self.trouble).await
+    }
+
+    async fn meet(trouble: &AtomicU8) -> Result<(), JournalError> {
+        match trouble.load(Ordering::SeqCst) {
             WELL => Ok(()),
             FULL => Err(JournalError::Store {
                 problem: "database or disk is full".into(),
@@ -54,6 +63,7 @@ impl Journal for Troubled {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Entry>, JournalError> {
+        Self::meet(&self.reading).await?;
         self.inner.entries(id, after, limit).await
     }
 
@@ -199,4 +209,122 @@ async fn the_evidence_takes_traffic_away_before_it_is_written_down() {
             .contains("worker-crashed"),
         "{status:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_that_was_taken_is_no_error_though_its_entry_cannot_be_read() {
+    for trouble in [FULL, HANGS] {
+        let (house, journal, controller) = under_way().await;
+        journal.reading.store(trouble, Ordering::SeqCst);
+        let rollback = controller.command(Command::Rollback);
+        let answer = tokio::time::timeout(Duration::from_secs(10), rollback).await;
+        answer.expect("it is answered").expect("it is no error");
+        journal.reading.store(WELL, Ordering::SeqCst);
+        controller.until(rolled_back).await;
+        assert_eq!(house.share(), 0);
+        // What is over is refused still: it is not the store's trouble.
+        let refused = controller.command(Command::Rollback).await;
+        refused.expect_err("there is nothing to roll back");
+    }
+}
+
+/// Another process ends the migration and begins a new one, while a rollback of the old one could
+/// not be written down here.
+#[tokio::test(start_paused = true)]
+async fn a_rollback_of_one_migration_never_hits_the_next() {
+    let (house, journal, controller) = under_way().await;
+    journal.trouble.store(FULL, Ordering::SeqCst);
+    controller.command(Command::Rollback).await.expect("taken");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(house.share(), 0);
+
+    let old = controller.migrations.status().expect("one");
+    assert_eq!(old.phase, Phase::Rollout, "it cannot be written down here");
+    let cause = Cause::Controller {
+        why: "elsewhere".into(),
+    };
+    let events = [
+        Event::RollbackBegan { cause },
+        Event::TrafficZeroed {
+            revision: Revision::new(99),
+        },
+        Event::Withdrawn {
+            finished: 0,
+            abandoned: 0,
+        },
+        Event::RolledBack,
+    ];
+    let at = Timestamp::UNIX_EPOCH;
+    let append = Append {
+        expected_seq: old.last_seq,
+        events: &events,
+        at,
+        phase: Phase::RolledBack,
+        outcome: Some("rolled back: elsewhere"),
+    };
+    journal
+        .inner
+        .append(&old.id, append)
+        .await
+        .expect("written");
+    let new = MigrationId::generate();
+    let start = Start {
+        plan: &house.plan,
+        who: "grace",
+        why: "mended",
+        at,
+    };
+    journal.inner.create(&new, start).await.expect("begun");
+
+    journal.trouble.store(WELL, Ordering::SeqCst);
+    let status = controller
+        .until(|status| status.id == new && (rolled_back(status) || at_stage(1)(status)))
+        .await;
+    assert_eq!(status.phase, Phase::Rollout, "{:?}", status.outcome);
+}
+
+#[tokio::test(start_paused = true)]
+async fn traffic_is_taken_away_although_the_flags_cannot_be_written() {
+    for hangs in [false, true] {
+        let store = Arc::new(FaultyStore::new());
+        let journal = Arc::new(MemoryJournal::new());
+        let house = House::with(journal, store.clone()).await;
+        house.traffic(100, Duration::from_secs(5));
+        let controller = house.start().await;
+        controller.until(at_stage(1)).await;
+        if hangs {
+            store.hang_after_writes(true);
+        } else {
+            store.fail_writes(true);
+        }
+        let began = tokio::time::Instant::now();
+        controller.command(Command::Rollback).await.expect("taken");
+        while house.share() != 0 {
+            assert!(
+                began.elapsed() < Duration::from_secs(5),
+                "{:?}",
+                began.elapsed()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(house.flags.snapshot().overridden());
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        let status = controller.migrations.status().expect("one");
+        assert_eq!(status.phase, Phase::RollingBack);
+        assert!(
+            status.reasons[0].contains("not certain to be at 0 %"),
+            "{:?}",
+            status.reasons
+        );
+        assert_eq!(
+            (house.share(), house.candidate.times("withdraw")),
+            (0, 0),
+            "nothing else is undone before it is stored"
+        );
+        store.hang_after_writes(false);
+        store.fail_writes(false);
+        controller.until(rolled_back).await;
+        assert!(house.flags.pending().is_empty());
+        assert!(!house.flags.snapshot().overridden());
+    }
 }
