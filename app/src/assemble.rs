@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::candidate::Deployer;
 use crate::clock;
 use crate::config::Config;
+use crate::keeper::Keeper;
 use crate::pools::PoolSource;
 use crate::tasks::Tasks;
 
@@ -50,6 +51,7 @@ pub(crate) struct House {
     pub(crate) started_at: Timestamp,
     pools: Arc<dyn PoolSource>,
     deployer: Arc<Deployer>,
+    keeper: Arc<Keeper>,
 }
 
 /// Why the house cannot stand.
@@ -124,14 +126,11 @@ impl House {
                 .run_until_cancelled(sample_host(interval, tell_host))
                 .await;
         });
-        if let Some(plan) = migrations.candidate_wanted() {
-            tracing::info!(pool = plan.candidate, "bringing the candidate up again");
-            if let Err(why) = deployer.bring_up(&plan.candidate).await {
-                // Its calls are answered by stable, and the migration's own rules see what it
-                // lacks. A server that does not start would help nobody.
-                tracing::error!(pool = plan.candidate, why, "the candidate does not come up");
-            }
-        }
+        // Where it does not come up, its calls are answered by stable, and the keeper tries on: a
+        // server that does not start would help nobody.
+        let keeper = Arc::new(Keeper::new(Arc::clone(&deployer), Arc::clone(&migrations)));
+        keeper.bring_up().await;
+        tasks.run("candidate", Arc::clone(&keeper).run(stop()));
         tasks.run("migrations", Arc::clone(&migrations).run(stop()));
         Ok(Self {
             config,
@@ -145,7 +144,13 @@ impl House {
             started_at: clock::now(),
             pools: materials.pools,
             deployer,
+            keeper,
         })
+    }
+
+    /// Why the candidate that a migration wants is not up, where it is not.
+    pub(crate) fn candidate_trouble(&self) -> Option<String> {
+        self.keeper.trouble()
     }
 
     /// Whether there is a pool of this name; where there is none, what to say about it.

@@ -117,6 +117,16 @@ pub enum TokenError {
         /// The file.
         path: String,
     },
+    /// The variable holds another token than the one that was kept.
+    #[error(
+        "the token in {variable} is not the admin token of this data directory; remove {path} to make it so, or unset the variable"
+    )]
+    Changed {
+        /// The variable that holds it.
+        variable: &'static str,
+        /// The file with the hash of the one that was kept.
+        path: String,
+    },
     /// A token chosen by a person is too short to be one.
     #[error("the token in {variable} is too short: use at least {MINIMUM} bytes")]
     TooShort {
@@ -137,8 +147,9 @@ impl Tokens {
     /// Reads the admin token's hash, or takes a new token at the first start, which counts from
     /// the next start on only where it is [kept](FirstToken::keep).
     ///
-    /// `chosen_admin` is the value of [`ADMIN_TOKEN_ENV`], used at the first start only;
-    /// `programs` is the variable named by the configuration, with its value.
+    /// `chosen_admin` is the value of [`ADMIN_TOKEN_ENV`]. After the first start it must still be the
+    /// same: whoever sets another one means to rotate it, and must not be left with the old one
+    /// silently. `programs` is the variable named by the configuration, with its value.
     ///
     /// # Errors
     /// See [`TokenError`].
@@ -164,7 +175,15 @@ impl Tokens {
         };
         if path.exists() {
             let text = std::fs::read_to_string(&path).map_err(file("read"))?;
-            let admin = Hashed::from_hex(&text).ok_or(TokenError::Damaged { path: shown })?;
+            let admin = Hashed::from_hex(&text).ok_or_else(|| TokenError::Damaged {
+                path: shown.clone(),
+            })?;
+            if chosen_admin.is_some_and(|token| !admin.matches(token)) {
+                return Err(TokenError::Changed {
+                    variable: ADMIN_TOKEN_ENV,
+                    path: shown,
+                });
+            }
             return Ok((Self { admin, programs }, None));
         }
         let (token, made) = match chosen_admin {
@@ -234,15 +253,37 @@ mod tests {
         assert!(tokens.admin(Some(&token)));
         assert!(!tokens.admin(Some(&token[..20])) && !tokens.admin(None));
 
-        let (again, made) = Tokens::open(&data, Some("another-token-of-mine"), None).unwrap();
-        assert!(made.is_none());
-        assert!(again.admin(Some(&token)));
-        assert!(!again.admin(Some("another-token-of-mine")));
+        for chosen in [None, Some(token.as_str())] {
+            let (again, made) = Tokens::open(&data, chosen, None).unwrap();
+            assert!(made.is_none());
+            assert!(again.admin(Some(&token)));
+        }
 
         let path = data.admin_token_hash();
         assert!(!std::fs::read_to_string(&path).unwrap().contains(&token));
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn another_token_than_the_kept_one_is_refused_until_its_hash_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::new(dir.path());
+        let open = |token| Tokens::open(&data, Some(token), None);
+        let (_, first) = open("chosen-by-a-person").unwrap();
+        first.unwrap().keep().unwrap();
+        let Err(error) = open("another-token-of-mine") else {
+            panic!("it was ignored");
+        };
+        let path = data.admin_token_hash();
+        let text = error.to_string();
+        assert!(text.contains(path.to_str().unwrap()), "{text}");
+        assert!(text.contains(ADMIN_TOKEN_ENV), "{text}");
+        assert!(!text.contains("another-token-of-mine"), "{text}");
+
+        std::fs::remove_file(path).unwrap();
+        let (tokens, _) = open("another-token-of-mine").unwrap();
+        assert!(tokens.admin(Some("another-token-of-mine")));
     }
 
     #[test]

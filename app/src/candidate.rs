@@ -70,16 +70,27 @@ impl Deployer {
     /// # Errors
     /// Why it did not come up, in one line.
     pub(crate) async fn bring_up(&self, pool: &str) -> Result<(), String> {
-        let mut stand = self.join_or_begin(pool)?;
-        let ended = stand
-            .wait_for(|stand| !matches!(stand, Stand::Starting))
-            .await
-            .map_err(|_| "its start was cut off: the server is ending".to_owned())?
-            .clone();
-        match ended {
+        self.bring_up_if(|| Some(pool.to_owned())).await
+    }
+
+    /// Brings up the pool that `wanted` names, where it names one.
+    ///
+    /// It is asked under the lock: a withdrawal that follows finds what was begun, and one that came
+    /// before has made the answer [`None`].
+    ///
+    /// # Errors
+    /// Why it did not come up, in one line.
+    pub(crate) async fn bring_up_if(
+        &self,
+        wanted: impl Fn() -> Option<String>,
+    ) -> Result<(), String> {
+        let Some(mut stand) = self.join_or_begin(wanted)? else {
+            return Ok(());
+        };
+        match ended(&mut stand).await {
             Stand::Failed(why) => {
                 // Forgotten, so that the next try is a new one.
-                self.forget(pool);
+                self.forget(&stand);
                 Err(why)
             }
             Stand::Starting | Stand::Up(_) => Ok(()),
@@ -96,12 +107,7 @@ impl Deployer {
             self.router.set_candidate(None);
             return Ok(nothing);
         };
-        let stand = deployment
-            .stand
-            .wait_for(|stand| !matches!(stand, Stand::Starting))
-            .await
-            .map_err(|_| "its start was cut off: the server is ending".to_owned())?
-            .clone();
+        let stand = ended(&mut deployment.stand).await;
         // After the start has ended, whichever way: it shows the candidate to the router first.
         self.router.set_candidate(None);
         let drained = match stand {
@@ -112,8 +118,14 @@ impl Deployer {
         Ok(drained)
     }
 
-    fn join_or_begin(&self, pool: &str) -> Result<watch::Receiver<Stand>, String> {
+    fn join_or_begin(
+        &self,
+        wanted: impl Fn() -> Option<String>,
+    ) -> Result<Option<watch::Receiver<Stand>>, String> {
         let mut current = self.lock();
+        let Some(pool) = wanted() else {
+            return Ok(None);
+        };
         if let Some(there) = &*current {
             if there.withdrawing {
                 return Err(format!("the candidate {} is being taken away", there.pool));
@@ -121,19 +133,15 @@ impl Deployer {
             if there.pool != pool {
                 return Err(format!("another candidate, {}, is up already", there.pool));
             }
-            return Ok(there.stand.clone());
+            return Ok(Some(there.stand.clone()));
         }
         let (tell, stand) = watch::channel(Stand::Starting);
         *current = Some(Deployment {
-            pool: pool.to_owned(),
+            pool: pool.clone(),
             stand: stand.clone(),
             withdrawing: false,
         });
-        let (name, pools, router) = (
-            pool.to_owned(),
-            Arc::clone(&self.pools),
-            Arc::clone(&self.router),
-        );
+        let (name, pools, router) = (pool, Arc::clone(&self.pools), Arc::clone(&self.router));
         self.tracker.spawn(async move {
             tell.send_replace(match pools.start(&name).await {
                 Ok(pool) => {
@@ -144,7 +152,7 @@ impl Deployer {
                 Err(error) => Stand::Failed(error.to_string()),
             });
         });
-        Ok(stand)
+        Ok(Some(stand))
     }
 
     fn mark_withdrawing(&self) -> Option<Deployment> {
@@ -155,14 +163,12 @@ impl Deployer {
     }
 
     /// Forgets a deployment that failed, unless it is being withdrawn or is another one by now.
-    fn forget(&self, pool: &str) {
+    fn forget(&self, failed: &watch::Receiver<Stand>) {
         let mut current = self.lock();
-        let failed = current.as_ref().is_some_and(|there| {
-            there.pool == pool
-                && !there.withdrawing
-                && matches!(*there.stand.borrow(), Stand::Failed(_))
-        });
-        if failed {
+        let still_there = current
+            .as_ref()
+            .is_some_and(|there| !there.withdrawing && there.stand.same_channel(failed));
+        if still_there {
             *current = None;
         }
     }
@@ -211,6 +217,18 @@ impl Deployer {
             name,
             limit,
         }
+    }
+}
+
+/// How a start ended, once it has. One whose task is gone without a word (it panicked, or the
+/// runtime ends) has failed.
+async fn ended(stand: &mut watch::Receiver<Stand>) -> Stand {
+    match stand
+        .wait_for(|stand| !matches!(stand, Stand::Starting))
+        .await
+    {
+        Ok(stand) => stand.clone(),
+        Err(_) => Stand::Failed("its start broke off".to_owned()),
     }
 }
 
@@ -297,3 +315,6 @@ fn all_ready(whose: &str, status: &PoolStatus) -> Check {
         hint: (!ok).then(|| "see why under /admin/v1/pools, or in the server's log".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

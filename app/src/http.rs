@@ -16,6 +16,7 @@ mod metrics;
 mod params;
 mod programs;
 pub(crate) mod server;
+mod slow_reader;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`config`] (what is asked for), `pools` (which kinds of pool there are; only
 //! this module knows), `assemble` (the parts and how they hold together), `candidate` (how a
-//! migration's candidate comes and goes), [`serve`] (the life of a server), `http` (its face),
+//! migration's candidate comes and goes), `keeper` (brings it back after a restart), [`serve`] (the life of a server), `http` (its face),
 //! [`cli`] (the command line).
 
 mod assemble;
@@ -13,6 +13,7 @@ mod clock;
 pub mod config;
 mod dashboard;
 mod http;
+mod keeper;
 pub mod paths;
 mod pools;
 pub mod serve;

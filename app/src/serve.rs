@@ -121,7 +121,11 @@ impl ServeError {
         matches!(
             self,
             Self::Config(_)
-                | Self::Token(TokenError::NotSet { .. } | TokenError::TooShort { .. })
+                | Self::Token(
+                    TokenError::NotSet { .. }
+                        | TokenError::TooShort { .. }
+                        | TokenError::Changed { .. }
+                )
                 | Self::Assemble(AssembleError::Router(_))
         )
     }
@@ -195,6 +199,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServeE
             connections: config.server.max_connections,
             first_byte: config.server.first_byte_timeout,
             headers: config.server.header_timeout,
+            write: config.server.write_timeout,
         },
         connections.clone(),
         no_more.clone(),

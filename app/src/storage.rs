@@ -90,7 +90,7 @@ pub struct Store {
     /// Connections that read.
     pub reader: SqlitePool,
     /// Held for as long as the store lives.
-    _lock: Option<File>,
+    _lock: File,
 }
 
 impl Store {
@@ -104,21 +104,6 @@ impl Store {
         busy_timeout: Duration,
     ) -> Result<Self, StorageError> {
         let lock = lock(&dir)?;
-        let mut store = Self::open_shared(dir, readers, busy_timeout).await?;
-        store._lock = Some(lock);
-        Ok(store)
-    }
-
-    /// Opens the database without the lock, beside a server that may be running. For commands that
-    /// work on the store alone; SQLite's own locks keep their writes apart.
-    ///
-    /// # Errors
-    /// See [`StorageError`].
-    pub async fn open_shared(
-        dir: DataDir,
-        readers: u32,
-        busy_timeout: Duration,
-    ) -> Result<Self, StorageError> {
         let path = dir.database();
         let options = SqliteConnectOptions::new()
             .filename(&path)
@@ -151,7 +136,7 @@ impl Store {
             dir,
             writer,
             reader,
-            _lock: None,
+            _lock: lock,
         })
     }
 
@@ -177,7 +162,6 @@ async fn prove_writable(writer: &SqlitePool) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// SQLite's primary result codes, as far as people can act on them.
 /// SQLite's primary result code.
 fn primary_code(error: &sqlx::Error) -> Option<u32> {
     match error {

@@ -33,6 +33,7 @@ struct Found {
     started_at: String,
     ready: bool,
     lanes: Lanes,
+    candidate_trouble: Option<String>,
     circuits: Vec<Circuit>,
     flags: Flags,
     migration: Value,
@@ -110,6 +111,10 @@ impl Status {
 
 fn text(found: &Found, migration: &str, workers: bool, paint: Paint) -> String {
     let mut lines = vec![head(found, paint), lanes(found, paint)];
+    if let Some(trouble) = &found.candidate_trouble {
+        let trouble = format!("the candidate is not up, stable answers for it: {trouble}");
+        lines.push(paint.text(Tone::Bad, &trouble));
+    }
     if workers {
         lines.push(worker_table(&found.lanes, paint));
     }
@@ -254,6 +259,7 @@ mod tests {
                 "capacity": 2, "queued": 0, "starts": 3, "failures": 1, "draining": false,
                 "workers": [{"id": "v1-0.1", "pid": 71, "state": "ready", "in_flight": 0, "calls": 9,
                     "detail": null}]}, "candidate": null},
+            "candidate_trouble": "no such file",
             "circuits": [{"lane": "stable", "enabled": true, "state": "closed"}],
             "flags": {"revision": 7, "served_revision": 6, "store_error": null,
                 "values": {"gradual_rollout_percentage": 5.0, "pool_v2_enabled": false}},
@@ -264,6 +270,7 @@ mod tests {
             "dspex 0.1.0 is ready, started 2026-01-02 03:04:05; host: CPU 12%, memory not measured\n\
              LANE    POOL  KIND     WORKERS  IN FLIGHT  QUEUED  STARTS  FAILURES  CIRCUIT\n\
              stable  v1    pool-v1  2 of 2   1 of 2     0       3       1         closed\n\
+             the candidate is not up, stable answers for it: no such file\n\
              LANE    WORKER  PID  STATE  IN FLIGHT  CALLS  LAST\n\
              stable  v1-0.1  71   ready  0          9\n\
              flags at revision 7: gradual_rollout_percentage 5%, pool_v2_enabled false; calls are still routed by revision 6\n\

@@ -45,6 +45,9 @@ pub struct Server {
     /// A request's body must be complete within this time.
     #[serde(with = "duration")]
     pub body_timeout: Duration,
+    /// A client that takes in nothing of its answer for this time is cut off.
+    #[serde(with = "duration")]
+    pub write_timeout: Duration,
     /// Calls in flight may finish within this time after SIGTERM.
     #[serde(with = "duration")]
     pub drain_limit: Duration,
@@ -55,6 +58,7 @@ impl Server {
         positive("server.first_byte_timeout", self.first_byte_timeout)?;
         positive("server.header_timeout", self.header_timeout)?;
         positive("server.body_timeout", self.body_timeout)?;
+        positive("server.write_timeout", self.write_timeout)?;
         at_least_one("server.max_connections", self.max_connections)?;
         at_least_one("server.max_body", self.max_body.0)?;
         // serde_json stops at 128 by itself, with words that no caller could act on.

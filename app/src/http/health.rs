@@ -6,6 +6,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use dspex_pool::without_last_words;
 use dspex_telemetry::Lane;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -73,7 +74,18 @@ async fn readyz(State(state): State<AppState>) -> Response {
 /// What the server is doing: lanes, flags, migration, host.
 #[utoipa::path(get, path = "/v1/status", tag = TAG, responses((status = 200, body = Value)))]
 async fn status(Ready(house): Ready) -> axum::Json<Value> {
-    let health = house.router.health();
+    let mut health = house.router.health();
+    let workers = health.stable.workers.iter_mut();
+    for worker in workers.chain(
+        health
+            .candidate
+            .iter_mut()
+            .flat_map(|pool| &mut pool.workers),
+    ) {
+        if let Some(detail) = &mut worker.detail {
+            *detail = without_last_words(detail).to_owned();
+        }
+    }
     let flags = house.flags.snapshot();
     let values: serde_json::Map<String, Value> = flags
         .values()
@@ -87,6 +99,8 @@ async fn status(Ready(house): Ready) -> axum::Json<Value> {
             "stable": health.stable,
             "candidate": health.candidate,
         },
+        // The log and `/admin/v1/pools` have the whole of it.
+        "candidate_trouble": house.candidate_trouble().as_deref().map(without_last_words),
         "circuits": health.circuits,
         "traffic": traffic(&house),
         "flags": {
@@ -94,6 +108,8 @@ async fn status(Ready(house): Ready) -> axum::Json<Value> {
             "served_revision": health.flag_revision,
             "values": values,
             "store_error": house.flags.store_error().map(|error| error.to_string()),
+            // Lowered in this process by a rollback that the store has not taken yet.
+            "overridden": flags.overridden(),
         },
         "migration": house.migrations.status(),
         "host": *house.host.borrow(),

@@ -2,8 +2,8 @@
 //! one slow client for each connection holds it for ever.
 //!
 //! Invariants: at most `max_connections` connections are open; each must send its first byte, and
-//! then each request's headers, within a limit; asked to stop, no new connection is accepted, those
-//! open finish the request in flight and close.
+//! then each request's headers, within a limit, and go on taking in what is written to it; asked to
+//! stop, no new connection is accepted, those open finish the request in flight and close.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::slow_reader::Reading;
+
 /// The limits of connections.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ConnectionLimits {
@@ -33,6 +35,8 @@ pub(crate) struct ConnectionLimits {
     pub(crate) first_byte: Duration,
     /// A request's headers; also how long a kept-alive connection idles.
     pub(crate) headers: Duration,
+    /// How long a client may take in nothing of what is written to it.
+    pub(crate) write: Duration,
 }
 
 /// Accepts and serves until `stop`; connections run on `tracker`, which the caller then waits for.
@@ -102,7 +106,7 @@ async fn connection(
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.headers)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Reading::new(stream, limits.write)), service);
     let mut served = pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

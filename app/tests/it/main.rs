@@ -10,6 +10,7 @@ mod cli;
 mod dspy;
 mod house;
 mod migration;
+mod protocol_faults;
 mod traffic;
 mod unfit;
 mod worker_faults;

@@ -1,12 +1,13 @@
 //! Migrations on the shipped binary, under traffic.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::house::{House, LONG};
+use crate::house::{House, LONG, python, rehearsal};
 use crate::traffic::Traffic;
 
 /// Waits until the migration is as wanted.
@@ -32,6 +33,20 @@ fn healthy(migration: &Value) -> Duration {
 
 fn is(phase: &'static str) -> impl Fn(&Value) -> bool {
     move |migration| migration["phase"] == phase
+}
+
+/// A flag's value in the answer of `/admin/v1/flags`.
+fn value(flags: &Value, key: &str) -> Value {
+    let flags = flags["flags"].as_array().unwrap();
+    let flag = flags.iter().find(|flag| flag["key"] == key);
+    flag.expect("every flag is listed")["value"].clone()
+}
+
+fn percents(migration: &Value) -> Vec<f64> {
+    let stages = migration["stages"].as_array().unwrap().iter();
+    stages
+        .map(|stage| stage["percent"].as_f64().unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -94,32 +109,34 @@ async fn a_candidate_that_crashes_is_taken_out_and_no_caller_pays() {
     let failures = traffic.stop().await;
     assert!(failures.is_empty(), "{failures:#?}");
     let flags = house.get("/admin/v1/flags").await.ok(200);
-    assert!(flags.to_string().contains("\"pool_v2_enabled\""), "{flags}");
+    assert_eq!(value(&flags, "pool_v2_enabled"), json!(false), "{flags}");
+    assert_eq!(
+        value(&flags, "gradual_rollout_percentage").as_f64(),
+        Some(0.0),
+        "{flags}"
+    );
     let answer = house.execute("echo", "s", json!({"text": "x"})).await;
     assert_eq!(answer.lane.as_deref(), Some("stable"));
 }
 
 #[tokio::test]
 async fn a_killed_server_goes_on_where_the_migration_was() {
-    let mut house = House::start("").await;
+    // The second stage is long enough that it cannot be over before the kill.
+    let stages = rehearsal().replace(
+        r#"{ percent = "25%", hold = "1s" }"#,
+        r#"{ percent = "10%", hold = "500ms" }, { percent = "25%", hold = "4s" }"#,
+    );
+    let mut house = House::with(&stages);
+    house.open().await;
     house.create("echo").await;
-    // Long enough that the stage cannot be over before the kill.
-    let mut house = {
-        let text = std::fs::read_to_string(house.path("dspex.toml")).unwrap();
-        house.terminate();
-        assert!(house.ended().await.success());
-        let slower = text.replace("hold = \"1s\"", "hold = \"4s\"");
-        std::fs::write(house.path("dspex.toml"), slower).unwrap();
-        house.open().await;
-        house
-    };
     let shared = Arc::new(house);
     let traffic = Traffic::start(&shared, 4);
     shared.start_migration().await;
     let seen = until(&shared, "healthy time", |migration| {
-        migration["phase"] == "rollout" && healthy(migration) >= Duration::from_secs(1)
+        migration["percent"] == 25.0 && healthy(migration) >= Duration::from_secs(1)
     })
     .await;
+    assert_eq!(percents(&seen), [10.0, 25.0], "{seen:#}");
     assert!(traffic.stop().await.is_empty());
     house = Arc::into_inner(shared).unwrap();
     house.kill();
@@ -130,6 +147,15 @@ async fn a_killed_server_goes_on_where_the_migration_was() {
         (&after["phase"], after["percent"].as_f64()),
         (&json!("rollout"), Some(25.0)),
         "{after:#}"
+    );
+    assert_eq!(percents(&after), [10.0, 25.0], "{after:#}");
+    assert_eq!(
+        after["stages"][0], seen["stages"][0],
+        "what is behind it is not done again"
+    );
+    assert_eq!(
+        after["stages"][1]["entered_at"], seen["stages"][1]["entered_at"],
+        "the stage goes on"
     );
     assert!(healthy(&after) >= healthy(&seen), "{after:#}");
     assert!(
@@ -144,9 +170,62 @@ async fn a_killed_server_goes_on_where_the_migration_was() {
     );
     let house = Arc::new(house);
     let traffic = Traffic::start(&house, 4);
-    until(&house, "end", is("complete")).await;
+    let done = until(&house, "end", is("complete")).await;
     let failures = traffic.stop().await;
     assert!(failures.is_empty(), "{failures:#?}");
+    assert_eq!(percents(&done), [10.0, 25.0, 100.0], "{done:#}");
+    assert_eq!(done["stages"][0], seen["stages"][0]);
+}
+
+#[tokio::test]
+async fn a_candidate_that_is_broken_at_a_restart_serves_again_once_it_is_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let interpreter = folder.path().join("python3");
+    let script = format!("#!/bin/sh\nexec {} \"$@\"\n", python());
+    std::fs::write(&interpreter, script).unwrap();
+    std::fs::set_permissions(&interpreter, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let of_its_own = format!("kind = \"pool-v2\"\npython = {interpreter:?}");
+    let mut house = House::with(&rehearsal().replace("kind = \"pool-v2\"", &of_its_own));
+    house.open().await;
+    house.create("echo").await;
+    house.start_migration().await;
+    until(&house, "stage 1", |migration| migration["percent"] == 25.0).await;
+    let promote = json!({"why": "a test", "to_end": true});
+    house
+        .post("/admin/v1/migrations/current/promote", promote)
+        .await
+        .ok(200);
+    until(&house, "the last stage", |migration| {
+        migration["percent"] == 100.0 && migration["acknowledged"] == true
+    })
+    .await;
+    let served = async |house: &House, lane| {
+        let answer = house.execute("echo", "s", json!({"text": "x"})).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.lane.as_deref() == Some(lane)
+    };
+    assert!(served(&house, "candidate").await);
+    let before = house.get("/v1/status").await.ok(200);
+    assert_eq!(before["candidate_trouble"], Value::Null, "{before:#}");
+
+    house.kill();
+    let away = folder.path().join("away");
+    std::fs::rename(&interpreter, &away).unwrap();
+    house.open().await;
+    assert!(served(&house, "stable").await);
+    let broken = house.get("/v1/status").await.ok(200);
+    assert!(broken["candidate_trouble"].is_string(), "{broken:#}");
+    assert_eq!(broken["lanes"]["candidate"], Value::Null, "{broken:#}");
+
+    std::fs::rename(&away, &interpreter).unwrap();
+    let began = Instant::now();
+    while !served(&house, "candidate").await {
+        assert!(began.elapsed() < LONG, "{}", house.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mended = house.get("/v1/status").await.ok(200);
+    assert_eq!(mended["candidate_trouble"], Value::Null, "{mended:#}");
+    assert_eq!(mended["flags"]["revision"], before["flags"]["revision"]);
 }
 
 #[tokio::test]

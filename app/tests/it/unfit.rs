@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 
 use crate::house::{House, fixtures, python, rehearsal};
 
@@ -57,11 +58,15 @@ fn a_python_that_is_too_old() {
 
 #[test]
 fn models_without_dspy() {
+    // A real interpreter with nothing but its own library.
     let folder = tempfile::tempdir().unwrap();
-    let bare = folder.path().join("python3");
-    let says = "#!/bin/sh\necho '{\"version\": [3, 11, 2], \"dspy\": null}'\n";
-    std::fs::write(&bare, says).unwrap();
-    std::fs::set_permissions(&bare, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let bare = folder.path().join("bin/python3");
+    let venv = folder.path().to_str().unwrap();
+    let made = House::with("")
+        .command_of(Path::new(&python()), &["-m", "venv", "--without-pip", venv])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
     let executable = format!("executable = {:?}", python());
     let configuration = rehearsal().replace(&executable, &format!("executable = {bare:?}"));
     let house = House::with(&(configuration + "\n[lms.default]\nmodel = \"openai/m\"\n"));
@@ -139,6 +144,19 @@ async fn a_second_server_on_the_same_folder() {
     let house = House::start("").await;
     refuses(&house, 3, &["data", &house.pid().to_string()]);
     house.get("/readyz").await.ok(200);
+}
+
+#[tokio::test]
+async fn another_admin_token_than_the_kept_one() {
+    let mut house = House::start("").await;
+    house.terminate();
+    assert!(house.ended().await.success());
+    let mut command = house.command(&["serve"]);
+    command.env("DSPEX_ADMIN_TOKEN", "another-token-of-mine");
+    let output = command.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(text.contains("admin.token.sha256"), "{text}");
 }
 
 #[test]

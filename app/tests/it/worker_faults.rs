@@ -1,8 +1,12 @@
 //! Workers that fail, seen by a caller over HTTP.
 
-use serde_json::json;
+use std::time::Duration;
 
-use crate::house::{House, fixtures, python, rehearsal};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::house::{House, LONG, fixtures, python, rehearsal};
+use crate::protocol_faults::open_with_rogues;
 
 #[tokio::test]
 async fn each_failure_has_its_own_status_and_the_next_call_is_answered() {
@@ -54,31 +58,146 @@ async fn each_failure_has_its_own_status_and_the_next_call_is_answered() {
 }
 
 #[tokio::test]
+async fn a_workers_last_words_are_logged_with_the_request_and_told_to_no_caller() {
+    for stable in ["v1", "v2"] {
+        let configuration = rehearsal().replace("stable = \"v1\"", &format!("stable = {stable:?}"));
+        let house = open_with_rogues(&configuration).await;
+        let target = "rogue_programs:says_a_secret_and_ends";
+        let body = json!({"id": "dies", "kind": "callable", "target": target});
+        house.post("/v1/programs", body).await.ok(201);
+        let answer = house.execute("dies", "s", json!({})).await;
+        let problem = answer.problem(502, "exit code 17");
+        assert!(!problem.to_string().contains("hunter2"), "{problem}");
+        let status = house.get("/v1/status").await.ok(200);
+        assert!(!status.to_string().contains("hunter2"), "{status:#}");
+        let request = problem["request_id"].as_str().unwrap();
+        let log = house.log();
+        let line = log
+            .lines()
+            .find(|line| line.contains("last words: ") && line.contains(request));
+        let line = line.unwrap_or_else(|| panic!("no line of {request}: {log}"));
+        assert!(line.contains("hunter2"), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn a_killed_worker_fails_no_call_that_may_be_repeated() {
     let house = House::start("").await;
     house.create("waits_for_file").await;
-    let gate = house.path("gate");
-    let call = house.execute("waits_for_file", "s", json!({"path": gate}));
-    let kill = async {
-        let pid = loop {
-            let status = house.get("/v1/status").await.ok(200);
-            let workers = status["lanes"]["stable"]["workers"]
-                .as_array()
-                .unwrap()
-                .clone();
-            if let Some(busy) = workers.iter().find(|worker| worker["state"] == "busy") {
-                break busy["pid"].as_i64().unwrap();
-            }
-        };
-        // A child of the server that is busy with our call, so it is not reaped yet.
-        let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-        std::fs::write(&gate, "").unwrap();
-    };
-    let (answer, ()) = tokio::join!(call, kill);
-    answer.ok(200);
+    killed_during_a_call(&house, "stable").await;
     let status = house.get("/v1/status").await.ok(200);
     assert_eq!(status["lanes"]["stable"]["failures"], 1, "{status:#}");
+}
+
+#[tokio::test]
+async fn the_same_on_the_pool_that_multiplexes() {
+    let configuration = rehearsal()
+        .replace("stable = \"v1\"", "stable = \"v2\"")
+        .replace("candidate = \"v2\"", "candidate = \"\"");
+    let mut house = House::with(&configuration);
+    house.open().await;
+    house.create("waits_for_file").await;
+    killed_during_a_call(&house, "stable").await;
+    let status = house.get("/v1/status").await.ok(200);
+    assert_eq!(status["lanes"]["stable"]["failures"], 1, "{status:#}");
+}
+
+#[tokio::test]
+async fn the_same_on_the_candidate() {
+    let house = House::start("").await;
+    house.create("waits_for_file").await;
+    house.start_migration().await;
+    let at = async |percent: f64| {
+        let began = Instant::now();
+        loop {
+            let migration = house.migration().await;
+            if migration["percent"] == percent && migration["acknowledged"] == true {
+                return;
+            }
+            assert!(began.elapsed() < LONG, "{}", house.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    at(25.0).await;
+    let promote = json!({"why": "a test", "to_end": true});
+    house
+        .post("/admin/v1/migrations/current/promote", promote)
+        .await
+        .ok(200);
+    at(100.0).await;
+    killed_during_a_call(&house, "candidate").await;
+}
+
+#[tokio::test]
+async fn workers_killed_while_they_idle_cost_no_call() {
+    for stable in ["v1", "v2"] {
+        let configuration = rehearsal()
+            .replace("stable = \"v1\"", &format!("stable = {stable:?}"))
+            .replace("candidate = \"v2\"", "candidate = \"\"");
+        let mut house = House::with(&configuration);
+        house.open().await;
+        house.create("echo").await;
+        for how_many in [1, usize::MAX] {
+            let idle = idle_once_all_are_ready(&house).await;
+            for pid in idle.into_iter().take(how_many) {
+                kill(pid);
+            }
+            // At once, without waiting until the pool has seen it.
+            for call in 0..4 {
+                let session = format!("session-{call}");
+                let answer = house.execute("echo", &session, json!({"text": "x"})).await;
+                assert_eq!(answer.status, 200, "{stable}: {answer:?}");
+            }
+        }
+    }
+}
+
+async fn workers(house: &House, lane: &str) -> Vec<Value> {
+    let status = house.get("/v1/status").await.ok(200);
+    let workers = status["lanes"][lane]["workers"].as_array();
+    workers.cloned().unwrap_or_default()
+}
+
+async fn idle_once_all_are_ready(house: &House) -> Vec<i64> {
+    let began = Instant::now();
+    loop {
+        let status = house.get("/v1/status").await.ok(200);
+        let stable = &status["lanes"]["stable"];
+        if stable["ready"] == stable["size"] {
+            let workers = stable["workers"].as_array().unwrap().iter();
+            return workers
+                .map(|worker| worker["pid"].as_i64().unwrap())
+                .collect();
+        }
+        assert!(began.elapsed() < LONG, "{stable:#}\n{}", house.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Kills a worker of the house, which reaps it only after its end.
+fn kill(pid: i64) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+/// Calls `waits_for_file` and kills the worker of this lane that runs it; the caller gets its answer.
+async fn killed_during_a_call(house: &House, lane: &str) {
+    let gate = house.path("gate");
+    let call = house.execute("waits_for_file", "s", json!({"path": gate}));
+    let kill_it = async {
+        let pid = loop {
+            let workers = workers(house, lane).await;
+            let busy = workers.iter().find(|worker| worker["in_flight"] == 1);
+            if let Some(busy) = busy {
+                break busy["pid"].as_i64().unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        kill(pid);
+        std::fs::write(&gate, "").unwrap();
+    };
+    let (answer, ()) = tokio::join!(call, kill_it);
+    answer.ok(200);
 }
 
 #[tokio::test]

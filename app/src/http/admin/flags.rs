@@ -48,6 +48,8 @@ async fn list(Ready(house): Ready) -> axum::Json<Value> {
         "flags": flags,
         "acknowledgements": acknowledgements,
         "store_error": house.flags.store_error().map(|error| error.to_string()),
+        // Lowered in this process by a rollback that the store has not taken yet.
+        "overridden": snapshot.overridden(),
     }))
 }
 

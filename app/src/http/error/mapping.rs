@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use dspex_flags::FlagError;
 use dspex_migration::MigrationError;
-use dspex_pool::{InvalidDefinition, PoolError};
+use dspex_pool::{Fault, InvalidDefinition, PoolError, without_last_words};
 use dspex_router::RouterError;
 
 use super::Problem;
@@ -62,7 +62,7 @@ impl From<RouterError> for Problem {
 
 impl From<PoolError> for Problem {
     fn from(error: PoolError) -> Self {
-        let detail = error.to_string();
+        let detail = for_callers(&error);
         let name = error.kind();
         let of = |status, title: &str| Self::new(status, name, title, detail.clone());
         match error {
@@ -222,6 +222,20 @@ impl From<MigrationError> for Problem {
     }
 }
 
+/// What a pool's error says to callers: without the last line of a worker's log, which may be
+/// anything. That goes to our log, where the line has the request's id.
+fn for_callers(error: &PoolError) -> String {
+    let whole = error.to_string();
+    if error.fault() != Fault::Pool {
+        return whole;
+    }
+    let said = without_last_words(&whole);
+    if said.len() < whole.len() {
+        tracing::warn!(error = whole, "a worker left last words");
+    }
+    said.to_owned()
+}
+
 /// 503: the database is away. Its own words are for the log: they may name files.
 fn storage_failed(what: &str) -> Problem {
     Problem::new(
@@ -231,4 +245,36 @@ fn storage_failed(what: &str) -> Problem {
         format!("{what} cannot be read or written now; the server's log says why"),
     )
     .retry_after(Duration::from_secs(5))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workers_last_words_are_not_for_callers() {
+        let reason = "exit code 17; its last words: connecting with password hunter2".to_owned();
+        let errors = [
+            PoolError::Crashed {
+                worker: "v2-0.0".to_owned(),
+                reason: reason.clone(),
+            },
+            PoolError::Unavailable { reason },
+        ];
+        for error in errors {
+            let problem = Problem::from(error);
+            let detail = &problem.document().detail;
+            assert!(detail.ends_with("exit code 17"), "{detail}");
+        }
+        let exception = PoolError::Program {
+            exception: "ValueError".to_owned(),
+            message: "x; its last words: y".to_owned(),
+            traceback: None,
+        };
+        let problem = Problem::from(exception);
+        assert!(
+            problem.document().detail.ends_with(": y"),
+            "a program's own text is kept"
+        );
+    }
 }

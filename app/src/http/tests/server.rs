@@ -39,6 +39,7 @@ fn limits() -> ConnectionLimits {
         connections: 16,
         first_byte: LONG,
         headers: LONG,
+        write: LONG,
     }
 }
 
@@ -89,6 +90,30 @@ async fn headers_that_never_end_are_not_waited_for() {
     assert!(!answer.contains("200 OK"), "{answer}");
     let mut idle = open(running.address, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(until_closed(&mut idle).await.contains("200 OK"));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_gives_its_connection_back() {
+    let bench = Bench::starting();
+    let running = run(
+        &bench,
+        ConnectionLimits {
+            connections: 1,
+            write: SHORT,
+            ..limits()
+        },
+    )
+    .await;
+    let mut greedy = TcpStream::connect(running.address).await.unwrap();
+    let requests = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    // Asks for more than both sides' buffers hold, and takes in nothing.
+    let asks = async { while greedy.write_all(requests.as_bytes()).await.is_ok() {} };
+    let another = async {
+        let mut another = open(running.address, GET).await;
+        until_closed(&mut another).await
+    };
+    let (answer, ()) = tokio::join!(another, asks);
+    assert!(answer.contains("200 OK"), "{answer}");
 }
 
 #[tokio::test]
