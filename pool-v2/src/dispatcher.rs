@@ -6,11 +6,13 @@
 //! - A lease that is dropped, however it is dropped, frees its place; one of a worker that is gone
 //!   frees nothing in its successor.
 
+mod figures;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dspex_pool::{PoolError, Worker, WorkerState, WorkerStatus};
+use dspex_pool::{PoolError, Worker, WorkerState};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -54,16 +56,6 @@ struct Slot {
     leases: usize,
     state: WorkerState,
     detail: Option<String>,
-}
-
-/// Figures for the pool's status.
-pub(crate) struct Figures {
-    pub(crate) workers: Vec<WorkerStatus>,
-    pub(crate) leases: usize,
-    pub(crate) queued: usize,
-    pub(crate) starts: u64,
-    pub(crate) failures: u64,
-    pub(crate) draining: bool,
 }
 
 impl Dispatcher {
@@ -390,26 +382,6 @@ impl Dispatcher {
                 reason: format!("none came free within {:?}", self.queue_wait),
                 retry_after: self.queue_wait,
             },
-        }
-    }
-
-    pub(crate) fn figures(&self) -> Figures {
-        let state = self.state();
-        let status = |slot: &Slot| WorkerStatus {
-            id: slot.id.clone(),
-            pid: slot.worker.as_ref().map(|worker| worker.pid()),
-            state: slot.state,
-            in_flight: slot.leases,
-            calls: slot.worker.as_ref().map_or(0, |worker| worker.answered()),
-            detail: slot.detail.clone(),
-        };
-        Figures {
-            workers: state.slots.iter().map(status).collect(),
-            leases: state.leases,
-            queued: state.queue.len(),
-            starts: state.starts,
-            failures: state.failures,
-            draining: state.draining,
         }
     }
 }
