@@ -129,6 +129,17 @@ impl PoolError {
         )
     }
 
+    /// The worker that was lost, where one was. All calls on it fail by this one loss.
+    #[must_use]
+    pub fn lost_worker(&self) -> Option<&str> {
+        match self {
+            Self::Crashed { worker, .. }
+            | Self::Hung { worker, .. }
+            | Self::Protocol { worker, .. } => Some(worker),
+            _ => None,
+        }
+    }
+
     /// A short, stable name for metrics and problem documents.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -3,12 +3,12 @@
 //! Invariants: an attempt that ends is told to the circuit once and recorded once, with the lane it
 //! ran on; an attempt whose caller left is neither, and its permit frees itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dspex_breaker::{Circuit, CircuitConfig, Permit};
 use dspex_pool::{Call, PoolError, Reply, SharedPool};
-use dspex_telemetry::{Lane, Outcome, Telemetry};
+use dspex_telemetry::{Blame, Lane, Outcome, Telemetry};
 use tokio::time::Instant;
 
 use crate::classify::{CircuitNote, judge};
@@ -22,11 +22,16 @@ const GRACE: Duration = Duration::from_millis(500);
 /// soon as it has a worker.
 const STABLE_RETRY: Duration = Duration::from_secs(1);
 
+/// What stands for a worker where the pool as a whole did not answer.
+const NO_WORKER: &str = "unknown";
+
 /// A pool that stands in a lane, with the lane's circuit.
 pub(crate) struct LaneState {
     pub(crate) lane: Lane,
     pub(crate) pool: SharedPool,
     pub(crate) circuit: Circuit,
+    /// The worker whose loss the circuit was told of last.
+    lost: Mutex<Option<String>>,
 }
 
 /// What an attempt needs beside the call.
@@ -55,6 +60,7 @@ impl LaneState {
             lane,
             pool,
             circuit,
+            lost: Mutex::default(),
         })
     }
 
@@ -73,6 +79,21 @@ impl LaneState {
         }
     }
 
+    /// Records a call that the lane's open circuit kept from its pool.
+    pub(crate) fn record_refused(&self, program: &Arc<str>, telemetry: &Telemetry, now: Instant) {
+        telemetry.record(
+            &Outcome {
+                lane: self.lane,
+                program: Arc::clone(program),
+                blame: Some(Blame::Pool),
+                kind: "circuit-open",
+                total: Duration::ZERO,
+                program_time: None,
+            },
+            now,
+        );
+    }
+
     pub(crate) async fn attempt(
         &self,
         call: Call,
@@ -85,7 +106,7 @@ impl LaneState {
             .await
             .unwrap_or_else(|_| {
                 Err(PoolError::Hung {
-                    worker: "unknown".to_owned(),
+                    worker: NO_WORKER.to_owned(),
                     reason: format!("the {} pool did not answer by the deadline", self.lane),
                 })
             });
@@ -93,6 +114,8 @@ impl LaneState {
         let judged = ended.as_ref().err().map(judge);
         if let Some(permit) = attempt.permit {
             match judged.map_or(CircuitNote::Success, |judged| judged.circuit) {
+                // A worker with many calls on it is one loss, not many in a row.
+                CircuitNote::Failure if self.knows_loss(ended.as_ref().err()) => permit.neutral(),
                 CircuitNote::Success => permit.success(now),
                 CircuitNote::Failure => permit.failure(now),
                 CircuitNote::Neutral => permit.neutral(),
@@ -121,6 +144,17 @@ impl LaneState {
             );
         }
         ended
+    }
+
+    /// Whether the circuit was told of this worker's loss already.
+    fn knows_loss(&self, error: Option<&PoolError>) -> bool {
+        let Some(worker) = error.and_then(PoolError::lost_worker) else {
+            return false;
+        };
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = worker != NO_WORKER && lost.as_deref() == Some(worker);
+        *lost = Some(worker.to_owned());
+        known
     }
 
     /// Where the caller waits longer than this attempt, half of what is left stays for the next.

@@ -113,6 +113,10 @@ impl Router {
         };
         let now = Instant::now();
         let Ok(permit) = candidate.circuit.try_permit(now) else {
+            // No attempt, but a call that was the candidate's and that it could not serve. Were it
+            // left out, a candidate broken enough to open its circuit would show too few failures
+            // to be taken back.
+            candidate.record_refused(&entry.name, &self.telemetry, now);
             return Tried::AskStable;
         };
         let repeatable = entry.program.repeatable;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dspex_pool::PoolError;
 use dspex_router::RouterError;
-use dspex_telemetry::Lane;
+use dspex_telemetry::{Blame, Lane};
 use tokio::task::JoinSet;
 
 use crate::support::{House, crashed, raised, request};
@@ -22,10 +22,12 @@ async fn a_failing_candidate_is_left_alone_and_asked_again_later() {
     let answer = house.call(&program, "s").await.unwrap();
     assert_eq!((answer.lane, answer.failed_over), (Lane::Stable, true));
     assert_eq!(house.candidate.calls(), 5, "an open circuit asks nobody");
+    let window = house.window(Lane::Candidate);
+    assert_eq!((window.calls, window.errors_of(Blame::Pool)), (6, 6));
     assert_eq!(
-        house.window(Lane::Candidate).calls,
-        5,
-        "no attempt, no record"
+        house.recorded(Lane::Candidate, "circuit-open"),
+        1,
+        "it was the candidate's call, and it could not serve it"
     );
 
     tokio::time::advance(Duration::from_secs(61)).await;
@@ -38,6 +40,18 @@ async fn a_failing_candidate_is_left_alone_and_asked_again_later() {
         );
     }
     assert_eq!(house.circuit(Lane::Candidate), "closed");
+}
+
+#[tokio::test]
+async fn a_lost_worker_with_many_calls_is_one_loss() {
+    let house = House::all_on_candidate().await;
+    let program = house.program("p", true).await;
+    house.candidate.answer_with(|_| Err(crashed()));
+    for _ in 0..20 {
+        house.call(&program, "s").await.unwrap();
+    }
+    assert_eq!(house.circuit(Lane::Candidate), "closed");
+    assert_eq!(house.window(Lane::Candidate).errors_of(Blame::Pool), 20);
 }
 
 #[tokio::test(start_paused = true)]

@@ -347,7 +347,8 @@ proptest! {
             }
             // Every attempt was recorded once, and nothing else.
             let candidate = house.window(Lane::Candidate);
-            assert_eq!(candidate.calls, turn.load(SeqCst));
+            let refused = house.recorded(Lane::Candidate, "circuit-open");
+            assert_eq!(candidate.calls, turn.load(SeqCst) + refused);
             let answered_there = candidate.calls - candidate.failed();
             assert_eq!(house.window(Lane::Stable).calls + answered_there, faults.len() as u64);
         });

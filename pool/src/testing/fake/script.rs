@@ -4,6 +4,7 @@
 //! pool.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -60,8 +61,20 @@ impl FakePool {
     }
 
     /// Fails every call with this error.
+    ///
+    /// A lost worker is another one each time, as it is in a real pool.
     pub fn fail_with(&self, error: PoolError) -> Self {
-        self.answer_with(move |_| Err(error.clone()))
+        let lost = AtomicU64::new(0);
+        self.answer_with(move |_| {
+            let mut error = error.clone();
+            if let PoolError::Crashed { worker, .. }
+            | PoolError::Hung { worker, .. }
+            | PoolError::Protocol { worker, .. } = &mut error
+            {
+                *worker = format!("{worker}.{}", lost.fetch_add(1, SeqCst));
+            }
+            Err(error)
+        })
     }
 
     /// Waits so long before each answer.
