@@ -289,6 +289,7 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
         spawner,
         tracker: tasks.tracker.clone(),
     });
+    fitness::check_keys(config);
     fitness::check_python(config, &pools).await?;
     let prometheus = Prometheus::new()
         .map_err(|error| error.to_string())

@@ -198,7 +198,8 @@ impl Driver {
         let entries = in_time(STORE_LIMIT, read_all(&**journal, &newest.id)).await?;
         let state = State::replay(&newest.id, &entries)?;
         tracing::info!(
-            migration = %state.id, phase = %state.phase, stage = state.stage, seq = state.seq,
+            migration = %state.id, phase = %state.phase, stage = state.stage.map(|stage| stage + 1),
+            seq = state.seq,
             "following the migration"
         );
         if self.followed.as_ref() != Some(&state.id) {
@@ -296,8 +297,12 @@ impl Driver {
             }
         }
         for (event, seq) in decision.events.iter().zip(state.seq + 1..) {
-            if !matches!(event, Event::Ticked { .. }) {
-                tracing::info!(migration = %state.id, seq, "{event}");
+            match event {
+                Event::Ticked { .. } => {}
+                event if event.is_trouble() => {
+                    tracing::warn!(migration = %state.id, seq, "{event}");
+                }
+                event => tracing::info!(migration = %state.id, seq, "{event}"),
             }
         }
         Ok(next)

@@ -212,3 +212,19 @@ pub enum Event {
     /// The candidate is gone and traffic is where it was before. The end.
     RolledBack,
 }
+
+impl Event {
+    /// Whether a person should look: something failed, or traffic is being taken back.
+    #[must_use]
+    pub fn is_trouble(&self) -> bool {
+        match self {
+            Self::StepFailed { .. }
+            | Self::TrafficDelayed { .. }
+            | Self::RollbackBegan { .. }
+            | Self::WithdrawFailed { .. }
+            | Self::Stuck { .. } => true,
+            Self::Paused { cause } => matches!(cause, Cause::Controller { .. }),
+            _ => false,
+        }
+    }
+}

@@ -130,7 +130,8 @@ pub(super) async fn surround(mut request: Request, next: Next) -> Response {
         }
         let status = response.status().as_u16();
         let millis = began.elapsed().as_secs_f64() * 1e3;
-        if status >= 500 {
+        // A 503 is an orderly refusal, and comes in floods: it is counted, not told one by one.
+        if status >= 500 && status != StatusCode::SERVICE_UNAVAILABLE.as_u16() {
             tracing::warn!(status, millis, "answered");
         } else {
             tracing::debug!(status, millis, "answered");

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use dspex_pool::{Program, ProgramId};
-use dspex_router::Execute;
+use dspex_pool::{PoolError, Program, ProgramId};
+use dspex_router::{Execute, RouterError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -253,13 +253,26 @@ async fn execute(
         }
         Err(failed) => {
             let lane = failed.lane.map(|lane| lane.to_string());
-            (
-                lane_header(lane.as_deref()),
-                Problem::from(failed.error).into_response(),
-            )
-                .into_response()
+            let problem = match failed.error {
+                RouterError::Pool(PoolError::Rejected { message }) => no_longer_built(&message),
+                error => error.into(),
+            };
+            (lane_header(lane.as_deref()), problem.into_response()).into_response()
         }
     }
+}
+
+/// A program that was built when it was created and cannot be built now: what changed is this
+/// installation, so the caller is not at fault.
+fn no_longer_built(message: &str) -> Problem {
+    tracing::warn!(message, "a program can no longer be built");
+    Problem::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "program-not-built",
+        "The program can no longer be built",
+        message,
+    )
+    .hint("`dspex doctor` looks at keys, modules and Python")
 }
 
 fn lane_header(lane: Option<&str>) -> HeaderMap {

@@ -22,6 +22,21 @@ pub(super) fn check_exposure(config: &Config) -> Result<(), ConfigError> {
     ))
 }
 
+/// Tells of models whose key is not there: their programs will fail, one call after the other.
+pub(super) fn check_keys(config: &Config) {
+    for (name, profile) in &config.lms {
+        if let Some(variable) = &profile.api_key_env
+            && std::env::var_os(variable).is_none()
+        {
+            tracing::warn!(
+                model = name,
+                variable,
+                "the key of a language model is not set"
+            );
+        }
+    }
+}
+
 /// Looks at the stable pool's interpreter before any worker is started with it: a worker that ends
 /// at once says less. The candidate's is looked at when a migration begins.
 pub(super) async fn check_python(
