@@ -290,8 +290,9 @@ impl Driver {
             written = tokio::time::timeout(limit, append) => {
                 written.unwrap_or_else(|_| Err(slow("it did not answer in time")))?;
             }
-            // A person's rollback waits for nothing, while there is something to roll back. Should the append have arrived after all, the
-            // next one finds a conflict, and reads the journal again.
+            // A person's rollback waits for nothing, while there is something to roll back. Should
+            // the append have arrived after all, the next one finds a conflict, and reads the
+            // journal again.
             () = self.house.insisted(&state.id), if !rolls_back && state.may_roll_back() => {
                 return Err(slow("a rollback came while it was being written"));
             }
