@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dspex_pool::{LaunchSpec, PoolError, SharedPool, Spawner};
+use dspex_pool::{LaunchSpec, PoolError, SharedPool, Spawner, WorkerLimits};
 use figment::value::{Dict, Tag, Value};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -140,6 +140,7 @@ impl PoolSettings {
             allow_modules: python.allow_modules.clone(),
             lms: config.lms.clone(),
             max_frame: python.max_frame.0,
+            limits: WorkerLimits::default(),
         }
     }
 

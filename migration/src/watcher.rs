@@ -204,7 +204,7 @@ mod tests {
                 starts: 1,
                 failures: 0,
                 draining: false,
-                workers: Vec::new(),
+                ..PoolStatus::default()
             };
             (stable, None)
         }

@@ -179,6 +179,7 @@ impl Pool for PoolV1 {
             failures: state.failures,
             draining: state.draining,
             workers: state.workers(&self.0.name),
+            ..PoolStatus::default()
         }
     }
 

@@ -223,6 +223,7 @@ impl Seat {
                 outputs,
                 program_time,
                 worker: Arc::clone(&self.name),
+                state: None,
             }),
             _ => Err(BridgeError::Protocol(
                 "its answer to execute_program has no object `outputs`".to_owned(),

@@ -147,6 +147,7 @@ impl State {
             in_flight: usize::from(slot.state == WorkerState::Busy),
             calls: slot.calls,
             detail: slot.detail.clone(),
+            ..WorkerStatus::default()
         };
         self.slots.iter().enumerate().map(status).collect()
     }

@@ -144,6 +144,7 @@ impl Pool for PoolV2 {
             failures: figures.failures,
             draining: figures.draining,
             workers: figures.workers,
+            ..PoolStatus::default()
         }
     }
 

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
 use crate::program::Program;
+use crate::stream::ChunkSender;
 
 /// A program to run, with its inputs and its limits.
 #[derive(Debug, Clone)]
@@ -15,10 +17,18 @@ pub struct Call {
     pub request_id: Arc<str>,
     /// The caller's key, where there is one. Calls of one session prefer one worker.
     pub session: Option<Arc<str>>,
+    /// Who calls, as far as the server knows; a pool may limit how many calls one caller has in
+    /// flight.
+    pub caller: Option<Arc<str>>,
     /// What to run. A worker that does not hold it builds it from this definition.
     pub program: Arc<Program>,
     /// Inputs by name.
     pub inputs: Arc<Map<String, Value>>,
+    /// What the session's last call of a stateful program left behind; a fresh instance where
+    /// there is none. Of no meaning to a program that is not stateful.
+    pub state: Option<SessionState>,
+    /// Where the answer's chunks go while the program runs, where the caller wants them.
+    pub chunks: Option<ChunkSender>,
     /// When the caller stops waiting.
     pub deadline: Instant,
 }
@@ -33,4 +43,31 @@ pub struct Reply {
     pub program_time: Option<Duration>,
     /// The worker that answered, as in [`crate::WorkerStatus::id`].
     pub worker: Arc<str>,
+    /// What the call leaves to the session's next call of a stateful program.
+    pub state: Option<SessionState>,
+}
+
+/// The state of one session of one stateful program, as JSON. It is the program's own; nobody but
+/// the program reads it.
+#[derive(Debug, Clone)]
+pub struct SessionState(Arc<RawValue>);
+
+impl SessionState {
+    /// The state as JSON text.
+    #[must_use]
+    pub fn as_json(&self) -> &RawValue {
+        &self.0
+    }
+}
+
+impl From<Box<RawValue>> for SessionState {
+    fn from(state: Box<RawValue>) -> Self {
+        Self(state.into())
+    }
+}
+
+impl PartialEq for SessionState {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
 }

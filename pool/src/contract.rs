@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::call::{Call, Reply};
 use crate::error::PoolError;
@@ -49,7 +50,7 @@ pub struct Drained {
 }
 
 /// A pool at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct PoolStatus {
     /// The name from the configuration, such as `v1`.
     pub name: String,
@@ -72,12 +73,34 @@ pub struct PoolStatus {
     pub failures: u64,
     /// The pool takes no new calls.
     pub draining: bool,
+    /// How fast the workers' memory grows, where the pool measures it and the samples suffice.
+    pub growth: Option<Growth>,
     /// One entry for each slot, in slot order.
     pub workers: Vec<WorkerStatus>,
+    /// What is particular to the kind of pool, by name: figures and decisions, for people.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub details: Map<String, Value>,
+}
+
+/// How fast the memory of a pool's workers grows, by the worst of them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Growth {
+    /// The worker that it was measured on, as in [`WorkerStatus::id`].
+    pub worker: String,
+    /// The program whose calls it grows with, where one stands out.
+    pub program: Option<String>,
+    /// The slope, as a share of the worker's memory an hour: 0.1 is 10 % an hour.
+    pub per_hour: f64,
+    /// The lower bound of the slope at 99 % confidence. Growth is certain where this is above 0.
+    pub at_least: f64,
+    /// Measurements behind it.
+    pub samples: u64,
+    /// The time that they span.
+    pub span: Duration,
 }
 
 /// One worker at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct WorkerStatus {
     /// Slot and generation, such as `v2-3.1`: slot 3, started for the second time.
     pub id: String,
@@ -85,19 +108,57 @@ pub struct WorkerStatus {
     pub pid: Option<u32>,
     /// Where it is in its life.
     pub state: WorkerState,
+    /// What its last check said.
+    pub health: Health,
+    /// For how long it has been in this state, in milliseconds.
+    pub in_state_ms: u64,
     /// Calls in flight on it.
     pub in_flight: usize,
     /// Calls answered by it since it started.
     pub calls: u64,
     /// Why it is in this state, where there is something to say: the last failure, in one line.
     pub detail: Option<String>,
+    /// Its own memory in bytes (PSS), where the pool measures it.
+    pub memory: Option<u64>,
+    /// Its slot's latest changes of state, oldest first; bounded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<WorkerChange>,
+}
+
+/// One change of a worker's state.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WorkerChange {
+    /// The worker, as in [`WorkerStatus::id`].
+    pub worker: String,
+    /// When, as RFC 3339 text in UTC.
+    pub at: String,
+    /// The state that it left.
+    pub from: WorkerState,
+    /// The state that it entered.
+    pub to: WorkerState,
+    /// Why.
+    pub reason: String,
+}
+
+/// What is known of a worker's health.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Its last check succeeded.
+    Healthy,
+    /// Its last check failed.
+    Unhealthy,
+    /// It has not been checked yet, or is gone.
+    #[default]
+    Unknown,
 }
 
 /// Where a worker is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerState {
     /// Started, not yet answering.
+    #[default]
     Initializing,
     /// Waiting for a call.
     Ready,

@@ -87,6 +87,14 @@ pub enum PoolError {
         /// When another try may be worthwhile.
         retry_after: Duration,
     },
+    /// The session, or the caller, has as many calls in flight as it may. The call never started.
+    #[error("too many calls at once: {reason}")]
+    TooMany {
+        /// Whose calls, how many, and the limit.
+        reason: String,
+        /// When another try may be worthwhile.
+        retry_after: Duration,
+    },
     /// No worker can be had: starting them fails. The call never started.
     #[error("the pool has no worker: {reason}")]
     Unavailable {
@@ -103,7 +111,9 @@ impl PoolError {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Self::InvalidInput { .. } | Self::Rejected { .. } => Fault::Caller,
+            Self::InvalidInput { .. } | Self::Rejected { .. } | Self::TooMany { .. } => {
+                Fault::Caller
+            }
             Self::Provider { .. } => Fault::Provider,
             Self::Program { .. } | Self::ProgramTimeout { .. } => Fault::Program,
             Self::Crashed { .. }
@@ -123,6 +133,7 @@ impl PoolError {
             self,
             Self::InvalidInput { .. }
                 | Self::Rejected { .. }
+                | Self::TooMany { .. }
                 | Self::Exhausted { .. }
                 | Self::Unavailable { .. }
                 | Self::Draining
@@ -152,6 +163,7 @@ impl PoolError {
             Self::Crashed { .. } => "worker-crashed",
             Self::Hung { .. } => "worker-hung",
             Self::Protocol { .. } => "worker-protocol",
+            Self::TooMany { .. } => "too-many-calls",
             Self::Exhausted { .. } => "pool-exhausted",
             Self::Unavailable { .. } => "pool-unavailable",
             Self::Draining => "pool-draining",

@@ -24,6 +24,20 @@ pub struct LaunchSpec {
     pub lms: BTreeMap<String, LmProfile>,
     /// The longest frame, in bytes.
     pub max_frame: usize,
+    /// What the system lets a worker use.
+    pub limits: WorkerLimits,
+}
+
+/// Limits that the kernel holds a worker to. What is not set stays as it is for us.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WorkerLimits {
+    /// Address space in bytes (`RLIMIT_AS`): beyond it Python raises `MemoryError`.
+    pub address_space: Option<u64>,
+    /// Open files (`RLIMIT_NOFILE`).
+    pub open_files: Option<u64>,
+    /// Processes and threads that the worker and what it started may have together.
+    pub processes: Option<u64>,
 }
 
 /// A language model that programs may name. Callers of the API never give an address or a key.

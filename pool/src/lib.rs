@@ -16,21 +16,25 @@ mod launch;
 mod process;
 mod program;
 pub mod python;
+mod stream;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod wire;
 mod worker;
 
 pub use bridge::{BridgeError, BridgeWorker};
-pub use call::{Call, Reply};
-pub use contract::{Drained, Pool, PoolStatus, SharedPool, WorkerState, WorkerStatus};
+pub use call::{Call, Reply, SessionState};
+pub use contract::{
+    Drained, Growth, Health, Pool, PoolStatus, SharedPool, WorkerChange, WorkerState, WorkerStatus,
+};
 pub use error::{Fault, PoolError};
 pub use failure::{Failure, FailureClass, reported_time, without_last_words};
-pub use launch::{LaunchSpec, LmProfile};
+pub use launch::{LaunchSpec, LmProfile, WorkerLimits};
 pub use process::{Exit, LastLines, Launch, Process, SpawnError, Spawner, Wire, WireEnd};
 pub use program::{
     Definition, Field, InvalidDefinition, Module, Program, ProgramId, ProgramKey, Signature, Target,
 };
+pub use stream::{Chunk, ChunkReceiver, ChunkSender, chunks};
 pub use worker::{Engines, Hello, StartError, Worker, WorkerOptions};
 
 #[cfg(doctest)]

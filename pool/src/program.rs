@@ -96,6 +96,9 @@ pub struct Program {
     pub definition: Definition,
     /// Whether a call that may have run may be run again.
     pub repeatable: bool,
+    /// Whether each session has an instance with a state of its own, which outlives the worker.
+    #[serde(default)]
+    pub stateful: bool,
 }
 
 /// What a worker builds an instance from.

@@ -159,6 +159,7 @@ impl Worker {
                     outputs,
                     program_time: reported_time(program_ms),
                     worker: Arc::clone(&self.name),
+                    state: None,
                 }),
                 Answer::Result { outputs: None, .. } => {
                     Err(self.protocol("it answered a call with a result without outputs"))

@@ -38,7 +38,7 @@ pub(crate) fn judge(error: &PoolError) -> Judgement {
         },
     };
     let class = match error {
-        PoolError::InvalidInput { .. } => ErrorClass::Caller,
+        PoolError::InvalidInput { .. } | PoolError::TooMany { .. } => ErrorClass::Caller,
         PoolError::Provider { .. } => ErrorClass::Provider,
         PoolError::Program { .. } | PoolError::Rejected { .. } => ErrorClass::Python,
         PoolError::ProgramTimeout { .. } => ErrorClass::Timeout,
@@ -53,6 +53,7 @@ pub(crate) fn judge(error: &PoolError) -> Judgement {
         // A worker that runs a slow program is well, but has not shown that it can answer.
         PoolError::ProgramTimeout { .. }
         | PoolError::InvalidInput { .. }
+        | PoolError::TooMany { .. }
         | PoolError::Rejected { .. } => CircuitNote::Neutral,
         PoolError::Crashed { .. }
         | PoolError::Hung { .. }
@@ -103,6 +104,10 @@ pub(crate) mod tests {
             PoolError::Protocol {
                 worker: worker(),
                 reason: reason(),
+            },
+            PoolError::TooMany {
+                reason: reason(),
+                retry_after: Duration::from_secs(1),
             },
             PoolError::Exhausted {
                 reason: reason(),

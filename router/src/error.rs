@@ -83,7 +83,9 @@ impl RouterError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::CircuitOpen { retry_after, .. }
-            | Self::Pool(PoolError::Exhausted { retry_after, .. }) => Some(*retry_after),
+            | Self::Pool(
+                PoolError::Exhausted { retry_after, .. } | PoolError::TooMany { retry_after, .. },
+            ) => Some(*retry_after),
             _ => None,
         }
     }

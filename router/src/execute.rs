@@ -77,8 +77,11 @@ impl Router {
         let call = Call {
             request_id: request.request_id.into(),
             session: session.map(Into::into),
+            caller: None,
             program: Arc::clone(&entry.program),
             inputs: Arc::new(request.inputs),
+            state: None,
+            chunks: None,
             deadline: begun + timeout,
         };
         let (ended, lane, failed_over) = match self.try_candidate(&call, &entry).await {

@@ -89,6 +89,7 @@ impl Router {
                 .repeatable
                 .unwrap_or_else(|| draft.definition.repeatable_by_default()),
             definition: draft.definition,
+            stateful: false,
         });
         let kept = self.build_and_keep(&program).await;
         if let Err(error) = kept {

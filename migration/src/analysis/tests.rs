@@ -21,7 +21,7 @@ fn pool(ready: usize) -> PoolStatus {
         starts: 4,
         failures: 0,
         draining: false,
-        workers: Vec::new(),
+        ..PoolStatus::default()
     }
 }
 

@@ -25,6 +25,7 @@ impl Dispatcher {
             in_flight: slot.leases,
             calls: slot.worker.as_ref().map_or(0, |worker| worker.answered()),
             detail: slot.detail.clone(),
+            ..WorkerStatus::default()
         };
         Figures {
             workers: state.slots.iter().map(status).collect(),

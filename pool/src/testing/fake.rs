@@ -109,6 +109,7 @@ impl FakePool {
             outputs: fixture_programs::outputs(outputs.clone()),
             program_time: Some(Duration::ZERO),
             worker: "fake-0.0".into(),
+            state: None,
         }
     }
 
@@ -308,13 +309,13 @@ impl Pool for FakePool {
                         self.0.name,
                         if slot == 0 { failures } else { 0 }
                     ),
-                    pid: None,
                     state,
                     in_flight: if slot == 0 { running } else { 0 },
                     calls: if slot == 0 { self.calls() } else { 0 },
-                    detail: None,
+                    ..WorkerStatus::default()
                 })
                 .collect(),
+            ..PoolStatus::default()
         }
     }
 

@@ -39,6 +39,7 @@ pub fn program(id: &str, version: u64, target: &str) -> Arc<Program> {
             target: target.parse().expect("a test names a valid target"),
         },
         repeatable: false,
+        stateful: false,
     })
 }
 
@@ -67,8 +68,11 @@ pub fn call_of(program: Arc<Program>, inputs: Value, within: Duration) -> Call {
     Call {
         request_id: "battery".into(),
         session: None,
+        caller: None,
         program,
         inputs: Arc::new(inputs),
+        state: None,
+        chunks: None,
         deadline: Instant::now() + within,
     }
 }
@@ -165,6 +169,7 @@ pub fn answer(call: &Call) -> Result<Reply, PoolError> {
         outputs: outputs(value),
         program_time: Some(latency(call)),
         worker: "fake-0.0".into(),
+        state: None,
     })
 }
 

@@ -101,6 +101,7 @@ fn program(row: &SqliteRow) -> Result<Program, CorruptRow> {
         key: ProgramKey { id: name, version },
         definition,
         repeatable,
+        stateful: false,
     })
 }
 

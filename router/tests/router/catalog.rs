@@ -23,6 +23,7 @@ async fn keep(catalog: &dyn Catalog, name: &str) -> Result<Program, CatalogError
         },
         definition: definition(),
         repeatable: name.ends_with('0'),
+        stateful: false,
     };
     catalog.create(&program, Timestamp::UNIX_EPOCH).await?;
     Ok(program)

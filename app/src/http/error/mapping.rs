@@ -124,6 +124,9 @@ impl From<PoolError> for Problem {
             PoolError::Protocol { .. } => {
                 of(StatusCode::BAD_GATEWAY, "The worker broke the protocol")
             }
+            PoolError::TooMany { retry_after, .. } => {
+                of(StatusCode::TOO_MANY_REQUESTS, "Too many calls at once").retry_after(retry_after)
+            }
             PoolError::Exhausted { retry_after, .. } => {
                 of(StatusCode::SERVICE_UNAVAILABLE, "No worker was free").retry_after(retry_after)
             }

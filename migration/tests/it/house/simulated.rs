@@ -66,7 +66,7 @@ pub fn pool_status(name: &str, failures: u64) -> PoolStatus {
         starts: 4 + failures,
         failures,
         draining: false,
-        workers: Vec::new(),
+        ..PoolStatus::default()
     }
 }
 

@@ -33,6 +33,7 @@ impl Default for Script {
                     outputs: call.inputs.as_ref().clone(),
                     program_time: Some(Duration::ZERO),
                     worker: "fake-0.0".into(),
+                    state: None,
                 })
             }),
             latency: Arc::new(|_| Duration::ZERO),
