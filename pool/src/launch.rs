@@ -1,7 +1,7 @@
 //! How workers of a pool are started: data that every pool's configuration shares.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -80,7 +80,7 @@ impl LaunchSpec {
     /// configuration passes or sets, and the keys of the LM profiles.
     #[must_use]
     pub fn environment(&self) -> BTreeMap<OsString, OsString> {
-        let keys = self.lms.values().filter_map(|lm| lm.api_key_env.as_deref());
+        let keys = self.key_names();
         let names = ALWAYS_PASSED
             .into_iter()
             .chain(self.pass_env.iter().map(String::as_str));
@@ -103,6 +103,21 @@ impl LaunchSpec {
                 .map(|(name, value)| (name.into(), value.into())),
         );
         env
+    }
+
+    /// The environment of a process that must not know a key, even where one is passed or set by
+    /// another line of the configuration.
+    #[must_use]
+    pub fn environment_without_keys(&self) -> BTreeMap<OsString, OsString> {
+        let mut env = self.environment();
+        for name in self.key_names() {
+            env.remove(OsStr::new(name));
+        }
+        env
+    }
+
+    fn key_names(&self) -> impl Iterator<Item = &str> {
+        self.lms.values().filter_map(|lm| lm.api_key_env.as_deref())
     }
 }
 

@@ -12,6 +12,7 @@ mod clock;
 mod contract;
 mod error;
 mod failure;
+mod fork_server;
 mod launch;
 mod process;
 mod program;
@@ -29,8 +30,9 @@ pub use contract::{
 };
 pub use error::{Fault, PoolError};
 pub use failure::{Failure, FailureClass, reported_time, without_last_words};
+pub use fork_server::{ForkServer, ForkServerOptions};
 pub use launch::{LaunchSpec, LmProfile, WorkerLimits};
-pub use process::{Exit, LastLines, Launch, Process, SpawnError, Spawner, Wire, WireEnd};
+pub use process::{Exit, LastLines, Launch, Memory, Process, SpawnError, Spawner, Wire, WireEnd};
 pub use program::{
     Definition, Field, InvalidDefinition, Module, Program, ProgramId, ProgramKey, Signature, Target,
 };

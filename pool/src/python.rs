@@ -39,7 +39,9 @@ const PACKAGE: &[(&str, &str)] = package![
     "log.py",
     "scheduler.py",
     "server.py",
+    "warmup.py",
     "wire.py",
+    "zygote.py",
 ];
 
 /// What an interpreter is.

@@ -26,8 +26,9 @@ pub use self::handshake::{StartError, WorkerOptions};
 use crate::call::{Call, Reply};
 use crate::error::PoolError;
 use crate::failure::{FailureClass, reported_time};
+use crate::fork_server::ForkServer;
 use crate::launch::LaunchSpec;
-use crate::process::{Process, Spawner};
+use crate::process::{Memory, Process, Spawner};
 use crate::program::{Program, ProgramKey};
 use crate::wire::FrameError;
 
@@ -59,8 +60,26 @@ impl Worker {
         spawner: &Spawner,
         tracker: &TaskTracker,
     ) -> Result<Self, StartError> {
-        let name: Arc<str> = options.name.as_str().into();
         let ready = handshake::start(options, spec, spawner, tracker).await?;
+        Ok(Self::open(ready, spec, tracker))
+    }
+
+    /// As [`Worker::start`], but forked from a server that has imported everything already.
+    ///
+    /// # Errors
+    /// [`StartError::ForkUnsafe`] where that server must not fork; else as for a start.
+    pub async fn fork(
+        options: WorkerOptions,
+        spec: &LaunchSpec,
+        server: &ForkServer,
+        tracker: &TaskTracker,
+    ) -> Result<Self, StartError> {
+        let ready = handshake::fork(options, spec, server, tracker).await?;
+        Ok(Self::open(ready, spec, tracker))
+    }
+
+    fn open(ready: handshake::ReadyWorker, spec: &LaunchSpec, tracker: &TaskTracker) -> Self {
+        let name: Arc<str> = ready.name.into();
         let process = Arc::new(ready.process);
         let connection = Connection::open(
             Arc::clone(&name),
@@ -71,14 +90,14 @@ impl Worker {
             tracker,
         );
         let defined = Mutex::default();
-        Ok(Self {
+        Self {
             name,
             process,
             connection,
             hello: ready.hello,
             defined,
             answered: 0.into(),
-        })
+        }
     }
 
     /// The name it was started with.
@@ -97,6 +116,12 @@ impl Worker {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// The memory that it holds; `None` once it is gone. Reading it costs the kernel milliseconds.
+    #[must_use]
+    pub fn memory(&self) -> Option<Memory> {
+        self.process.memory()
     }
 
     /// Calls answered since it started.

@@ -6,6 +6,7 @@ code, and nothing in it is evaluated.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import inspect
@@ -123,6 +124,7 @@ def find_callable(target: Any, settings: Settings) -> Callable[..., Any]:
     return found
 
 
+@functools.cache
 def dspy_version() -> str | None:
     """The installed DSPy's version, found without importing it."""
     try:

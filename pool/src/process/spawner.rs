@@ -1,9 +1,8 @@
 //! The permanent thread that forks.
 
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use command_fds::{CommandFdExt, FdMapping};
@@ -11,6 +10,8 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+use super::adopt::adopt;
+use super::watch_over::{Charge, Reaper};
 use super::{Launch, Process, SpawnError, Wire, WireEnd};
 
 /// The descriptor under which a worker finds its wire.
@@ -33,31 +34,9 @@ struct Order {
 
 /// A child, just started.
 #[derive(Debug)]
-pub(super) struct Started {
-    pub(super) child: Unwatched,
-    pub(super) pidfd: OwnedFd,
-    pub(super) socket: Option<StdUnixStream>,
-}
-
-/// A child that nobody watches yet. Dropped, it is killed and reaped: whoever ordered it may have
-/// left at any point of the way here.
-#[derive(Debug)]
-pub(super) struct Unwatched(Option<Child>);
-
-impl Unwatched {
-    /// Hands the child over to whoever watches it from now on.
-    pub(super) fn watched(mut self) -> Child {
-        self.0.take().expect("a child is handed over once")
-    }
-}
-
-impl Drop for Unwatched {
-    fn drop(&mut self) {
-        if let Some(child) = &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
+struct Started {
+    charge: Charge,
+    socket: Option<StdUnixStream>,
 }
 
 impl Spawner {
@@ -98,7 +77,8 @@ impl Spawner {
             .send(Order { launch, answer })
             .map_err(|_| gone())?;
         let started = started.await.map_err(|_| gone())??;
-        super::adopt(started, &name, self.clone(), tracker).map_err(|error| SpawnError::Refused {
+        let Started { charge, socket } = started;
+        adopt(charge, socket, &name, self.clone(), tracker).map_err(|error| SpawnError::Refused {
             program,
             reason: error.to_string(),
         })
@@ -147,18 +127,23 @@ fn start(launch: &Launch) -> Result<Started, SpawnError> {
     };
     let first_foreign = if socket.is_some() { WIRE_FD + 1 } else { 3 };
     tie_to_us(&mut command, first_foreign);
-    let child = command.spawn().map_err(failed)?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let child = Unwatched(Some(child));
-    let pidfd = pid
+    let mut child = command.spawn().map_err(failed)?;
+    let pid = child.id();
+    let opened = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let opened = opened
         .ok_or(rustix::io::Errno::SRCH)
-        .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()))
-        .map_err(|errno| failed(errno.into()))?;
-    Ok(Started {
-        child,
-        pidfd,
-        socket,
-    })
+        .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()));
+    match opened {
+        Ok(pidfd) => Ok(Started {
+            charge: Charge::new(pid, pidfd, Reaper::Us(child)),
+            socket,
+        }),
+        Err(errno) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(failed(errno.into()))
+        }
+    }
 }
 
 /// Makes the child lead a session of its own, die with us, and inherit no descriptor from

@@ -5,6 +5,7 @@
 )]
 
 mod bridge;
+mod forks;
 mod process;
 mod python;
 mod worker;

@@ -1,0 +1,122 @@
+"""What the fork server loads before it forks, and whether it is safe to fork then.
+
+Invariants: nothing here asks a language model or the network; after each import the process is
+looked at, so that whoever left a thread or a descriptor behind is named.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import inspect
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from . import engine
+from .log import log
+
+# A thread that an import started may be about to end; this long it is waited for, in seconds.
+_GRACE = 0.5
+# Devices without a position or a state: a child that shares them shares nothing.
+_HARMLESS = frozenset({"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"})
+
+
+class ForkUnsafe(Exception):
+    """A fork would copy what cannot be copied. The text names the culprit."""
+
+
+def warm(imports: Iterable[str], targets: Iterable[str], known: Callable[[], set[int]]) -> None:
+    """Imports, calls each `module:attribute` once, and freezes the garbage collector.
+
+    `known` answers the descriptors that are the server's own. Raises `ForkUnsafe`, and whatever an
+    import or a target raises.
+    """
+    # A collection in between would only touch, and so later copy, every page.
+    gc.disable()
+    check(known(), "at the start", _GRACE)
+    for name in imports:
+        if name == "dspy":
+            _warm_dspy()
+        else:
+            importlib.import_module(name)
+        check(known(), f"after the import of {name!r}", _GRACE)
+    for target in targets:
+        _call(target)
+        check(known(), f"after the warm-up call of {target!r}", _GRACE)
+    engine.dspy_version()  # looked up once here, and not in each worker
+    gc.collect()
+    gc.freeze()
+
+
+def check(known: set[int], when: str, grace: float = 0.0) -> None:
+    """Raises `ForkUnsafe` where there is a second thread or a foreign descriptor."""
+    deadline = time.monotonic() + grace
+    while found := [*_threads(), *_descriptors(known)]:
+        if time.monotonic() >= deadline:
+            raise ForkUnsafe(f"{when} it holds {', '.join(found)}")
+        time.sleep(0.005)
+
+
+def _threads() -> list[str]:
+    main = os.getpid()
+    ids = [int(name) for name in os.listdir("/proc/self/task") if int(name) != main]  # noqa: PTH208
+    if not ids:
+        return []
+    names = {thread.native_id: thread.name for thread in threading.enumerate()}
+    return [f"the thread {names.get(one) or _native_name(one)!r}" for one in ids]
+
+
+def _native_name(thread: int) -> str:
+    """The kernel's name of a thread that Python does not know."""
+    try:
+        return Path(f"/proc/self/task/{thread}/comm").read_text().strip()
+    except OSError:
+        return str(thread)
+
+
+def _descriptors(known: set[int]) -> list[str]:
+    found = []
+    for fd in sorted(int(name) for name in os.listdir("/proc/self/fd")):  # noqa: PTH208
+        if fd in known:
+            continue
+        try:
+            what = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115
+        except OSError:
+            continue  # the one that listed them
+        if what not in _HARMLESS:
+            found.append(f"the descriptor {fd} ({what})")
+    return found
+
+
+def _call(target: str) -> None:
+    module, _, path = target.partition(":")
+    found: Any = importlib.import_module(module)
+    for name in path.split("."):
+        found = getattr(found, name)
+    result = found()
+    if inspect.iscoroutine(result):
+        asyncio.run(result)
+
+
+def _warm_dspy() -> None:
+    """Sets DSPy up and runs one prediction through it, answered by a dummy inside the process."""
+    from .dspy_engine import load
+
+    dspy = load()
+    try:
+        from dspy.clients.model_metadata import source_info
+        from dspy.utils import DummyLM
+    except ImportError as error:
+        log(f"this DSPy cannot be warmed further: {error}")
+        return
+    if os.environ.get("LITELLM_LOCAL_MODEL_COST_MAP", "").lower() == "true":
+        source_info()  # reads the bundled metadata, which else the first call of each worker does
+    answers = [{"reasoning": "none", "answer": "none"}] * 4
+    with dspy.context(lm=DummyLM(answers), disable_history=True, max_history_size=0, trace=None):
+        for module in (dspy.Predict, dspy.ChainOfThought):
+            module("question -> answer")(question="none")

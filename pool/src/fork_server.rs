@@ -1,0 +1,412 @@
+//! A fork server: one single-threaded Python process that has imported what programs need, and
+//! forks workers from what it has become. They start in milliseconds and share its memory.
+//!
+//! Invariants:
+//! - It forks only while it has one thread and no descriptor but its own; else it says what it found.
+//! - It holds no key: a worker's environment travels with the request, to the worker alone.
+//! - It lives as long as its handle or any worker that it forked; when it dies, they die with it.
+//! - A worker's number stays taken until we release it, so that it never means somebody else.
+
+mod channel;
+mod messages;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::task::TaskTracker;
+
+use self::channel::{Inbox, Outgoing};
+use self::messages::{FromServer, Kind, ToServer};
+use crate::bridge::explain_end;
+use crate::launch::LaunchSpec;
+use crate::process::{
+    Ended, Forked, Launch, Process, SpawnError, Spawner, Wire, WireEnd, adopt_forked,
+};
+use crate::program::Target;
+use crate::worker::StartError;
+
+/// What a fork server is started with.
+#[derive(Debug, Clone)]
+pub struct ForkServerOptions {
+    /// Names it in logs.
+    pub name: String,
+    /// Python modules that it imports, in this order. `dspy` is set up and warmed too.
+    pub imports: Vec<String>,
+    /// Callables that it calls once, without arguments, after the imports.
+    pub warmup: Vec<Target>,
+    /// How long imports and warm-up may take together.
+    pub start_timeout: Duration,
+}
+
+/// A fork server that is ready to fork. It ends when this handle and every worker that it forked
+/// are gone.
+#[derive(Debug)]
+pub struct ForkServer {
+    link: Arc<Link>,
+}
+
+impl ForkServer {
+    /// Starts the process and waits until it has imported everything.
+    ///
+    /// # Errors
+    /// [`StartError::ForkUnsafe`] where an import or a warm-up call left a thread or a descriptor
+    /// behind: workers must be started one by one then. Else as for a worker.
+    pub async fn start(
+        options: ForkServerOptions,
+        spec: &LaunchSpec,
+        spawner: &Spawner,
+        tracker: &TaskTracker,
+    ) -> Result<Self, StartError> {
+        let launch = Launch {
+            name: options.name.clone(),
+            program: spec.python.clone(),
+            args: ["-m", "dspex_worker.zygote"].map(Into::into).into(),
+            env: spec.environment_without_keys(),
+            wire: Wire::Socket,
+        };
+        let (process, wire) = spawner.spawn(launch, tracker).await?;
+        let WireEnd::Socket(socket) = wire else {
+            return Err(StartError::Protocol {
+                name: options.name,
+                reason: "it was started without a socket".to_owned(),
+            });
+        };
+        let link = Link::open(&options.name, process, socket, tracker);
+        let server = Self { link };
+        let warmed = server.warm(&options);
+        match tokio::time::timeout(options.start_timeout, warmed).await {
+            Ok(warmed) => warmed.map(|()| server),
+            Err(_) => Err(StartError::TimedOut {
+                name: options.name,
+                limit: options.start_timeout,
+            }),
+        }
+    }
+
+    async fn warm(&self, options: &ForkServerOptions) -> Result<(), StartError> {
+        let name = || options.name.clone();
+        let (answer, warmed) = oneshot::channel();
+        self.link.shared().warmed = Some(answer);
+        let warm = ToServer::Warm {
+            imports: &options.imports,
+            warmup: options.warmup.iter().map(ToString::to_string).collect(),
+        };
+        self.link.send(&warm, Vec::new());
+        let answer = match warmed.await {
+            Ok(answer) => answer,
+            Err(_) => {
+                return Err(StartError::Ended {
+                    name: name(),
+                    reason: self.ended().await,
+                });
+            }
+        };
+        let reason = answer.reason.unwrap_or_default();
+        match answer.kind {
+            Kind::Ready => Ok(()),
+            Kind::Unsafe => Err(StartError::ForkUnsafe {
+                name: name(),
+                reason,
+            }),
+            _ => Err(StartError::Fatal {
+                name: name(),
+                reason,
+            }),
+        }
+    }
+
+    /// The process id, for people.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.link.process.pid()
+    }
+
+    /// Whether it forks no more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.link.ended.borrow().is_some()
+    }
+
+    /// Waits for its end and says how it ended.
+    pub async fn ended(&self) -> String {
+        self.link.why_it_ended().await
+    }
+
+    /// Forks a worker. What it prints goes to the log; the socket is its wire.
+    pub(crate) async fn fork(
+        &self,
+        name: &str,
+        spec: &LaunchSpec,
+        tracker: &TaskTracker,
+    ) -> Result<(Process, UnixStream), StartError> {
+        let refused = |error: std::io::Error| SpawnError::Refused {
+            program: spec.python.clone(),
+            reason: error.to_string(),
+        };
+        let (ours, theirs) = StdUnixStream::pair().map_err(refused)?;
+        ours.set_nonblocking(true).map_err(refused)?;
+        let socket = UnixStream::from_std(ours).map_err(refused)?;
+        let (stdout, their_stdout) = std::io::pipe().map_err(refused)?;
+        let (stderr, their_stderr) = std::io::pipe().map_err(refused)?;
+        let handed_down: Vec<OwnedFd> =
+            vec![theirs.into(), their_stdout.into(), their_stderr.into()];
+        let forked = self.ask(name, spec, handed_down).await?;
+        let logs = [(stdout.into(), "stdout"), (stderr.into(), "stderr")];
+        let release = Release(Arc::clone(&self.link));
+        let process = adopt_forked(forked, release, logs, name, tracker).map_err(refused)?;
+        Ok((process, socket))
+    }
+
+    async fn ask(
+        &self,
+        name: &str,
+        spec: &LaunchSpec,
+        handed_down: Vec<OwnedFd>,
+    ) -> Result<Forked, StartError> {
+        let environment = spec.environment();
+        let (answer, answered) = oneshot::channel();
+        let id = {
+            let mut shared = self.link.shared();
+            shared.last_id += 1;
+            let id = shared.last_id;
+            shared.asked.insert(id, answer);
+            id
+        };
+        let fork = ToServer::Fork {
+            id,
+            name,
+            env: environment.iter().map(messages::bytewise).collect(),
+            limits: messages::Limits::from(spec.limits),
+        };
+        if self.is_over() {
+            self.link.shared().asked.remove(&id);
+        } else {
+            self.link.send(&fork, handed_down);
+        }
+        match answered.await {
+            Ok(Ok(newborn)) => Ok(newborn.taken()),
+            Ok(Err(refused)) if refused.is_unsafe => Err(StartError::ForkUnsafe {
+                name: name.to_owned(),
+                reason: refused.reason,
+            }),
+            Ok(Err(refused)) => Err(StartError::Fatal {
+                name: name.to_owned(),
+                reason: format!("its fork server cannot fork: {}", refused.reason),
+            }),
+            Err(_) => Err(StartError::Ended {
+                name: name.to_owned(),
+                reason: format!("its fork server ended: {}", self.ended().await),
+            }),
+        }
+    }
+}
+
+/// The right to have workers of a server reaped. Each worker's process holds one, and with it the
+/// server.
+#[derive(Clone)]
+pub(crate) struct Release(Arc<Link>);
+
+impl Release {
+    /// The worker is killed or has ended: its number may be given on.
+    pub(crate) fn send(&self, pid: u32) {
+        self.0.send(&ToServer::Release { pid }, Vec::new());
+    }
+}
+
+impl fmt::Debug for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Release")
+            .field(&self.0.process.pid())
+            .finish()
+    }
+}
+
+/// The process and its wire. Dropping it ends the server.
+#[derive(Debug)]
+struct Link {
+    process: Arc<Process>,
+    outbox: mpsc::UnboundedSender<Outgoing>,
+    shared: Arc<Mutex<Shared>>,
+    ended: watch::Receiver<Option<String>>,
+}
+
+/// Who waits for what.
+#[derive(Debug, Default)]
+struct Shared {
+    last_id: u64,
+    warmed: Option<oneshot::Sender<FromServer>>,
+    asked: HashMap<u64, oneshot::Sender<Result<Newborn, Refused>>>,
+    living: HashMap<u32, oneshot::Sender<Ended>>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    is_unsafe: bool,
+    reason: String,
+}
+
+impl Link {
+    fn open(name: &str, process: Process, socket: UnixStream, tracker: &TaskTracker) -> Arc<Self> {
+        let process = Arc::new(process);
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let (outbox, outgoing) = mpsc::unbounded_channel();
+        let (told, ended) = watch::channel(None);
+        let socket = Arc::new(socket);
+        tracker.spawn(channel::write(Arc::clone(&socket), outgoing));
+        let reader = Reader {
+            name: name.to_owned(),
+            inbox: Inbox::new(socket),
+            shared: Arc::clone(&shared),
+            outbox: outbox.downgrade(),
+            process: Arc::clone(&process),
+        };
+        tracker.spawn(reader.run(told));
+        Arc::new(Self {
+            process,
+            outbox,
+            shared,
+            ended,
+        })
+    }
+
+    fn send(&self, message: &ToServer<'_>, fds: Vec<OwnedFd>) {
+        let _ = self.outbox.send(Outgoing::new(message, fds));
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        lock(&self.shared)
+    }
+
+    async fn why_it_ended(&self) -> String {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) => "nobody watches it any more".to_owned(),
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.process.kill();
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A worker that was just forked. Whoever asked may have left meanwhile: dropped, it is killed and
+/// released.
+#[derive(Debug)]
+struct Newborn {
+    forked: Option<Forked>,
+    outbox: mpsc::WeakUnboundedSender<Outgoing>,
+}
+
+impl Newborn {
+    fn taken(mut self) -> Forked {
+        self.forked.take().expect("a child is taken once")
+    }
+}
+
+impl Drop for Newborn {
+    fn drop(&mut self) {
+        if let Some(Forked { pid, pidfd, .. }) = self.forked.take() {
+            let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
+            if let Some(outbox) = self.outbox.upgrade() {
+                let _ = outbox.send(Outgoing::new(&ToServer::Release { pid }, Vec::new()));
+            }
+        }
+    }
+}
+
+/// Reads what the server says and hands it to whoever waits.
+struct Reader {
+    name: String,
+    inbox: Inbox,
+    shared: Arc<Mutex<Shared>>,
+    outbox: mpsc::WeakUnboundedSender<Outgoing>,
+    process: Arc<Process>,
+}
+
+impl Reader {
+    async fn run(mut self, told: watch::Sender<Option<String>>) {
+        let broken = loop {
+            match self.inbox.next().await {
+                Ok(Some(frame)) => {
+                    if let Err(reason) = self.deliver(frame) {
+                        break Some(reason);
+                    }
+                }
+                Ok(None) => break None,
+                Err(error) => break Some(error.to_string()),
+            }
+        };
+        let why = match broken {
+            Some(reason) => {
+                self.process.kill();
+                self.process.wait().await;
+                format!("it broke its protocol: {reason}")
+            }
+            None => explain_end(&self.process).await,
+        };
+        tracing::debug!(server = %self.name, why, "a fork server has ended");
+        told.send_replace(Some(why));
+        // Whoever still waits learns it from the channel that closes.
+        *lock(&self.shared) = Shared::default();
+    }
+
+    fn deliver(&mut self, frame: FromServer) -> Result<(), String> {
+        match frame.kind {
+            Kind::Ready | Kind::Unsafe | Kind::Fatal => {
+                if let Some(warmed) = lock(&self.shared).warmed.take() {
+                    let _ = warmed.send(frame);
+                }
+            }
+            Kind::Forked => {
+                let (Some(id), Some(pid)) = (frame.id, frame.pid) else {
+                    return Err("a fork is told without its id and number".to_owned());
+                };
+                let pidfd = self.inbox.descriptor();
+                let pidfd = pidfd.ok_or("a fork is told without its descriptor")?;
+                let (ended_told, ended) = oneshot::channel();
+                let forked = Some(Forked { pid, pidfd, ended });
+                let outbox = self.outbox.clone();
+                let newborn = Newborn { forked, outbox };
+                let mut shared = lock(&self.shared);
+                shared.living.insert(pid, ended_told);
+                let asked = shared.asked.remove(&id);
+                drop(shared);
+                // Where nobody waits any more it comes back, and is dropped here.
+                let _ = asked.map(|asked| asked.send(Ok(newborn)));
+            }
+            Kind::Refused => {
+                let refused = Refused {
+                    is_unsafe: frame.is_unsafe,
+                    reason: frame.reason.unwrap_or_default(),
+                };
+                let asked = frame.id.and_then(|id| lock(&self.shared).asked.remove(&id));
+                let _ = asked.map(|asked| asked.send(Err(refused)));
+            }
+            Kind::Ended => {
+                let ended = match (frame.code, frame.signal) {
+                    (Some(code), _) => Ended::Code(code),
+                    (None, Some(signal)) => Ended::Signal(signal),
+                    (None, None) => Ended::Untold,
+                };
+                let living = frame
+                    .pid
+                    .and_then(|pid| lock(&self.shared).living.remove(&pid));
+                let _ = living.map(|living| living.send(ended));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! Ties a child that was just started to the tasks that watch it and read its log.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::sync::Arc;
+
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::output::{self, LastLines};
+use super::watch_over::{Charge, Ended, Reaper};
+use super::{Process, Spawner, WireEnd};
+use crate::fork_server::Release;
+
+/// Who forked a child, and so must outlive it.
+#[derive(Debug, Clone)]
+pub(crate) enum Owner {
+    /// Our permanent thread.
+    Spawner {
+        /// Held, and not read.
+        _thread: Spawner,
+    },
+    /// A fork server.
+    ForkServer {
+        /// Held, and not read.
+        _server: Release,
+    },
+}
+
+/// Takes charge of a child that our own thread started.
+pub(super) fn adopt(
+    mut charge: Charge,
+    socket: Option<StdUnixStream>,
+    name: &str,
+    spawner: Spawner,
+    tracker: &TaskTracker,
+) -> io::Result<(Process, WireEnd)> {
+    let child = charge.child();
+    let (stdin, stdout, stderr) = child.map_or((None, None, None), |child| {
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    });
+    let process = take_charge(charge, Owner::Spawner { _thread: spawner }, tracker);
+    if let Some(stderr) = stderr {
+        follow(&process, stderr.into(), name, "stderr", tracker)?;
+    }
+    let wire = match (socket, stdin, stdout) {
+        (None, Some(stdin), Some(stdout)) => WireEnd::Stdio {
+            stdin: pipe::Sender::from_owned_fd(stdin.into())?,
+            stdout: pipe::Receiver::from_owned_fd(stdout.into())?,
+        },
+        (socket, _, stdout) => {
+            if let Some(stdout) = stdout {
+                follow(&process, stdout.into(), name, "stdout", tracker)?;
+            }
+            match socket {
+                Some(socket) => {
+                    socket.set_nonblocking(true)?;
+                    WireEnd::Socket(UnixStream::from_std(socket)?)
+                }
+                None => WireEnd::None,
+            }
+        }
+    };
+    Ok((process, wire))
+}
+
+/// A worker that a fork server has forked.
+#[derive(Debug)]
+pub(crate) struct Forked {
+    /// Its number.
+    pub(crate) pid: u32,
+    /// Opened by the server before anybody could have reaped it.
+    pub(crate) pidfd: OwnedFd,
+    /// Where the server tells its end.
+    pub(crate) ended: oneshot::Receiver<Ended>,
+}
+
+/// Takes charge of a child that a fork server started.
+pub(crate) fn adopt_forked(
+    forked: Forked,
+    release: Release,
+    logs: [(OwnedFd, &'static str); 2],
+    name: &str,
+    tracker: &TaskTracker,
+) -> io::Result<Process> {
+    let reaper = Reaper::Server {
+        release: release.clone(),
+        told: Some(forked.ended),
+    };
+    let charge = Charge::new(forked.pid, forked.pidfd, reaper);
+    let process = take_charge(charge, Owner::ForkServer { _server: release }, tracker);
+    for (stream, from) in logs {
+        follow(&process, stream, name, from, tracker)?;
+    }
+    Ok(process)
+}
+
+/// From here on an error drops the process, which kills the child.
+fn take_charge(charge: Charge, owner: Owner, tracker: &TaskTracker) -> Process {
+    let kill = CancellationToken::new();
+    let (exit_told, exit) = watch::channel(None);
+    let pid = charge.pid();
+    tracker.spawn(charge.watch_over(kill.clone(), exit_told));
+    Process {
+        pid,
+        exit,
+        kill,
+        output: Arc::new(LastLines::default()),
+        _owner: owner,
+    }
+}
+
+fn follow(
+    process: &Process,
+    stream: OwnedFd,
+    name: &str,
+    from: &'static str,
+    tracker: &TaskTracker,
+) -> io::Result<()> {
+    let stream = pipe::Receiver::from_owned_fd(stream)?;
+    let last = Arc::clone(&process.output);
+    tracker.spawn(output::follow(
+        stream,
+        name.to_owned(),
+        process.pid,
+        from,
+        last,
+    ));
+    Ok(())
+}
