@@ -33,12 +33,16 @@ const PACKAGE: &[(&str, &str)] = package![
     "annotation.py",
     "bridge.py",
     "callable_engine.py",
+    "chunks.py",
     "dspy_engine.py",
     "engine.py",
     "errors.py",
+    "execution.py",
+    "job.py",
     "log.py",
     "scheduler.py",
     "server.py",
+    "stateful_callable.py",
     "wire.py",
 ];
 
