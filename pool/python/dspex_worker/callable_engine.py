@@ -1,4 +1,4 @@
-"""Programs that are Python callables from allow-listed modules, sync or async.
+"""Programs that are Python callables from allow-listed modules: sync, async or generators.
 
 Invariant: inputs are checked before the callable runs, so whatever it raises, a `TypeError` too,
 is the program's own.
@@ -26,7 +26,7 @@ class CallableProgram(Program):
     def __init__(self, target: str, function: Callable[..., Any]) -> None:
         self._target = target
         self._function = function
-        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        self.is_async = _is_async(function) or _is_async(
             getattr(function, "__call__", None)  # noqa: B004  (an object whose call is async)
         )
         self._required: frozenset[str] = frozenset()
@@ -100,3 +100,7 @@ class CallableProgram(Program):
         if expected:
             optional = parameter.default is None
             self._typed.append((parameter.name, expected, CHECKS[expected], optional))
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

@@ -12,30 +12,15 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Any
 
-from .engine import Program
 from .errors import Cancelled
+from .execution import run, run_async
+from .job import Job, Outcome
 
+_TICK = 0.001
 
-class Job:
-    """One call, from the frame that brought it to its answer."""
-
-    __slots__ = ("abandoned", "deadline", "id", "inputs", "program", "started", "task")
-
-    def __init__(self, call_id: int, inputs: dict[str, Any], deadline: float | None) -> None:
-        self.id = call_id
-        self.inputs = inputs
-        self.deadline = deadline
-        self.program: Program | None = None
-        self.started = False  # it holds a slot
-        self.abandoned = False
-        self.task: asyncio.Task[Outcome] | None = None
-
-
-# The outputs and the program's seconds, or the error.
-Outcome = tuple[dict[str, Any] | None, float, BaseException | None]
 Done = Callable[[Job, dict[str, Any] | None, float, BaseException | None], None]
 
 
@@ -76,13 +61,15 @@ class Scheduler:
             started, task = job.started, job.task
             if not started and job in self._waiting:
                 self._waiting.remove(job)
+        if job.chunks is not None:
+            job.chunks.close()
         if not started:
             self._done(job, None, 0.0, Cancelled("the call was abandoned before it started"))
         elif task is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(task.cancel)
 
     def _start(self, job: Job) -> None:
-        if job.program is not None and job.program.is_async:
+        if job.on_loop:
             self._event_loop().call_soon_threadsafe(self._start_task, job)
         else:
             self._ready.put(job)
@@ -108,7 +95,7 @@ class Scheduler:
     def _not_to_run(self, job: Job) -> BaseException | None:
         if job.abandoned:
             return Cancelled("the call was abandoned before it started")
-        if job.deadline is not None and monotonic() > job.deadline:
+        if job.is_late():
             return Cancelled("the call's time had passed before it could start")
         return None
 
@@ -116,23 +103,13 @@ class Scheduler:
         take = self._ready.get
         while True:
             job = take()
-            outputs, seconds = None, 0.0
             error = self._not_to_run(job)
-            if error is None:
-                program = job.program
-                assert program is not None
-                try:
-                    program.check(job.inputs)
-                    began = perf_counter()
-                    result = program.call(job.inputs)
-                    seconds = perf_counter() - began
-                    outputs = program.outputs(result)
-                except BaseException as raised:  # SystemExit too ends the call, not the thread
-                    error = raised
-            self._finish(job, outputs, seconds, error)
+            if error is not None:
+                self._finish(job, None, 0.0, error)
+            else:
+                self._finish(job, *run(job))
             # What the call held is not kept alive while this thread waits for the next.
-            del job, outputs, error
-            result = None
+            del job, error
 
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:
@@ -147,9 +124,16 @@ class Scheduler:
         if error is not None:
             self._finish(job, None, 0.0, error)
             return
-        task = asyncio.ensure_future(_run_async(job))
+        task = asyncio.ensure_future(run_async(job))
         # Not inside the coroutine: a task that is cancelled before its first step runs nothing.
         task.add_done_callback(lambda ended: self._end_task(job, ended))
+        if job.deadline is not None and self._loop is not None:
+            # A thread cannot be cancelled, so a sync call keeps its slot past its deadline. A task
+            # can, and is, whether the server's own cancel comes or not. A loop's timers may fire a
+            # clock tick early, which must not look as if the program had cancelled itself.
+            left = job.deadline - monotonic() + _TICK
+            timer = self._loop.call_later(left, task.cancel)
+            task.add_done_callback(lambda _ended: timer.cancel())
         with self._lock:
             job.task = task
             abandoned = job.abandoned
@@ -158,22 +142,9 @@ class Scheduler:
 
     def _end_task(self, job: Job, task: asyncio.Task[Outcome]) -> None:
         if task.cancelled():
-            error = asyncio.CancelledError("the program cancelled itself")
+            error: BaseException = asyncio.CancelledError("the program cancelled itself")
+            if job.is_late():
+                error = Cancelled("the call's time has passed")
             self._finish(job, None, 0.0, error)
         else:
             self._finish(job, *task.result())
-
-
-async def _run_async(job: Job) -> Outcome:
-    program = job.program
-    assert program is not None
-    try:
-        program.check(job.inputs)
-        began = perf_counter()
-        result = await program.call(job.inputs)
-        seconds = perf_counter() - began
-        return program.outputs(result), seconds, None
-    except asyncio.CancelledError:
-        raise
-    except BaseException as error:  # asyncio would let SystemExit end the loop of all calls
-        return None, 0.0, error

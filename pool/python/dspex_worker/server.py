@@ -21,11 +21,13 @@ from time import monotonic
 from typing import Any, NoReturn
 
 from . import engine
+from .chunks import Chunks
 from .engine import LmProfile, Program, Settings
 from .errors import BadOutput, Failure, Rejected, UnknownProgram, describe
+from .job import Job
 from .log import log
-from .scheduler import Job, Scheduler
-from .wire import FrameError, Wire, encode, max_frame_from_env
+from .scheduler import Scheduler
+from .wire import FrameError, Wire, check_json, encode, encode_chunk, max_frame_from_env
 
 PROTOCOL = 1
 
@@ -33,13 +35,17 @@ PROTOCOL = 1
 class _Entry:
     """A definition: being built, built, or refused."""
 
-    __slots__ = ("definition", "program", "refused", "waiting")
+    __slots__ = ("definition", "program", "refused", "stateful", "waiting")
 
-    def __init__(self, definition: Any) -> None:
+    def __init__(self, definition: Any, *, stateful: bool) -> None:
         self.definition = definition
+        self.stateful = stateful
         self.program: Program | None = None
         self.refused: BaseException | None = None
         self.waiting: list[Job] = []
+
+    def same_as(self, other: _Entry) -> bool:
+        return self.definition == other.definition and self.stateful == other.stateful
 
 
 class Server:
@@ -63,6 +69,7 @@ class Server:
         handlers: dict[Any, Callable[[dict[str, Any]], None]] = {
             "call": self._on_call,
             "ping": self._on_ping,
+            "credit": self._on_credit,
             "cancel": self._on_cancel,
             "define": self._on_define,
             "forget": self._on_forget,
@@ -99,7 +106,7 @@ class Server:
                 "pid": os.getpid(),
                 "python": platform.python_version(),
                 "engines": {"callable": "1", "dspy": engine.dspy_version()},
-                "capabilities": ["cancel", "ping", "threads"],
+                "capabilities": ["cancel", "chunks", "ping", "state", "threads"],
             }
         )
 
@@ -127,13 +134,14 @@ class Server:
 
     def _on_define(self, frame: dict[str, Any]) -> None:
         frame_id, key, definition = frame["id"], frame["key"], frame["definition"]
+        entry = _Entry(definition, stateful=frame.get("stateful") is True)
         self._configured()
         with self._lock:
             held = self._entries.get(key)
-            if held is not None and held.program is not None and held.definition == definition:
+            if held is not None and held.program is not None and held.same_as(entry):
                 entry = None
             else:
-                entry = self._entries[key] = _Entry(definition)
+                self._entries[key] = entry
                 self._unsent += 1
         if entry is None:
             self._send({"type": "result", "id": frame_id})
@@ -147,7 +155,7 @@ class Server:
             assert settings is not None
             program, refused = None, None
             try:
-                program = engine.build(entry.definition, settings)
+                program = engine.build(entry.definition, settings, stateful=entry.stateful)
             except BaseException as error:
                 refused = error if isinstance(error, Failure) else _unbuildable(error)
             with self._lock:
@@ -167,6 +175,9 @@ class Server:
             raise ValueError("inputs are not an object")
         deadline = None if timeout is None else monotonic() + timeout / 1000
         job = Job(frame["id"], inputs, deadline)
+        job.state = frame.get("state")
+        if frame.get("stream"):
+            job.chunks = self._chunks(job.id, frame["window"])
         self._configured()
         with self._lock:
             if job.id in self._jobs:
@@ -190,6 +201,24 @@ class Server:
         # A call abandoned while its definition was built has been answered then.
         if not job.abandoned and self._scheduler is not None:
             self._scheduler.submit(job)
+
+    def _chunks(self, call_id: int, window: Any) -> Chunks:
+        def write(chunk: Any) -> int:
+            body = encode_chunk(call_id, chunk)
+            if not self._wire.fits(body):
+                raise _too_large("a chunk of the answer makes", len(body), self._wire.max_frame)
+            self._send_body(body)
+            return len(body)
+
+        return Chunks(_count(window), write, self._wire.max_frame)
+
+    def _on_credit(self, frame: dict[str, Any]) -> None:
+        count = _count(frame["n"])
+        with self._lock:
+            job = self._jobs.get(frame["id"])
+        # A call that has just ended needs none any more.
+        if job is not None and job.chunks is not None:
+            job.chunks.grant(count)
 
     def _on_cancel(self, frame: dict[str, Any]) -> None:
         with self._lock:
@@ -232,10 +261,12 @@ class Server:
                 "program_ms": round(seconds * 1000, 3),
             }
             try:
+                if job.program is not None and job.program.stateful:
+                    check_json("the state that dump_state() told", job.left)
+                    frame["state"] = job.left
                 body = encode(frame, outputs)
                 if not self._wire.fits(body):
-                    limit = self._wire.max_frame
-                    error = _too_large(len(body), limit)
+                    error = _too_large("the outputs make", len(body), self._wire.max_frame)
             except Exception as raised:
                 error = raised
         if error is not None:
@@ -270,8 +301,14 @@ class Server:
             leave(0)  # nobody is there to answer
 
 
-def _too_large(size: int, limit: int) -> Failure:
-    return BadOutput(f"the outputs make a frame of {size} bytes, over the maximum of {limit}")
+def _count(given: Any) -> int:
+    if type(given) is not int or given < 1:
+        raise ValueError(f"{given!r} is not a number of chunks")
+    return given
+
+
+def _too_large(what: str, size: int, limit: int) -> Failure:
+    return BadOutput(f"{what} a frame of {size} bytes, over the maximum of {limit}")
 
 
 def _unbuildable(error: BaseException) -> Rejected:

@@ -182,6 +182,23 @@ def encode(frame: dict[str, Any], outputs: dict[str, Any] | None = None) -> byte
     return _std_dumps(frame).encode("utf-8")
 
 
+def encode_chunk(call_id: int, chunk: Any) -> bytes:
+    """A chunk's frame. Raises `BadOutput` where the chunk is not JSON."""
+    try:
+        return encode({"type": "chunk", "id": call_id, "chunk": chunk}, {"chunk": chunk})
+    except BadOutput:
+        check_json("a chunk of the answer", chunk)
+        raise
+
+
+def check_json(what: str, value: Any) -> None:
+    """Raises `BadOutput` where the value cannot be sent as JSON, saying that it is `what`."""
+    try:
+        _check_value(value, 1)
+    except ValueError as error:
+        raise BadOutput(f"{what} cannot be sent as JSON: {error}") from None
+
+
 def _check(outputs: dict[str, Any]) -> None:
     for name, value in outputs.items():
         if not isinstance(name, str):

@@ -1,0 +1,79 @@
+"""One call, from the frame that brought it to its answer, and which call is running here.
+
+Invariant: the running call is a context variable, so it is right on threads, on the event loop and
+inside generators alike; code that runs outside every call sees none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from time import monotonic
+from typing import Any
+
+from .chunks import Chunks
+from .engine import Program
+from .errors import Cancelled
+
+# The outputs and the program's seconds, or the error.
+Outcome = tuple[dict[str, Any] | None, float, BaseException | None]
+
+
+class Job:
+    """One call."""
+
+    __slots__ = (
+        "abandoned",
+        "chunks",
+        "deadline",
+        "id",
+        "inputs",
+        "left",
+        "program",
+        "started",
+        "state",
+        "task",
+    )
+
+    def __init__(self, call_id: int, inputs: dict[str, Any], deadline: float | None) -> None:
+        self.id = call_id
+        self.inputs = inputs
+        self.deadline = deadline  # by `time.monotonic`
+        self.program: Program | None = None
+        self.chunks: Chunks | None = None  # where the caller wants them
+        self.state: Any = None  # what the session's last call left behind
+        self.left: Any = None  # what this call leaves behind
+        self.started = False  # it holds a slot
+        self.abandoned = False
+        self.task: asyncio.Task[Outcome] | None = None
+
+    @property
+    def on_loop(self) -> bool:
+        """Whether it runs on the event loop, and not on a thread."""
+        program = self.program
+        assert program is not None
+        return program.is_async or (self.chunks is not None and program.streams)
+
+    def is_late(self) -> bool:
+        """Whether its time has passed."""
+        return self.deadline is not None and monotonic() > self.deadline
+
+    def check_wanted(self) -> None:
+        """Raises `Cancelled` once nobody waits for it any more."""
+        if self.abandoned:
+            raise Cancelled("the call was abandoned")
+        if self.is_late():
+            raise Cancelled("the call's time has passed")
+
+
+running: ContextVar[Job | None] = ContextVar("dspex_worker_job", default=None)
+
+
+def cancelled() -> bool:
+    """Whether the call that runs here was abandoned, or is past its deadline.
+
+    A thread cannot be stopped from outside, so a program that computes for long asks now and then,
+    and returns. Always false outside a call, and under the bridge protocol, which has no cancel.
+    """
+    job = running.get()
+    return job is not None and (job.abandoned or job.is_late())
