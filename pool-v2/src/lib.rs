@@ -7,11 +7,16 @@
 mod affinity;
 mod config;
 mod dispatcher;
+#[cfg_attr(not(test), expect(dead_code, reason = "the pool does not call it yet"))]
+mod leak;
 mod lease;
 mod pool;
+#[cfg(test)]
+mod seeded;
 mod slot;
 
 pub use config::{Config, InvalidConfig};
+pub use leak::LeakConfig;
 pub use pool::PoolV2;
 
 #[cfg(doctest)]
