@@ -2,17 +2,25 @@
 
 use std::time::Duration;
 
+use dspex_breaker::CircuitConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::affinity::AffinityConfig;
+use crate::leak::LeakConfig;
+use crate::optimizer::OptimizerConfig;
+use crate::recycle::Recycling;
+use crate::warmer::WarmConfig;
+
 /// Settings of a [`crate::PoolV2`]. Durations are text such as `"5s"`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Worker processes.
     pub workers: usize,
     /// Calls that one worker runs at the same time. At 1 strictly one after the other.
     pub concurrency: usize,
-    /// Python modules that a worker imports before it is ready.
+    /// Python modules that are imported before a worker is ready: once, in the fork server, where
+    /// there is one.
     pub preload: Vec<String>,
     /// How long a worker may take to be ready.
     #[serde(with = "humantime_serde")]
@@ -22,6 +30,10 @@ pub struct Config {
     pub queue_wait: Duration,
     /// How many calls may wait for a worker.
     pub queue_limit: usize,
+    /// How many calls of one session may be in flight. 0: as many as like.
+    pub calls_per_session: usize,
+    /// How many calls of one caller may be in flight. 0: as many as like.
+    pub calls_per_caller: usize,
     /// How often a worker is asked whether it is well.
     #[serde(with = "humantime_serde")]
     pub health_interval: Duration,
@@ -30,12 +42,30 @@ pub struct Config {
     pub health_timeout: Duration,
     /// A worker is degraded after one failed health check and replaced after this many in a row.
     pub health_failures: u32,
+    /// How many workers stay in service although they are under suspicion, where otherwise fewer
+    /// would serve. 0: half of the pool, rounded up.
+    pub min_ready: usize,
     /// How long a call that was given up may go on in its worker before the worker is replaced.
     #[serde(with = "humantime_serde")]
     pub give_up_after: Duration,
+    /// How long the calls of a worker that is replaced on purpose may take to end.
+    #[serde(with = "humantime_serde")]
+    pub drain_limit: Duration,
     /// How long a worker may take to end when it is asked to.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
+    /// How sessions are kept near their workers.
+    pub affinity: AffinityConfig,
+    /// How workers are warmed.
+    pub warm: WarmConfig,
+    /// When workers are replaced although they are well.
+    pub recycling: Recycling,
+    /// How growing memory is looked for.
+    pub leak: LeakConfig,
+    /// When the pool changes its size, while the switch `pool_optimizer` is on.
+    pub optimizer: OptimizerConfig,
+    /// When workers that fail as soon as they are started are no longer started for a while.
+    pub start_circuit: CircuitConfig,
 }
 
 impl Default for Config {
@@ -47,12 +77,35 @@ impl Default for Config {
             start_timeout: Duration::from_secs(30),
             queue_wait: Duration::from_secs(5),
             queue_limit: 1000,
+            calls_per_session: 0,
+            calls_per_caller: 0,
             health_interval: Duration::from_secs(30),
             health_timeout: Duration::from_secs(5),
             health_failures: 3,
+            min_ready: 0,
             give_up_after: Duration::from_secs(5),
+            drain_limit: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(10),
+            affinity: AffinityConfig::default(),
+            warm: WarmConfig::default(),
+            recycling: Recycling::default(),
+            leak: LeakConfig::default(),
+            optimizer: OptimizerConfig::default(),
+            start_circuit: start_circuit(),
         }
+    }
+}
+
+/// Five workers in a row that die at once; then one start every ten seconds, until one lives. A
+/// minute, as between lanes, would be long for a pool that has nobody else to ask.
+fn start_circuit() -> CircuitConfig {
+    CircuitConfig {
+        minimum_calls: 10,
+        failure_rate: 1.0,
+        open_for: Duration::from_secs(10),
+        half_open_max: 1,
+        close_after: 1,
+        ..CircuitConfig::default()
     }
 }
 
@@ -83,6 +136,14 @@ impl Config {
                 1..=100,
                 "use 1 to 100",
             ),
+            ("min_ready", self.min_ready, 0..=512, "use 0 to 512"),
+            ("warm.at_once", self.warm.at_once, 1..=512, "use 1 to 512"),
+            (
+                "affinity.max_sessions",
+                self.affinity.max_sessions,
+                1..=100_000_000,
+                "use 1 to 100000000",
+            ),
         ];
         for (setting, value, range, expected) in counts {
             if !range.contains(&value) {
@@ -98,6 +159,7 @@ impl Config {
             ("health_interval", self.health_interval),
             ("health_timeout", self.health_timeout),
             ("give_up_after", self.give_up_after),
+            ("affinity.expire_after", self.affinity.expire_after),
         ];
         for (setting, value) in times {
             if value.is_zero() {
@@ -109,7 +171,22 @@ impl Config {
                 });
             }
         }
-        Ok(())
+        self.recycling.check()?;
+        self.leak.check()?;
+        self.optimizer.check()?;
+        self.start_circuit.validate().map_err(|error| InvalidConfig {
+            setting: error.setting,
+            value: error.value,
+            expected: error.expected,
+        })
+    }
+
+    /// How many workers stay in service although they are under suspicion.
+    pub(crate) fn keep_ready(&self, size: usize) -> usize {
+        match self.min_ready {
+            0 => size.div_ceil(2),
+            ready => ready.min(size),
+        }
     }
 }
 
@@ -120,15 +197,34 @@ mod tests {
     #[test]
     fn settings_that_cannot_work_are_named() {
         assert_eq!(Config::default().check(), Ok(()));
-        let config = Config {
-            concurrency: 0,
-            ..Config::default()
+        let refused = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.check().unwrap_err().setting
         };
-        assert_eq!(config.check().unwrap_err().setting, "concurrency");
+        assert_eq!(refused(|c| c.concurrency = 0), "concurrency");
+        assert_eq!(refused(|c| c.give_up_after = Duration::ZERO), "give_up_after");
+        assert_eq!(refused(|c| c.warm.at_once = 0), "warm.at_once");
+        assert_eq!(
+            refused(|c| c.affinity.expire_after = Duration::ZERO),
+            "affinity.expire_after"
+        );
+        assert_eq!(
+            refused(|c| c.start_circuit.half_open_max = 0),
+            "half_open_max"
+        );
+        assert_eq!(refused(|c| c.optimizer.min = 0), "optimizer.min");
+    }
+
+    #[test]
+    fn half_of_the_pool_stays_in_service() {
+        let config = Config::default();
+        let kept: Vec<usize> = [1, 2, 3, 4].map(|size| config.keep_ready(size)).into();
+        assert_eq!(kept, [1, 1, 2, 2]);
         let config = Config {
-            give_up_after: Duration::ZERO,
-            ..Config::default()
+            min_ready: 3,
+            ..config
         };
-        assert_eq!(config.check().unwrap_err().setting, "give_up_after");
+        assert_eq!((config.keep_ready(2), config.keep_ready(8)), (2, 3));
     }
 }

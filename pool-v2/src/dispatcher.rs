@@ -8,7 +8,6 @@
 //! - No lock is held while anything is sent or awaited.
 
 mod figures;
-mod load;
 mod queue;
 mod seat;
 mod workers;
@@ -21,8 +20,6 @@ use dspex_pool::PoolError;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-pub(crate) use self::figures::Figures;
-pub(crate) use self::load::{Load, Seen};
 use self::queue::{Queue, Waiter};
 pub(crate) use self::queue::Ticket;
 use self::seat::{Retiring, Slot};
@@ -31,6 +28,7 @@ use crate::affinity::{Affinity, AffinityMode, SessionHash};
 use crate::config::Config;
 use crate::lease::{Lease, Place, Queued};
 use crate::limits::{Counted, Limits};
+use crate::optimizer::Meter;
 use crate::seated::Seated;
 
 /// What the dispatcher must know of a worker. Its tests, and the bench of its cost, have workers
@@ -78,7 +76,7 @@ struct State<W: Handle> {
     /// Whether sessions are kept near their workers at all.
     affine: bool,
     limits: Limits,
-    load: Load,
+    meter: Meter,
     leases: usize,
     ended: u64,
     draining: bool,
@@ -105,7 +103,7 @@ impl<W: Handle> Dispatcher<W> {
                 affinity: Affinity::new(&config.affinity, now),
                 affine: true,
                 limits: Limits::new(config.calls_per_session, config.calls_per_caller),
-                load: Load::new(now),
+                meter: Meter::new(config.optimizer.window),
                 leases: 0,
                 ended: 0,
                 draining: false,
@@ -146,8 +144,13 @@ impl<W: Handle> Dispatcher<W> {
         }
         let counted = state.limits.admit(ask.session, ask.caller)?;
         let wish = state.wish(ask.session, now);
+        let asked = Asked {
+            wish,
+            counted,
+            since: now,
+        };
         if let Some(slot) = state.free_slot(wish) {
-            return Ok(Ok(self.grant(&mut state, slot, wish, counted, now)));
+            return Ok(Ok(self.grant(&mut state, slot, asked, now)));
         }
         let refused = if let Some(reason) = &state.hopeless {
             Some(PoolError::Unavailable {
@@ -172,13 +175,7 @@ impl<W: Handle> Dispatcher<W> {
             return Err(error);
         }
         let (grant, granted) = oneshot::channel();
-        let waiter = Waiter {
-            grant,
-            wish,
-            counted,
-            since: now,
-        };
-        let ticket = state.queue.push(waiter);
+        let ticket = state.queue.push(Waiter { grant, asked });
         Ok(Err(Queued::new(self, ticket, granted)))
     }
 
@@ -186,10 +183,14 @@ impl<W: Handle> Dispatcher<W> {
         self: &Arc<Self>,
         state: &mut State<W>,
         slot: usize,
-        wish: Option<Wish>,
-        counted: Counted,
+        asked: Asked,
         now: Instant,
     ) -> Lease<W> {
+        let Asked {
+            wish,
+            counted,
+            since,
+        } = asked;
         let chosen = &mut state.slots[slot];
         let Some(worker) = chosen.worker.clone() else {
             unreachable!("only slots that have a worker have a rank");
@@ -198,9 +199,7 @@ impl<W: Handle> Dispatcher<W> {
         chosen.leases += 1;
         chosen.life.work(true, now);
         state.ranks[slot] = chosen.rank(self.concurrency);
-        let taken = state.leases;
-        state.load.changed(taken, now);
-        state.load.granted(now);
+        state.meter.waited(now.saturating_duration_since(since), now);
         state.leases += 1;
         if let Some(wish) = wish {
             state.affinity.granted(wish.session, wish.slot, slot, now);
@@ -222,9 +221,8 @@ impl<W: Handle> Dispatcher<W> {
                 let Some((slot, waiter)) = state.next_to_serve() else {
                     return;
                 };
-                state.load.waited(now.saturating_duration_since(waiter.since), now);
-                let lease = self.grant(&mut state, slot, waiter.wish, waiter.counted, now);
-                (waiter.grant, lease)
+                let Waiter { grant, asked } = waiter;
+                (grant, self.grant(&mut state, slot, asked, now))
             };
             // Where the waiter has left, the lease comes back and is dropped here, outside the
             // lock; its place goes to the next in the next round.
@@ -239,8 +237,6 @@ impl<W: Handle> Dispatcher<W> {
         let now = Instant::now();
         let mut state = self.state();
         state.limits.release(counted);
-        let taken = state.leases;
-        state.load.changed(taken, now);
         state.leases -= 1;
         state.ended += 1;
         let somebody_watches = state.draining || !state.retiring.is_empty();
@@ -273,7 +269,7 @@ impl<W: Handle> Dispatcher<W> {
     pub(crate) fn leave_queue(&self, ticket: Ticket) {
         let mut state = self.state();
         if let Some(left) = state.queue.remove(ticket) {
-            state.limits.release(left.counted);
+            state.limits.release(left.asked.counted);
             drop(state);
         }
     }
@@ -313,6 +309,14 @@ impl<W: Handle> Dispatcher<W> {
             _ => PoolError::Draining,
         }
     }
+}
+
+/// A call that wants a place: where it wants to go, what it was counted under, and since when.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    wish: Option<Wish>,
+    counted: Counted,
+    since: Instant,
 }
 
 /// Where a call of a session wants to go.
@@ -378,7 +382,7 @@ impl<W: Handle> State<W> {
         let ranks = &self.ranks;
         let has_room = |slot: usize| ranks[slot] != seat::NO_ROOM;
         let (only, waiter) = self.queue.pop(has_room)?;
-        let wished = waiter.wish.map(|wish| wish.slot);
+        let wished = waiter.asked.wish.map(|wish| wish.slot);
         let near = wished.filter(|slot| self.ranks[*slot] < seat::LAST_CHOICE);
         Some((only.or(near).unwrap_or(best), waiter))
     }

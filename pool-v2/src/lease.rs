@@ -84,6 +84,12 @@ impl<W: Handle> Queued<W> {
         }
     }
 
+    /// The lease, where it was granted already.
+    #[cfg(test)]
+    pub(crate) fn look(mut self) -> Result<Lease<W>, Self> {
+        self.granted.try_recv().map_err(|_| self)
+    }
+
     pub(crate) async fn wait(mut self, until: Instant) -> Result<Lease<W>, PoolError> {
         match tokio::time::timeout_at(until, &mut self.granted).await {
             Ok(Ok(lease)) => Ok(lease),

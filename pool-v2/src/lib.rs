@@ -17,10 +17,12 @@ mod lease;
 mod limits;
 mod optimizer;
 mod pool;
-mod recovery;
+
 mod recycle;
 mod rotation;
 mod seated;
+#[cfg(test)]
+mod seeded;
 mod slot;
 mod state;
 mod switches;
@@ -29,7 +31,10 @@ mod warmer;
 
 pub use affinity::{AffinityConfig, AffinityMode};
 pub use config::{Config, InvalidConfig};
+pub use leak::LeakConfig;
+pub use optimizer::OptimizerConfig;
 pub use pool::PoolV2;
+pub use recycle::Recycling;
 pub use switches::Switches;
 pub use warmer::{Strategy, WarmConfig};
 

@@ -134,7 +134,7 @@ impl Pool for PoolV2 {
                 Err(error @ PoolError::Hung { .. }) => {
                     // One missed ping is no proof, and others have calls on the worker: its slot
                     // looks closer.
-                    dispatcher.suspect(slot, generation, self.shared.keep_ready());
+                    dispatcher.suspect(slot, generation);
                     return Err(error);
                 }
                 answer => return answer,

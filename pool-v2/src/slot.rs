@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::starts::{Probation, Starts};
+use self::vitals::Vitals;
 use self::watch::End;
 use crate::config::Config;
 use crate::dispatcher::Dispatcher;
@@ -49,6 +50,11 @@ impl Shared {
     pub(crate) fn switches(&self) -> Switches {
         *self.switches.borrow()
     }
+
+    /// How many workers stay in service although they are under suspicion.
+    pub(crate) fn keep_ready(&self) -> usize {
+        self.config.keep_ready(self.dispatcher.size())
+    }
 }
 
 /// A slot's task.
@@ -69,6 +75,7 @@ struct Resident {
     generation: u64,
     began: Instant,
     probation: Probation,
+    vitals: Vitals,
 }
 
 impl Keeper {
@@ -86,7 +93,7 @@ impl Keeper {
             if self.dismissed.run_until_cancelled(wait).await.is_none() {
                 return;
             }
-            let Some(permit) = self.shared.starts.permit(&self.shared.dispatcher) else {
+            let Some(mut permit) = self.shared.starts.permit(&self.shared.dispatcher) else {
                 not_before = Instant::now() + self.shared.starts.retry();
                 continue;
             };
@@ -158,7 +165,7 @@ impl Keeper {
     async fn successor(&self, old: &Resident, why: &str) -> Option<Resident> {
         let spaced = old.began + self.shared.starts.spacing();
         tokio::time::sleep_until(spaced).await;
-        let permit = self.shared.starts.permit(&self.shared.dispatcher)?;
+        let mut permit = self.shared.starts.permit(&self.shared.dispatcher)?;
         let began = Instant::now();
         let name = self.shared.dispatcher.starting_successor(self.slot);
         let (pool, worker) = (&self.shared.name, old.seated.worker.name());
@@ -195,6 +202,7 @@ impl Keeper {
 
     fn resident(&self, seated: Arc<Seated>, began: Instant, probation: Probation) -> Resident {
         Resident {
+            vitals: Vitals::new(seated.worker.name(), began),
             seated,
             generation: self.shared.dispatcher.in_use(self.slot).0,
             began,

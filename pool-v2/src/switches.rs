@@ -1,6 +1,7 @@
 //! What can be turned on and off while the pool runs.
 
 use serde::Serialize;
+use tokio::sync::watch::{self, Receiver};
 
 /// The pool's switches. The app sets them by the flags of the same names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -13,6 +14,14 @@ pub struct Switches {
     /// A crash loop opens the circuit of the workers' starts, and calls that no worker can answer
     /// are refused at once. Off, starts are only spaced out.
     pub circuit_breaker: bool,
+}
+
+impl Switches {
+    /// Switches that nobody will ever move.
+    #[must_use]
+    pub fn unchanging(self) -> Receiver<Self> {
+        watch::channel(self).1
+    }
 }
 
 impl Default for Switches {

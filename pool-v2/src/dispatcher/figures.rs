@@ -5,10 +5,11 @@ use std::time::Duration;
 use dspex_pool::{Growth, WorkerState, WorkerStatus};
 use tokio::time::Instant;
 
-use super::load::Seen;
 use super::seat::{Retiring, Slot};
 use super::{Dispatcher, Handle, Kind};
 use crate::affinity::{AffinityMode, Hits};
+use crate::leak::worst;
+use crate::optimizer::{Load, Measured};
 
 /// Figures for the pool's status.
 #[derive(Debug)]
@@ -26,25 +27,31 @@ pub(crate) struct Figures {
     pub(crate) draining: bool,
     /// The worker whose memory grows the most for certain.
     pub(crate) growth: Option<Growth>,
-    pub(crate) affinity: AffinityFigures,
 }
 
 /// How well sessions stay near their workers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AffinityFigures {
     pub(crate) mode: AffinityMode,
-    pub(crate) pins: usize,
+    /// Sessions that are remembered.
+    pub(crate) sessions: usize,
     pub(crate) hits: Hits,
 }
 
 /// How busy the pool is and was.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pressure {
-    pub(crate) past: Seen,
+    /// Over the optimizer's window, and over its interval.
+    pub(crate) window: Measured,
+    pub(crate) interval: Measured,
     pub(crate) queued: usize,
     /// How long the longest waiting has waited.
     pub(crate) oldest_wait: Duration,
+    /// Places taken.
+    pub(crate) busy: usize,
+    /// Workers that take calls, of the pool's size and beyond it.
     pub(crate) ready: usize,
+    pub(crate) overflow_ready: usize,
 }
 
 impl<W: Handle> Dispatcher<W> {
@@ -70,30 +77,65 @@ impl<W: Handle> Dispatcher<W> {
             starts: state.starts,
             failures: state.failures,
             draining: state.draining,
-            growth: state
-                .slots
-                .iter()
-                .filter_map(|slot| slot.growth.clone())
-                .max_by(|a, b| a.at_least.total_cmp(&b.at_least)),
-            affinity: AffinityFigures {
-                mode: state.affinity.mode(),
-                pins: state.affinity.pinned(),
-                hits: state.affinity.hits(),
-            },
+            growth: worst(state.slots.iter().filter_map(|slot| slot.growth.clone())),
         }
     }
 
-    /// How busy the pool was in the last `window`, and is now.
-    pub(crate) fn pressure(&self, window: Duration) -> Pressure {
-        let now = Instant::now();
+    /// Looks at the pool, and answers how busy it is and was, but not before `since`.
+    pub(crate) fn pressure(
+        &self,
+        window: Duration,
+        interval: Duration,
+        since: Option<Instant>,
+        now: Instant,
+    ) -> Pressure {
         let mut state = self.state();
-        let taken = state.leases;
+        let ready = |kind| {
+            let slots = state.slots.iter();
+            slots
+                .filter(|slot| slot.kind == kind && takes_calls(slot))
+                .count()
+        };
+        let busy_overflow = state
+            .slots
+            .iter()
+            .filter(|slot| slot.kind == Kind::Overflow && slot.leases > 0)
+            .count();
+        let (ready, overflow_ready) = (ready(Kind::Regular), ready(Kind::Overflow));
+        let (busy, queued) = (state.leases, state.queue.len());
+        let load = Load {
+            busy,
+            places: ready * self.concurrency as usize,
+            queued,
+            overflow: busy_overflow,
+        };
+        state.meter.look(load, now);
         let oldest = state.queue.oldest();
         Pressure {
-            past: state.load.look(window, taken, now),
-            queued: state.queue.len(),
+            window: state.meter.measure(window, since, now),
+            interval: state.meter.measure(interval, since, now),
+            queued,
             oldest_wait: oldest.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
-            ready: state.slots.iter().filter(|slot| takes_calls(slot)).count(),
+            busy,
+            ready,
+            overflow_ready,
+        }
+    }
+
+    /// The slots of the pool's size.
+    pub(crate) fn size(&self) -> usize {
+        let state = self.state();
+        let regular = |slot: &&Slot<W>| slot.kind == Kind::Regular;
+        state.slots.iter().filter(regular).count()
+    }
+
+    /// How well sessions stay near their workers.
+    pub(crate) fn affinity(&self) -> AffinityFigures {
+        let state = self.state();
+        AffinityFigures {
+            mode: state.affinity.mode(),
+            sessions: state.affinity.pinned(),
+            hits: state.affinity.hits(),
         }
     }
 }

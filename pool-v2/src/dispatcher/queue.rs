@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{Handle, Wish};
+use super::{Asked, Handle, Wish};
 use crate::lease::Lease;
-use crate::limits::Counted;
 
 /// A place in the queue. Tickets grow with time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,9 +23,7 @@ pub(crate) struct Ticket {
 #[derive(Debug)]
 pub(super) struct Waiter<W: Handle> {
     pub(super) grant: oneshot::Sender<Lease<W>>,
-    pub(super) wish: Option<Wish>,
-    pub(super) counted: Counted,
-    pub(super) since: Instant,
+    pub(super) asked: Asked,
 }
 
 type Line<W> = VecDeque<(u64, Waiter<W>)>;
@@ -69,13 +66,13 @@ impl<W: Handle> Queue<W> {
         let heads = self.certain.values().filter_map(VecDeque::front);
         heads
             .chain(self.any.front())
-            .map(|(_, waiter)| waiter.since)
+            .map(|(_, waiter)| waiter.asked.since)
             .min()
     }
 
     pub(super) fn push(&mut self, waiter: Waiter<W>) -> Ticket {
         self.last += 1;
-        let only = waiter.wish.and_then(Wish::only);
+        let only = waiter.asked.wish.and_then(Wish::only);
         let line = match only {
             None => &mut self.any,
             Some(slot) => {
@@ -133,13 +130,6 @@ impl<W: Handle> Queue<W> {
             self.taken_from(slot);
         }
         Some(waiter)
-    }
-
-    /// Sends everybody away who waits for this slot: it will not come back.
-    pub(super) fn clear_for(&mut self, slot: usize) -> Vec<Waiter<W>> {
-        let line = self.certain.remove(&slot).unwrap_or_default();
-        self.certain_count -= line.len();
-        line.into_iter().map(|(_, waiter)| waiter).collect()
     }
 
     /// Sends everybody away.

@@ -73,7 +73,7 @@ impl<W: Handle> Dispatcher<W> {
             state.start_failure = None;
             state.hopeless = None;
             state.seat(slot, worker, now);
-            self.rank(&mut state, slot, now);
+            self.rank(&mut state, slot);
         }
         self.slot_changed.notify_waiters();
         self.serve_queue();
@@ -106,7 +106,7 @@ impl<W: Handle> Dispatcher<W> {
             let mut state = self.state();
             self.retire(&mut state, slot, why, now);
             state.seat(slot, successor, now);
-            self.rank(&mut state, slot, now);
+            self.rank(&mut state, slot);
         }
         self.serve_queue();
     }
@@ -116,7 +116,7 @@ impl<W: Handle> Dispatcher<W> {
         let now = Instant::now();
         let mut state = self.state();
         self.retire(&mut state, slot, why, now);
-        self.rank(&mut state, slot, now);
+        self.rank(&mut state, slot);
     }
 
     /// Withdraws the worker of a slot that is not wanted. `false` while somebody waits for it.
@@ -128,7 +128,7 @@ impl<W: Handle> Dispatcher<W> {
             return false;
         }
         self.retire(&mut state, slot, why, now);
-        self.rank(&mut state, slot, now);
+        self.rank(&mut state, slot);
         true
     }
 
@@ -198,14 +198,14 @@ impl<W: Handle> Dispatcher<W> {
                     }
                 }
             }
-            self.rank(&mut state, slot, now);
+            self.rank(&mut state, slot);
         }
         self.serve_queue();
     }
 
-    /// A call found its worker silent: it gets no new ones, as far as others can serve, until the
-    /// slot's task has looked closer.
-    pub(crate) fn suspect(self: &Arc<Self>, slot: usize, generation: u64, keep: usize) {
+    /// A call found its worker silent: it gets no new ones until the slot's task has looked closer,
+    /// which takes half a second. Not even as the last choice: a call would only share its fate.
+    pub(crate) fn suspect(self: &Arc<Self>, slot: usize, generation: u64) {
         let suspected = {
             let state = self.state();
             let slot = &state.slots[slot];
@@ -216,7 +216,7 @@ impl<W: Handle> Dispatcher<W> {
             Arc::clone(&slot.suspected)
         };
         let why = "a call was not answered, nor a ping after it";
-        self.doubt(slot, Some(why), keep);
+        self.doubt(slot, Some(why), 0);
         suspected.notify_one();
     }
 
@@ -240,7 +240,7 @@ impl<W: Handle> Dispatcher<W> {
                 tracing::error!(%error, slot, "a worker that is gone was somewhere else");
             }
             lost.vacate();
-            self.rank(&mut state, slot, now);
+            self.rank(&mut state, slot);
         }
         self.slot_changed.notify_waiters();
     }
@@ -334,7 +334,7 @@ impl<W: Handle> Dispatcher<W> {
             let _ = slot.life.enter(WorkerState::Terminating, "the pool was stopped", now);
             let _ = slot.life.enter(WorkerState::Terminated, "the pool was stopped", now);
             slot.vacate();
-            self.rank(&mut state, index, now);
+            self.rank(&mut state, index);
         }
     }
 
@@ -399,12 +399,8 @@ impl<W: Handle> Dispatcher<W> {
     }
 
     /// Writes a slot's rank anew after anything about it has changed.
-    fn rank(&self, state: &mut State<W>, slot: usize, now: Instant) {
+    fn rank(&self, state: &mut State<W>, slot: usize) {
         state.ranks[slot] = state.slots[slot].rank(self.concurrency);
-        let there = state.slots.iter().filter(|slot| slot.worker.is_some());
-        let places = there.count() * self.concurrency as usize;
-        let taken = state.leases;
-        state.load.set_places(places, taken, now);
     }
 }
 
@@ -425,7 +421,7 @@ impl<W: Handle> State<W> {
 
     fn send_all_away(&mut self) {
         for waiter in self.queue.clear() {
-            self.limits.release(waiter.counted);
+            self.limits.release(waiter.asked.counted);
         }
     }
 }

@@ -1,0 +1,62 @@
+//! A worker's memory, its growth, and whether it is due to be recycled.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{Keeper, Resident};
+use crate::leak::MemorySeries;
+
+/// What is remembered of a worker beside its state.
+#[derive(Debug)]
+pub(super) struct Vitals {
+    series: MemorySeries,
+    memory: Option<u64>,
+}
+
+impl Vitals {
+    pub(super) fn new(worker: &str, started: Instant) -> Self {
+        Self {
+            series: MemorySeries::new(worker, started),
+            memory: None,
+        }
+    }
+}
+
+impl Keeper {
+    /// Measures the worker where it is time to, and says why it is due to be recycled, where it is.
+    pub(super) async fn due(&self, resident: &mut Resident) -> Option<String> {
+        if !self.shared.switches().enhanced_workers {
+            return None;
+        }
+        self.measure(resident).await;
+        None
+    }
+
+    async fn measure(&self, resident: &mut Resident) {
+        let config = &self.shared.config.leak;
+        if !resident.vitals.series.is_due(config, Instant::now()) {
+            return;
+        }
+        let seated = Arc::clone(&resident.seated);
+        // The kernel walks the worker's memory for it: milliseconds, for a large one.
+        let measured = tokio::task::spawn_blocking(move || seated.worker.memory()).await;
+        let Ok(Some(memory)) = measured else {
+            return;
+        };
+        let calls = resident.seated.calls();
+        let by_name: Vec<(String, u64)> = calls
+            .into_iter()
+            .map(|(program, calls)| (program.to_string(), calls))
+            .collect();
+        let series = &mut resident.vitals.series;
+        let named = by_name.iter().map(|(name, calls)| (name.as_str(), *calls));
+        series.record(config, Instant::now(), memory.pss, named);
+        resident.vitals.memory = Some(memory.pss);
+        let watched = self.shared.config.workers;
+        let growth = series.growth(config, watched);
+        self.shared
+            .dispatcher
+            .measured(self.slot, resident.generation, memory.pss, growth);
+    }
+}
