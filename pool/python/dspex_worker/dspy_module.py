@@ -2,7 +2,7 @@
 
 Invariants: DSPy's settings are set inside each call, because threads do not inherit them, and are
 seen by no other call. The LM is the configured one: no state brings another, and none takes a key
-out. A module that served one session is wholly reset before it serves the next.
+out. A session's module serves one call and is thrown away.
 """
 
 from __future__ import annotations
@@ -64,13 +64,14 @@ class DspyModule(Instance):
             state[name] = {**predictor.dump_state(), "lm": None}
         return state
 
-    def load_state(self, state: Any) -> None:
-        """Takes a state that was dumped, and nothing of what was there. Raises `BadState`."""
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Takes a state that was dumped, once. Raises `BadState`."""
+        # A second time, DSPy would wrap the signature's fields once more, and so on until they are
+        # too deep to be copied.
         try:
-            # DSPy's own `load_state` of a module tries it on a deep copy first, which costs more
-            # than a call; a module that failed half-way is not used again.
+            # Not the whole module's `load_state`: that tries it on a deep copy first, to keep a
+            # module that this one may spoil.
             for name, predictor in self._module.named_parameters():
-                predictor.reset()
                 predictor.load_state({**state[name], "lm": None})
         except Exception as error:
             raise BadState(
