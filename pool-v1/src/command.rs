@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dspex_pool::{
-    BridgeError, Definition, Failure, FailureClass, Field, LmProfile, Module, ProgramKey,
+    BridgeError, Definition, Failure, FailureClass, Field, LmProfile, Module, Program, ProgramKey,
 };
 use serde_json::{Map, Value, json};
 
@@ -51,28 +51,55 @@ impl Lms {
     /// What to say of a profile that is not there.
     pub(crate) fn unknown(&self, name: &str) -> BridgeError {
         let known: Vec<&str> = self.profiles.keys().map(String::as_str).collect();
-        BridgeError::Failed {
-            failure: Failure {
-                class: FailureClass::Rejected,
-                exception: None,
-                message: format!(
-                    "there is no LM profile {name:?}; configured are: {}",
-                    if known.is_empty() {
-                        "none".to_owned()
-                    } else {
-                        known.join(", ")
-                    }
-                ),
-                traceback: None,
-                status: None,
-            },
-            classified: true,
-        }
+        rejected(format!(
+            "there is no LM profile {name:?}; configured are: {}",
+            if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            }
+        ))
     }
 }
 
 /// Arguments of `create_program`, without the session.
-pub(crate) fn create_program(key: &ProgramKey, definition: &Definition) -> Value {
+pub(crate) fn create_program(program: &Program) -> Value {
+    let mut args = create_from(&program.key, &program.definition);
+    // Scripts older than dspex are told nothing that they do not know.
+    if program.stateful {
+        args["stateful"] = true.into();
+    }
+    args
+}
+
+/// What to say where a script ran a stateful program and answered without its state. Its sessions
+/// would forget all they know, which must not go unnoticed.
+pub(crate) fn keeps_no_state(key: &ProgramKey) -> BridgeError {
+    rejected(format!(
+        "program {key} is stateful, but the pool's worker script answers without a `state`: \
+         use dspex's own bridge, or a program that is not stateful"
+    ))
+}
+
+/// What to say of a state that this protocol cannot carry, such as arrays nested a thousand deep.
+pub(crate) fn not_carried(error: &serde_json::Error) -> BridgeError {
+    rejected(format!("the session's state cannot be carried: {error}"))
+}
+
+fn rejected(message: String) -> BridgeError {
+    BridgeError::Failed {
+        failure: Failure {
+            class: FailureClass::Rejected,
+            exception: None,
+            message,
+            traceback: None,
+            status: None,
+        },
+        classified: true,
+    }
+}
+
+fn create_from(key: &ProgramKey, definition: &Definition) -> Value {
     match definition {
         Definition::Dspy {
             signature,
@@ -153,9 +180,18 @@ mod tests {
             json!({"kind": "dspy", "signature": "q -> a", "module": "chain_of_thought"}),
         )
         .unwrap();
-        let args = create_program(&key, &definition);
+        let mut program = Program {
+            key,
+            definition,
+            repeatable: false,
+            stateful: false,
+        };
+        let args = create_program(&program);
         assert_eq!(args["id"], "qa@3");
         assert_eq!(args["program_type"], "chain_of_thought");
         assert_eq!(args["signature"]["inputs"][0]["description"], "");
+        assert_eq!(args.get("stateful"), None, "older scripts do not know it");
+        program.stateful = true;
+        assert_eq!(create_program(&program)["stateful"], true);
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use dspex_pool::{
     BridgeError, BridgeWorker, Call, Definition, FailureClass, PoolError, Program, ProgramKey,
-    Reply, reported_time,
+    Reply, SessionState, reported_time,
 };
+use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -212,18 +213,35 @@ impl Seat {
             "program_id": call.program.key.to_string(),
             "inputs": &*call.inputs,
         });
+        if call.program.stateful {
+            let state = call.state.as_ref().map(SessionState::as_json);
+            let state = state.map(|state| serde_json::from_str(state.get()));
+            args["state"] = state
+                .transpose()
+                .map_err(|error| command::not_carried(&error))?
+                .unwrap_or_default();
+        }
         self.add_session(&mut args, session);
         let mut result = self
             .worker
             .request("execute_program", &args, call.deadline)
             .await?;
         let program_time = reported_time(result.get("program_ms").and_then(Value::as_f64));
+        let state = match result.remove("state") {
+            _ if !call.program.stateful => None,
+            Some(state) => Some(
+                to_raw_value(&state)
+                    .map_err(|error| command::not_carried(&error))?
+                    .into(),
+            ),
+            None => return Err(command::keeps_no_state(&call.program.key)),
+        };
         match result.remove("outputs") {
             Some(Value::Object(outputs)) => Ok(Reply {
                 outputs,
                 program_time,
                 worker: Arc::clone(&self.name),
-                state: None,
+                state,
             }),
             _ => Err(BridgeError::Protocol(
                 "its answer to execute_program has no object `outputs`".to_owned(),
@@ -276,7 +294,7 @@ impl Seat {
     ) -> Result<(), BridgeError> {
         self.use_lm(program, lms, deadline).await?;
         self.make_room(session, deadline).await?;
-        let mut args = command::create_program(&program.key, &program.definition);
+        let mut args = command::create_program(program);
         self.add_session(&mut args, session);
         self.worker
             .request("create_program", &args, deadline)

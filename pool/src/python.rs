@@ -35,6 +35,7 @@ const PACKAGE: &[(&str, &str)] = package![
     "callable_engine.py",
     "chunks.py",
     "dspy_engine.py",
+    "dspy_module.py",
     "engine.py",
     "errors.py",
     "execution.py",

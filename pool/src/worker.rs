@@ -9,6 +9,7 @@
 mod connection;
 mod frames;
 mod handshake;
+mod waiting;
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -19,17 +20,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use self::connection::{Answer, Connection, Ending};
+use self::connection::{Connection, Pending};
 use self::frames::ToWorker;
 pub use self::frames::{Engines, Hello};
 pub use self::handshake::{StartError, WorkerOptions};
-use crate::call::{Call, Reply};
+use self::waiting::{Answer, Ending};
+use crate::call::{Call, Reply, SessionState};
 use crate::error::PoolError;
 use crate::failure::{FailureClass, reported_time};
 use crate::fork_server::ForkServer;
 use crate::launch::LaunchSpec;
 use crate::process::{Memory, Process, Spawner};
 use crate::program::{Program, ProgramKey};
+use crate::stream::ChunkSender;
 use crate::wire::FrameError;
 
 /// How long past its deadline a call waits to learn whether its worker is well: whose fault the
@@ -143,7 +146,8 @@ impl Worker {
     }
 
     /// Runs a call. `slot` is dropped when the worker is done with the call, which may be later
-    /// than the return of this future where the caller left or the deadline passed.
+    /// than the return of this future where the caller left or the deadline passed. A call whose
+    /// chunks are no longer read is given up.
     ///
     /// # Errors
     /// See [`PoolError`]; [`PoolError::Unavailable`] where the worker was over before the call was
@@ -152,6 +156,7 @@ impl Worker {
         // A second round only where the worker has lost the program, which it answers before it
         // runs anything. The slot is given back by then; the retry goes without one.
         let mut slot = Some(slot);
+        let state = call.state.as_ref().filter(|_| call.program.stateful);
         loop {
             self.define_once(&call.program)?;
             let began = Instant::now();
@@ -162,29 +167,42 @@ impl Worker {
                     inputs: &call.inputs,
                     session: call.session.as_deref(),
                     request: &call.request_id,
-                    timeout_ms: u64::try_from(
-                        call.deadline.saturating_duration_since(began).as_millis(),
-                    )
-                    .unwrap_or(u64::MAX),
+                    timeout_ms: time_left(call, began),
+                    stream: call.chunks.is_some(),
+                    window: call.chunks.as_ref().map(ChunkSender::window),
+                    stateful: call.program.stateful,
+                    state: state.map(SessionState::as_json),
                 },
                 slot.take().or_else(|| Some(Box::new(()))),
+                call.chunks.clone(),
             );
             let mut answer = answer.map_err(|error| self.unsendable(&error))?;
-            let Ok(answered) = tokio::time::timeout_at(call.deadline, answer.wait()).await else {
+            let waited = wait(&mut answer, call.chunks.as_ref());
+            let Ok(answered) = tokio::time::timeout_at(call.deadline, waited).await else {
                 // The cancel leaves before the probe does.
                 drop(answer);
                 return Err(self.timed_out(began).await);
             };
+            // Dropping the answer cancels the call.
+            let answered = answered.ok_or_else(|| PoolError::InvalidInput {
+                message: "the call was given up, because its chunks are no longer read".to_owned(),
+            })?;
             self.answered.fetch_add(1, Ordering::Relaxed);
             return match answered {
+                Answer::Result { state: None, .. } if call.program.stateful => {
+                    Err(self.protocol("it answered a call of a stateful program without its state"))
+                }
                 Answer::Result {
                     outputs: Some(outputs),
                     program_ms,
+                    state,
                 } => Ok(Reply {
                     outputs,
                     program_time: reported_time(program_ms),
                     worker: Arc::clone(&self.name),
-                    state: None,
+                    state: state
+                        .filter(|_| call.program.stateful)
+                        .map(SessionState::from),
                 }),
                 Answer::Result { outputs: None, .. } => {
                     Err(self.protocol("it answered a call with a result without outputs"))
@@ -194,6 +212,15 @@ impl Worker {
                         return Err(failure.into_error(&self.name));
                     }
                     continue;
+                }
+                // It keeps the deadline too, and may be heard first where we are late.
+                Answer::Failed(failure)
+                    if failure.class == FailureClass::Cancelled
+                        && Instant::now() >= call.deadline =>
+                {
+                    Err(PoolError::ProgramTimeout {
+                        after: began.elapsed(),
+                    })
                 }
                 Answer::Failed(failure) => Err(failure.into_error(&self.name)),
                 Answer::Ended(ending) => Err(ending.into_error(&self.name)),
@@ -240,7 +267,7 @@ impl Worker {
 
     /// Asks whether the worker's I/O thread answers, busy or not.
     pub async fn ping(&self, within: Duration) -> bool {
-        let Ok(mut answer) = self.connection.ask(|id| ToWorker::Ping { id }, None) else {
+        let Ok(mut answer) = self.connection.ask(|id| ToWorker::Ping { id }, None, None) else {
             return false;
         };
         matches!(
@@ -290,13 +317,14 @@ impl Worker {
         Ok(())
     }
 
-    fn define(&self, program: &Program) -> Result<connection::Pending<'_>, FrameError> {
+    fn define(&self, program: &Program) -> Result<Pending<'_>, FrameError> {
         let define = |id| ToWorker::Define {
             id,
             key: program.key.to_string(),
             definition: &program.definition,
+            stateful: program.stateful,
         };
-        self.connection.ask(define, None)
+        self.connection.ask(define, None, None)
     }
 
     fn forget_defined(&self, key: &ProgramKey) -> bool {
@@ -342,6 +370,33 @@ impl Worker {
             reason: reason.to_owned(),
         }
     }
+}
+
+/// Waits for a call's answer, and lets its chunks come as fast as they are taken. `None` once
+/// nobody takes them any more.
+async fn wait(answer: &mut Pending<'_>, chunks: Option<&ChunkSender>) -> Option<Answer> {
+    let Some(chunks) = chunks else {
+        return Some(answer.wait().await);
+    };
+    // One message for half a window: fewer would hold the worker up, more would only wake it.
+    let batch = u64::from(chunks.window()).div_ceil(2);
+    let mut credited = chunks.taken();
+    loop {
+        let credit = tokio::select! {
+            biased;
+            answered = answer.wait() => return Some(answered),
+            () = chunks.reader_left() => return None,
+            taken = chunks.taken_beyond(credited + batch - 1) => taken - credited,
+        };
+        answer.credit(credit);
+        credited += credit;
+    }
+}
+
+/// Rounded up: the worker's own clock must not end a call that we still wait for.
+fn time_left(call: &Call, now: Instant) -> u64 {
+    let left = call.deadline.saturating_duration_since(now);
+    u64::try_from(left.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
 impl Drop for Worker {

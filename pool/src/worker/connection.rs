@@ -1,16 +1,13 @@
-//! The socket of a running worker: who waits for which id, and one reader, one writer.
+//! The socket of a running worker: one reader, one writer.
 //!
 //! A frame is written straight from the caller's task while the socket takes it; only what the
 //! socket refuses is left to the writing task. A wake-up across cores costs more than the write.
 
 use std::any::Any;
-use std::collections::HashMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use serde_json::{Map, Value};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -18,66 +15,12 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::frames::{FromWorker, Kind, ToWorker};
+use super::frames::{FromWorker, ToWorker};
+use super::waiting::{Answer, Ending, Waiter, Waiting};
 use crate::bridge::explain_end;
-use crate::error::PoolError;
-use crate::failure::Failure;
 use crate::process::Process;
+use crate::stream::ChunkSender;
 use crate::wire::{self, FrameError};
-
-/// What comes back for an id.
-#[derive(Debug)]
-pub(super) enum Answer {
-    Result {
-        outputs: Option<Map<String, Value>>,
-        program_ms: Option<f64>,
-    },
-    Failed(Failure),
-    Pong,
-    /// The worker ended before it answered.
-    Ended(Ending),
-    /// The worker was over before the message was sent.
-    NeverSent(Ending),
-}
-
-/// Why a worker takes no more frames.
-#[derive(Debug, Clone)]
-pub(super) enum Ending {
-    /// It ended by itself.
-    Crashed(String),
-    /// It broke the protocol.
-    Protocol(String),
-    /// We gave it up.
-    Hung(String),
-    /// We asked it to end.
-    Stopped,
-}
-
-impl Ending {
-    pub(super) fn into_error(self, worker: &str) -> PoolError {
-        let worker = worker.to_owned();
-        match self {
-            Self::Crashed(reason) => PoolError::Crashed { worker, reason },
-            Self::Protocol(reason) => PoolError::Protocol { worker, reason },
-            Self::Hung(reason) => PoolError::Hung { worker, reason },
-            Self::Stopped => PoolError::Crashed {
-                worker,
-                reason: "it was stopped".to_owned(),
-            },
-        }
-    }
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Crashed(reason) => write!(f, "it ended: {reason}"),
-            Self::Protocol(reason) => write!(f, "it broke the protocol: {reason}"),
-            Self::Hung(reason) => write!(f, "it was given up: {reason}"),
-            Self::Stopped => f.write_str("it was stopped"),
-        }
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -89,31 +32,6 @@ pub(super) struct Connection {
     waiting: Mutex<Waiting>,
     ended: watch::Sender<Option<Ending>>,
     max_frame: usize,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    last_id: u64,
-    by_id: HashMap<u64, Waiter>,
-    /// Why it takes no more frames. Set before its end where the reason is ours.
-    ending: Option<Ending>,
-    /// The reader has ended: nothing will be answered any more.
-    closed: bool,
-}
-
-struct Waiter {
-    answer: Option<oneshot::Sender<Answer>>,
-    /// Given back when the worker is done.
-    slot: Option<Box<dyn Any + Send>>,
-    given_up: Option<Instant>,
-}
-
-impl fmt::Debug for Waiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiter")
-            .field("given_up", &self.given_up)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Connection {
@@ -145,6 +63,7 @@ impl Connection {
         &self,
         message: impl FnOnce(u64) -> ToWorker<'a>,
         slot: Option<Box<dyn Any + Send>>,
+        chunks: Option<ChunkSender>,
     ) -> Result<Pending<'_>, FrameError> {
         let (answer, answered) = oneshot::channel();
         let id = {
@@ -167,6 +86,7 @@ impl Connection {
             let waiter = Waiter {
                 answer: Some(answer),
                 slot,
+                chunks,
                 given_up: None,
             };
             waiting.by_id.insert(id, waiter);
@@ -233,6 +153,7 @@ impl Connection {
             return;
         };
         waiter.answer = None;
+        waiter.chunks = None;
         if waiter.slot.is_some() {
             waiter.given_up = Some(Instant::now());
             drop(waiting);
@@ -329,25 +250,9 @@ impl Connection {
             wire::take_frame(received, self.max_frame).map_err(|error| error.to_string())?
         {
             let frame: FromWorker = wire::parse(&payload).map_err(|error| error.to_string())?;
-            let id = frame
-                .id
-                .ok_or_else(|| format!("a {:?} frame without an id", frame.kind))?;
-            let answer = match (frame.kind, frame.error) {
-                (Kind::Result, _) => Answer::Result {
-                    outputs: frame.outputs,
-                    program_ms: frame.program_ms,
-                },
-                (Kind::Pong, _) => Answer::Pong,
-                (Kind::Error, Some(failure)) => Answer::Failed(failure),
-                (kind, _) => return Err(format!("a {kind:?} frame where an answer was due")),
-            };
-            let waiter = self.waiting().by_id.remove(&id);
-            let waiter =
-                waiter.ok_or_else(|| format!("an answer to id {id}, which nobody asked"))?;
-            // The slot first: whoever waits for the answer may ask for a slot at once.
-            drop(waiter.slot);
-            if let Some(answered) = waiter.answer {
-                let _ = answered.send(answer);
+            let answered = self.waiting().deliver(frame)?;
+            if let Some(answered) = answered {
+                answered.hand_over();
             }
         }
         Ok(())
@@ -372,6 +277,11 @@ impl Pending<'_> {
         let answer = (&mut self.answered).await;
         self.cancel = false;
         answer.unwrap_or(Answer::Ended(Ending::Stopped))
+    }
+
+    /// Lets the worker send so many chunks more.
+    pub(super) fn credit(&self, n: u64) {
+        self.connection.tell(&ToWorker::Credit { id: self.id, n });
     }
 
     /// Leaves the answer to be thrown away when it comes.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
@@ -26,6 +27,8 @@ pub(super) enum ToWorker<'a> {
         id: u64,
         key: String,
         definition: &'a Definition,
+        #[serde(skip_serializing_if = "is_false")]
+        stateful: bool,
     },
     Call {
         id: u64,
@@ -34,6 +37,20 @@ pub(super) enum ToWorker<'a> {
         session: Option<&'a str>,
         request: &'a str,
         timeout_ms: u64,
+        /// Chunks are wanted, and so many may be on their way at a time.
+        #[serde(skip_serializing_if = "is_false")]
+        stream: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        window: Option<u32>,
+        #[serde(skip_serializing_if = "is_false")]
+        stateful: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        state: Option<&'a RawValue>,
+    },
+    /// The reader has taken so many chunks of the call.
+    Credit {
+        id: u64,
+        n: u64,
     },
     Cancel {
         id: u64,
@@ -45,6 +62,10 @@ pub(super) enum ToWorker<'a> {
         id: u64,
     },
     Shutdown,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// From the worker to us: one flat shape, because serde would buffer a tagged one before reading
@@ -61,6 +82,15 @@ pub(super) struct FromWorker {
     pub(super) program_ms: Option<f64>,
     #[serde(default)]
     pub(super) error: Option<Failure>,
+    #[serde(default, deserialize_with = "as_it_is")]
+    pub(super) state: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "as_it_is")]
+    pub(super) chunk: Option<Box<RawValue>>,
+}
+
+/// Any JSON, `null` too: a field that is there, whatever it holds.
+fn as_it_is<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::deserialize(from).map(Some)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -70,6 +100,7 @@ pub(super) enum Kind {
     Ready,
     Fatal,
     Result,
+    Chunk,
     Error,
     Pong,
 }
