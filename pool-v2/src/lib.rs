@@ -10,6 +10,8 @@ mod dispatcher;
 #[cfg_attr(not(test), expect(dead_code, reason = "the pool does not call it yet"))]
 mod leak;
 mod lease;
+#[cfg_attr(not(test), expect(dead_code, reason = "the pool does not call it yet"))]
+mod optimizer;
 mod pool;
 #[cfg(test)]
 mod seeded;
@@ -17,6 +19,7 @@ mod slot;
 
 pub use config::{Config, InvalidConfig};
 pub use leak::LeakConfig;
+pub use optimizer::OptimizerConfig;
 pub use pool::PoolV2;
 
 #[cfg(doctest)]
