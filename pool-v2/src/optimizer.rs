@@ -8,12 +8,17 @@
 //! Two levers with two paces. The *size* follows the load: it is looked at every `interval`, rises
 //! by what the last interval showed and falls by what the whole window showed. *Overflow* workers
 //! bridge what the size cannot follow: they are looked at every second, and given back when they
-//! have been idle for `overflow_rest`.
+//! have been idle for `overflow_rest`. Only where calls still wait although every overflow worker
+//! is in use, and have done so for `minimum_samples` looks, the size does not wait for its interval:
+//! a load that grows fivefold would otherwise queue for minutes.
 
 mod config;
 mod meter;
 mod overflow;
+mod size;
 
+#[cfg(test)]
+mod shapes;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -24,19 +29,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use self::config::OptimizerConfig;
+#[cfg_attr(
+    not(test),
+    expect(unused_imports, reason = "the pool does not call it yet")
+)]
 pub(crate) use self::meter::{Load, Measured, Meter};
-
-/// How long a size that turned out too small is remembered as such. Programs change; a size that
-/// was too small this morning may do tonight.
-const REMEMBERED: Duration = Duration::from_secs(60 * 60);
-
-/// How much less busy a pool must be than it was when a size turned out too small, before it goes
-/// back to that size. Without it a pool would go there every cooldown, and back.
-const RELIEF: f64 = 0.9;
-
-/// How long a pool that was made larger is given to have its new workers ready, in intervals. Then
-/// it is judged by those that are: a slot whose worker never comes up must not stop growth for ever.
-const START_GRACE: u32 = 2;
 
 /// What is seen of a pool at one moment. Workers are whole ones; a worker has `concurrency` places.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -61,6 +58,8 @@ pub(crate) struct Observation {
     /// The 95th percentile of the calls' waits since the size changed last, within the window; none
     /// without calls.
     pub(crate) wait_p95: Option<Duration>,
+    /// The same over the last interval. A burst that is over still fills the window.
+    pub(crate) recent_wait_p95: Option<Duration>,
     /// Places taken now.
     pub(crate) busy: usize,
     /// Workers that are ready now, without overflow.
@@ -95,6 +94,8 @@ pub(crate) struct Memory {
     looked: Option<Instant>,
     last_change: Option<(Instant, Direction)>,
     too_small: Option<TooSmall>,
+    /// Looks in a row at which calls waited too long although every overflow worker was in use.
+    exhausted: u64,
     /// Since when one overflow worker less would have done.
     calm_since: Option<Instant>,
     /// What was said of the size at the last look.
@@ -136,13 +137,21 @@ pub(crate) fn decide(
     now: Instant,
 ) -> Decision {
     let (overflow, overflow_says) = overflow::decide(config, seen, memory, now);
-    let due = memory
-        .looked
-        .is_none_or(|last| now.saturating_duration_since(last) >= config.interval);
+    memory.exhausted = if is_exhausted(config, seen) {
+        memory.exhausted.saturating_add(1)
+    } else {
+        0
+    };
+    let urgent = memory.exhausted >= config.minimum_samples;
+    let due = urgent
+        || memory
+            .looked
+            .is_none_or(|last| now.saturating_duration_since(last) >= config.interval);
     let mut size = seen.size;
     if due {
+        memory.exhausted = 0;
         memory.looked = Some(now);
-        (size, memory.said) = resize(config, seen, memory, now);
+        (size, memory.said) = size::decide(config, seen, memory, urgent, now);
         if size != seen.size {
             let direction = if size > seen.size {
                 Direction::Up
@@ -165,197 +174,13 @@ pub(crate) fn decide(
     }
 }
 
-/// The size, and why.
-fn resize(
-    config: &OptimizerConfig,
-    seen: &Observation,
-    memory: &mut Memory,
-    now: Instant,
-) -> (usize, String) {
-    let size = seen.size;
-    if size < config.min || size > config.max {
-        let bounds = format!("{} to {}", config.min, config.max);
-        return (
-            size.clamp(config.min, config.max),
-            format!("{size} workers are outside the bounds, {bounds}"),
-        );
-    }
-    let hold = |why: String| (size, format!("{size} workers stay: {why}"));
-    if seen.samples < config.minimum_samples {
-        return hold(format!(
-            "{} looks since the last change, {} are needed",
-            seen.samples, config.minimum_samples
-        ));
-    }
-    let (Some(utilization), Some(recent)) = (finite(seen.utilization), finite(seen.recent)) else {
-        return hold("no worker was ready, so how busy they are is not known".to_owned());
-    };
-    if let Some((by, why)) = wanted_more(config, seen, memory, utilization, recent, now) {
-        if size == config.max {
-            return hold(format!("{why}, but {} is the most allowed", config.max));
-        }
-        let exhausted = seen.queued > 0 && seen.overflow_ready >= config.overflow;
-        let cooling = memory.changed_within(config.cooldown, now) == Some(Direction::Down);
-        if cooling && !exhausted {
-            return hold(format!(
-                "{why}, but the size was lowered less than {:?} ago and overflow serves",
-                config.cooldown
-            ));
-        }
-        let starting = memory
-            .changed_within(config.interval * START_GRACE, now)
-            .is_some();
-        if seen.ready < size && starting {
-            return hold(format!(
-                "{why}, but {} of the workers wanted are still starting",
-                size - seen.ready
-            ));
-        }
-        memory.too_small = Some(TooSmall {
-            size,
-            utilization: recent,
-            at: now,
-        });
-        let larger = (size + by).min(config.max);
-        return (larger, format!("from {size} to {larger} workers: {why}"));
-    }
-    match wanted_less(config, seen, memory, utilization, now) {
-        Ok(why) => {
-            let smaller = size - 1;
-            (smaller, format!("from {size} to {smaller} workers: {why}"))
-        }
-        Err(why) => hold(why),
-    }
-}
-
-/// How many workers more the load asks for, and why; none where it asks for none.
-fn wanted_more(
-    config: &OptimizerConfig,
-    seen: &Observation,
-    memory: &Memory,
-    utilization: f64,
-    recent: f64,
-    now: Instant,
-) -> Option<(usize, String)> {
-    let most = config.up_by_at_most;
-    let stands = seen.mean_queued >= 1.0
-        || seen.mean_overflow >= 0.5
-        || seen.oldest > config.queue_wait_limit;
-    if recent > config.scale_up_utilization && stands {
-        // By the queue's depth, and by what brings the busy places back under the target: while
-        // overflow serves, the queue is short and says too little.
-        let by_queue = (seen.mean_queued / count(seen.concurrency)).ceil();
-        let by_load = (count(seen.size) * (recent / config.target_high - 1.0)).ceil();
-        let by = whole(by_queue.max(by_load)).clamp(1, most);
-        let why = format!(
-            "{} busy over the last {:?} (limit {}) and calls queue: {:.1} waiting and {:.1} \
-             overflow workers on average",
-            share(recent),
-            config.interval,
-            share(config.scale_up_utilization),
-            seen.mean_queued,
-            seen.mean_overflow,
-        );
-        return Some((by, why));
-    }
-    let wait = seen.wait_p95.filter(|wait| *wait > config.queue_wait_limit);
-    let still_worth_it =
-        after(utilization, seen.size, seen.size + 1) >= config.scale_down_utilization;
-    if let Some(wait) = wait.filter(|_| still_worth_it) {
-        let why = format!(
-            "calls wait {} at p95 (limit {}) while {} are busy",
-            milliseconds(wait),
-            milliseconds(config.queue_wait_limit),
-            share(utilization),
-        );
-        return Some((1, why));
-    }
-    // The drift back into the band takes its time: a whole window that is all above it.
-    let whole_window = memory.changed_within(config.window, now).is_none();
-    if utilization > config.target_high && recent > config.target_high && whole_window {
-        let why = format!(
-            "{} busy over the last {:?}, above the target of {}",
-            share(utilization),
-            config.window,
-            share(config.target_high),
-        );
-        return Some((1, why));
-    }
-    None
-}
-
-/// Why one worker less will do, or why it will not.
-fn wanted_less(
-    config: &OptimizerConfig,
-    seen: &Observation,
-    memory: &mut Memory,
-    utilization: f64,
-    now: Instant,
-) -> Result<String, String> {
-    let size = seen.size;
-    let busy = share(utilization);
-    if utilization >= config.target_low {
-        return Err(format!("{busy} busy"));
-    }
-    if size == config.min {
-        return Err(format!("{busy} busy, and {size} is the least allowed"));
-    }
-    if seen.queued > 0 || seen.overflow > 0 {
-        return Err(format!("{busy} busy, but calls queue or overflow serves"));
-    }
-    if let Some(wait) = seen
-        .wait_p95
-        .filter(|wait| *wait * 2 > config.queue_wait_limit)
-    {
-        let wait = milliseconds(wait);
-        return Err(format!("{busy} busy, but calls wait {wait} at p95"));
-    }
-    let idle = utilization < config.scale_down_utilization;
-    match memory.changed_within(config.cooldown, now) {
-        Some(Direction::Up) => {
-            return Err(format!("{busy} busy, but the size was raised just now"));
-        }
-        Some(Direction::Down) if !idle => {
-            return Err(format!("{busy} busy, but the size was lowered just now"));
-        }
-        _ => {}
-    }
-    let then = after(utilization, size, size - 1);
-    let middle = f64::midpoint(config.target_low, config.target_high);
-    if then > middle {
-        let then = share(then);
-        return Err(format!("{busy} busy, and one less would make it {then}"));
-    }
-    if let Some(small) = memory
-        .too_small
-        .filter(|small| now.saturating_duration_since(small.at) < REMEMBERED)
-        .filter(|small| size - 1 <= small.size && then > small.utilization * RELIEF)
-    {
-        return Err(format!(
-            "{busy} busy, but {} workers at {} were too few less than {REMEMBERED:?} ago",
-            small.size,
-            share(small.utilization),
-        ));
-    }
-    let limit = if idle {
-        config.scale_down_utilization
-    } else {
-        config.target_low
-    };
-    Ok(format!("{busy} busy, below {}", share(limit)))
-}
-
-/// The utilization of the same load with another size.
-fn after(utilization: f64, size: usize, then: usize) -> f64 {
-    utilization * count(size) / count(then.max(1))
-}
-
-fn finite(number: Option<f64>) -> Option<f64> {
-    number.filter(|number| number.is_finite())
-}
-
-fn share(fraction: f64) -> String {
-    format!("{:.0} %", fraction * 100.0)
+/// Whether calls wait too long although every overflow worker is in use.
+fn is_exhausted(config: &OptimizerConfig, seen: &Observation) -> bool {
+    let places = (seen.ready + seen.overflow_ready) * seen.concurrency;
+    seen.queued > 0
+        && seen.oldest > config.queue_wait_limit
+        && seen.overflow_ready >= config.overflow
+        && seen.busy >= places
 }
 
 fn milliseconds(time: Duration) -> String {
@@ -365,13 +190,4 @@ fn milliseconds(time: Duration) -> String {
 #[expect(clippy::cast_precision_loss, reason = "counts of workers and calls")]
 fn count(number: usize) -> f64 {
     number as f64
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a whole, small, non-negative number; what is beyond is cut off"
-)]
-fn whole(number: f64) -> usize {
-    number.max(0.0) as usize
 }

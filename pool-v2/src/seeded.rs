@@ -29,11 +29,6 @@ impl Seeded {
         (-2.0 * self.unit().ln()).sqrt() * (2.0 * PI * self.unit()).cos()
     }
 
-    /// Exponential, with that mean.
-    pub(crate) fn exponential(&mut self, mean: f64) -> f64 {
-        -mean * self.unit().ln()
-    }
-
     /// Poisson, with that mean (of at most a few hundred).
     pub(crate) fn poisson(&mut self, mean: f64) -> u64 {
         let (limit, mut product, mut count) = ((-mean).exp(), self.unit(), 0);

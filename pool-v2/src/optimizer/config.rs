@@ -27,8 +27,8 @@ pub struct OptimizerConfig {
     pub scale_up_utilization: f64,
     /// A pool that is less busy than this over the window shrinks by one each interval.
     pub scale_down_utilization: f64,
-    /// Below this a pool shrinks by one each cooldown, as long as it stays under the middle of the
-    /// target.
+    /// Below this a pool shrinks by one each cooldown, and sooner the further below, as long as it
+    /// stays under the middle of the target.
     pub target_low: f64,
     /// Above this for a whole window a pool grows by one.
     pub target_high: f64,

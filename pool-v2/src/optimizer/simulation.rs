@@ -16,19 +16,19 @@ use crate::seeded::Seeded;
 
 /// What the model's workers and calls are like.
 #[derive(Debug, Clone, Copy)]
-struct Model {
+pub(super) struct Model {
     /// Mean time of a call, in seconds, and the deviation of its logarithm.
-    service: f64,
-    spread: f64,
+    pub(super) service: f64,
+    pub(super) spread: f64,
     /// From asking for a worker to its first call, in seconds.
-    start: f64,
-    concurrency: usize,
+    pub(super) start: f64,
+    pub(super) concurrency: usize,
     /// The pool's size at the beginning.
-    size: usize,
-    seed: u64,
+    pub(super) size: usize,
+    pub(super) seed: u64,
 }
 
-const MODEL: Model = Model {
+pub(super) const MODEL: Model = Model {
     service: 0.2,
     spread: 0.5,
     start: 0.1,
@@ -39,24 +39,24 @@ const MODEL: Model = Model {
 
 /// One second of a run.
 #[derive(Debug, Clone, Copy)]
-struct Second {
-    size: usize,
-    overflow: usize,
+pub(super) struct Second {
+    pub(super) size: usize,
+    pub(super) overflow: usize,
     busy: usize,
     places: usize,
 }
 
-struct Run {
-    seconds: Vec<Second>,
+pub(super) struct Run {
+    pub(super) seconds: Vec<Second>,
     /// When each call arrived, and how long it waited, in seconds.
     waits: Vec<(f64, f64)>,
     /// Every change of size: when, and to what.
-    changes: Vec<(usize, Direction, String)>,
+    pub(super) changes: Vec<(usize, Direction, String)>,
 }
 
 impl Run {
     /// The p95 of the waits of calls that arrived between two minutes, in milliseconds.
-    fn wait_p95(&self, from: usize, to: usize) -> f64 {
+    pub(super) fn wait_p95(&self, from: usize, to: usize) -> f64 {
         let within = (from * 60) as f64..(to * 60) as f64;
         let mut waits: Vec<f64> = self
             .waits
@@ -69,14 +69,14 @@ impl Run {
     }
 
     /// Busy places over the places of ready workers, between two minutes.
-    fn utilization(&self, from: usize, to: usize) -> f64 {
+    pub(super) fn utilization(&self, from: usize, to: usize) -> f64 {
         let within = &self.seconds[from * 60..to * 60];
         let busy: usize = within.iter().map(|second| second.busy).sum();
         let places: usize = within.iter().map(|second| second.places).sum();
         busy as f64 / places as f64
     }
 
-    fn sizes(&self, from: usize, to: usize) -> (usize, usize) {
+    pub(super) fn sizes(&self, from: usize, to: usize) -> (usize, usize) {
         let within = &self.seconds[from * 60..to * 60];
         let sizes = within.iter().map(|second| second.size);
         (
@@ -86,12 +86,12 @@ impl Run {
     }
 
     /// How often the size went another way than before.
-    fn turns(&self) -> usize {
+    pub(super) fn turns(&self) -> usize {
         let pairs = self.changes.windows(2);
         pairs.filter(|pair| pair[0].1 != pair[1].1).count()
     }
 
-    fn say(&self, name: &str, from: usize, to: usize) {
+    pub(super) fn say(&self, name: &str, from: usize, to: usize) {
         println!(
             "{name}, minutes {from} to {to}: size {:?}, {:.0} % busy, wait p95 {:.0} ms; {} changes \
              and {} turns in all, overflow up to {}",
@@ -178,9 +178,13 @@ impl Simulation {
             busy: 0,
             leaving: false,
         };
-        self.workers.push(ready);
+        let ended = |worker: &Worker| worker.leaving && worker.up && worker.busy == 0;
+        let worker = self.workers.iter().position(ended).unwrap_or_else(|| {
+            self.workers.push(ready);
+            self.workers.len() - 1
+        });
+        self.workers[worker] = ready;
         if after > 0.0 {
-            let worker = self.workers.len() - 1;
             self.at(now + Self::micros(after), Event::Up(worker));
         }
     }
@@ -248,6 +252,7 @@ impl Simulation {
             mean_overflow: recent.overflow,
             oldest: Duration::from_micros(oldest),
             wait_p95: whole.wait_p95,
+            recent_wait_p95: recent.wait_p95,
             busy,
             ready,
             overflow_ready: up - ready,
@@ -282,7 +287,7 @@ impl Simulation {
     }
 }
 
-fn simulate(config: &OptimizerConfig, model: Model, csv: &str) -> Run {
+pub(super) fn simulate(config: &OptimizerConfig, model: Model, csv: &str) -> Run {
     assert_eq!(config.check(), Ok(()));
     let rates = recorded(csv);
     let mut simulation = Simulation {
@@ -338,40 +343,4 @@ fn simulate(config: &OptimizerConfig, model: Model, csv: &str) -> Run {
         assert!(second.overflow <= config.overflow);
     }
     run
-}
-
-const STEP: &str = include_str!("../../tests/loads/step.csv");
-const RAMP: &str = include_str!("../../tests/loads/ramp.csv");
-const BURST: &str = include_str!("../../tests/loads/burst.csv");
-const DIURNAL: &str = include_str!("../../tests/loads/diurnal.csv");
-
-#[test]
-fn explore() {
-    let config = OptimizerConfig::default();
-    for (name, csv, spans) in [
-        (
-            "step",
-            STEP,
-            vec![(10, 20), (22, 30), (30, 80), (90, 110), (110, 160)],
-        ),
-        ("ramp", RAMP, vec![(0, 60), (70, 120)]),
-        (
-            "burst",
-            BURST,
-            vec![(10, 30), (30, 32), (32, 40), (40, 60), (60, 61), (70, 120)],
-        ),
-        (
-            "diurnal",
-            DIURNAL,
-            vec![(0, 360), (0, 90), (90, 180), (180, 270), (270, 360)],
-        ),
-    ] {
-        let run = simulate(&config, MODEL, csv);
-        for (from, to) in spans {
-            run.say(name, from, to);
-        }
-        for (at, _, why) in run.changes.iter().take(40) {
-            println!("  {:>4}:{:02} {why}", at / 60, at % 60);
-        }
-    }
 }
