@@ -9,10 +9,11 @@ use std::time::Duration;
 use dspex_flags::{FlagError, FlagStore, Flags};
 use dspex_migration::{Journal, MigrationError, Migrations, Parts};
 use dspex_pool::{Drained, SharedPool};
-use dspex_router::{Catalog, InvalidConfig, Router, RouterError, RouterParts};
+use dspex_router::{Catalog, InvalidConfig, Router, RouterError, RouterParts, SessionStore};
 use dspex_telemetry::{Gauges, HostSampler, HostUsage, Prometheus, Telemetry};
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use crate::candidate::Deployer;
 use crate::clock;
@@ -30,6 +31,7 @@ pub(crate) struct Materials {
     pub(crate) config: Arc<Config>,
     pub(crate) flags: Arc<dyn FlagStore>,
     pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) journal: Arc<dyn Journal>,
     /// The stable pool, with its workers ready.
     pub(crate) stable: SharedPool,
@@ -50,6 +52,8 @@ pub(crate) struct House {
     pub(crate) host: watch::Receiver<HostUsage>,
     pub(crate) started_at: Timestamp,
     pools: Arc<dyn PoolSource>,
+    /// Where streamed calls run: they must be polled also while their reader takes nothing.
+    pub(crate) calls: TaskTracker,
     deployer: Arc<Deployer>,
     keeper: Arc<Keeper>,
 }
@@ -93,6 +97,7 @@ impl House {
             flags: Arc::clone(&flags),
             telemetry: Arc::clone(&telemetry),
             catalog: materials.catalog,
+            sessions: materials.sessions,
             config: config.router.clone(),
         })?;
         let loaded = router.load().await?;
@@ -115,6 +120,7 @@ impl House {
         let stop = || tasks.stop.clone();
         tasks.run("flags", Arc::clone(&flags).run(config.flags.poll, stop()));
         tasks.run("router", Arc::clone(&router).follow_flags(stop()));
+        tasks.run("sessions", Arc::clone(&router).sweep_sessions(stop()));
         tasks.run(
             "prometheus",
             materials.prometheus.clone().upkeep(UPKEEP, stop()),
@@ -143,6 +149,7 @@ impl House {
             host,
             started_at: clock::now(),
             pools: materials.pools,
+            calls: tasks.tracker.clone(),
             deployer,
             keeper,
         })

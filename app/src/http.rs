@@ -1,11 +1,12 @@
 //! The HTTP face: routes, and the layers around them.
 //!
 //! Read in this order: [`server`] (connections), [`context`] (what surrounds a request), [`access`]
-//! (who may ask), [`json`] and [`params`] (what is asked), then a file for each resource, and
+//! (who may ask), [`caller`] (who it is), [`json`] and [`params`] (what is asked), then a file for each resource, and
 //! [`error`] (problem documents, and the one file that maps errors to them).
 
 mod access;
 mod admin;
+mod caller;
 mod context;
 mod dashboard;
 pub(crate) mod error;

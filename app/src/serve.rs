@@ -17,7 +17,7 @@ use dspex_flags::SqliteStore;
 use dspex_migration::{MigrationError, SqliteJournal};
 use dspex_pool::python::PythonError;
 use dspex_pool::{PoolError, Spawner};
-use dspex_router::{RouterError, SqliteCatalog};
+use dspex_router::{RouterError, SqliteCatalog, SqliteSessions};
 use dspex_telemetry::{LogError, Prometheus};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -307,6 +307,7 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
         config: Arc::clone(config),
         flags: stores.flags,
         catalog: stores.catalog,
+        sessions: stores.sessions,
         journal: stores.journal,
         stable: pool,
         pools,
@@ -319,6 +320,7 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
 struct Stores {
     flags: Arc<SqliteStore>,
     catalog: Arc<SqliteCatalog>,
+    sessions: Arc<SqliteSessions>,
     journal: Arc<SqliteJournal>,
 }
 
@@ -331,6 +333,11 @@ impl Stores {
             flags: Arc::new(SqliteStore::open(writer(), reader()).await?),
             catalog: Arc::new(
                 SqliteCatalog::open(writer(), reader())
+                    .await
+                    .map_err(RouterError::from)?,
+            ),
+            sessions: Arc::new(
+                SqliteSessions::open(writer(), reader())
                     .await
                     .map_err(RouterError::from)?,
             ),

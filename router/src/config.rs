@@ -9,6 +9,7 @@ use dspex_breaker::CircuitConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::error::InvalidConfig;
+use crate::sessions::SessionsConfig;
 
 /// How calls are timed, limited and failed over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,10 @@ pub struct RouterConfig {
     pub circuit: CircuitConfig,
     /// The largest inputs of one call, in bytes of JSON.
     pub max_inputs_bytes: usize,
+    /// Chunks of one streamed answer that may be on their way to a caller who does not take them.
+    pub stream_window: u32,
+    /// How many session states are kept, how large, and for how long.
+    pub sessions: SessionsConfig,
 }
 
 impl Default for RouterConfig {
@@ -46,6 +51,8 @@ impl Default for RouterConfig {
             candidate_check_timeout: Duration::from_secs(10),
             circuit: CircuitConfig::default(),
             max_inputs_bytes: 8 * 1024 * 1024,
+            stream_window: 16,
+            sessions: SessionsConfig::default(),
         }
     }
 }
@@ -98,6 +105,13 @@ impl RouterConfig {
         if self.max_inputs_bytes == 0 {
             return wrong("max_inputs_bytes", "0".to_owned(), "at least 1");
         }
+        if !(1..=65_536).contains(&self.stream_window) {
+            let window = self.stream_window.to_string();
+            return wrong("stream_window", window, "at least 1 and at most 65536");
+        }
+        if let Err((setting, value, expected)) = self.sessions.validate() {
+            return wrong(setting, value, expected);
+        }
         self.circuit.validate().map_err(|error| InvalidConfig {
             setting: error.setting,
             value: error.value,
@@ -142,6 +156,11 @@ mod tests {
             );
         }
         assert_eq!(refused(|c| c.max_inputs_bytes = 0), "max_inputs_bytes");
+        assert_eq!(refused(|c| c.stream_window = 0), "stream_window");
+        assert_eq!(
+            refused(|c| c.sessions.expire_after = Duration::ZERO),
+            "sessions.expire_after"
+        );
         assert_eq!(refused(|c| c.circuit.half_open_max = 0), "half_open_max");
     }
 

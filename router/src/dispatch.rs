@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dspex_breaker::{Circuit, CircuitConfig, Permit};
-use dspex_pool::{Call, PoolError, Reply, SharedPool};
+use dspex_pool::{Call, ChunkSender, PoolError, Reply, SharedPool};
 use dspex_telemetry::{Blame, Lane, Outcome, Telemetry};
 use tokio::time::Instant;
 
@@ -41,7 +41,44 @@ pub(crate) struct Attempt<'a> {
     pub(crate) permit: Option<Permit>,
     /// When the caller stops waiting, which may be after the attempt's own deadline.
     pub(crate) caller_until: Instant,
+    /// When a call that takes chunks must have sent its first; none where it has all its time.
+    pub(crate) first_chunk_by: Option<Instant>,
+    /// The largest state that the call may leave, in bytes of JSON.
+    pub(crate) max_state: usize,
     pub(crate) telemetry: &'a Telemetry,
+}
+
+/// Ends when a call that takes chunks has sent none by `by`; never where it has.
+///
+/// A call that streams has all its time once it has begun: it could not be sent elsewhere any more.
+async fn silent(chunks: Option<&ChunkSender>, begun: Instant, by: Option<Instant>) -> Duration {
+    if let (Some(chunks), Some(by)) = (chunks, by) {
+        tokio::time::sleep_until(by).await;
+        if chunks.sent() == 0 {
+            return by - begun;
+        }
+    }
+    std::future::pending().await
+}
+
+/// A reply whose state can be kept. What is too large is the program's fault, and is recorded so:
+/// a lane whose states grow beyond the limit must not look well.
+fn within(reply: Reply, max_state: usize) -> Result<Reply, PoolError> {
+    let bytes = reply
+        .state
+        .as_ref()
+        .map_or(0, |state| state.as_json().get().len());
+    if bytes <= max_state {
+        return Ok(reply);
+    }
+    Err(PoolError::Program {
+        exception: "StateTooLarge".to_owned(),
+        message: format!(
+            "the state that the call left is {bytes} bytes long; at most {max_state} are kept \
+             (router.sessions.max_state_bytes), so the session stays as it was"
+        ),
+        traceback: None,
+    })
 }
 
 impl LaneState {
@@ -102,14 +139,20 @@ impl LaneState {
         let begun = Instant::now();
         let until = call.deadline + self.grace(call.deadline, attempt.caller_until);
         let request_id = Arc::clone(&call.request_id);
-        let ended = tokio::time::timeout_at(until, self.pool.execute(call))
-            .await
-            .unwrap_or_else(|_| {
+        let chunks = call.chunks.clone();
+        let answering = tokio::time::timeout_at(until, self.pool.execute(call));
+        let ended = tokio::select! {
+            ended = answering => ended.unwrap_or_else(|_| {
                 Err(PoolError::Hung {
                     worker: NO_WORKER.to_owned(),
                     reason: format!("the {} pool did not answer by the deadline", self.lane),
                 })
-            });
+            }),
+            after = silent(chunks.as_ref(), begun, attempt.first_chunk_by) => {
+                Err(PoolError::ProgramTimeout { after })
+            }
+        };
+        let ended = ended.and_then(|reply| within(reply, attempt.max_state));
         let now = Instant::now();
         let judged = ended.as_ref().err().map(judge);
         if let Some(permit) = attempt.permit {

@@ -6,6 +6,7 @@ use dspex_pool::{PoolError, ProgramId};
 use dspex_telemetry::Lane;
 
 use crate::catalog::CorruptRow;
+use crate::sessions::SessionError;
 
 /// Why the router did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +57,25 @@ pub enum RouterError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(CatalogError),
+    /// The program keeps a state for each session, and the call names no session.
+    #[error("program {id} keeps a state for each session, and the call names none")]
+    SessionRequired {
+        /// Which program.
+        id: ProgramId,
+    },
+    /// The session's earlier calls are in the way. The call never started.
+    #[error("the session is busy: {reason}")]
+    SessionBusy {
+        /// How many calls wait, or how long this one did.
+        reason: String,
+    },
+    /// The session's state could not be read, or could not be kept.
+    #[error(transparent)]
+    Sessions(#[from] SessionError),
 }
+
+/// When a caller whose session is busy may try again: its calls take seconds.
+const SESSION_RETRY: Duration = Duration::from_secs(1);
 
 fn hint(nearest: Option<&ProgramId>) -> String {
     nearest.map_or_else(String::new, |nearest| format!(": did you mean {nearest}?"))
@@ -75,6 +94,9 @@ impl RouterError {
             Self::CheckTimeout { .. } => "check-timeout",
             Self::CircuitOpen { .. } => "circuit-open",
             Self::Catalog(_) => "catalog-failed",
+            Self::SessionRequired { .. } => "session-required",
+            Self::SessionBusy { .. } => "session-busy",
+            Self::Sessions(_) => "sessions-failed",
         }
     }
 
@@ -86,6 +108,7 @@ impl RouterError {
             | Self::Pool(
                 PoolError::Exhausted { retry_after, .. } | PoolError::TooMany { retry_after, .. },
             ) => Some(*retry_after),
+            Self::SessionBusy { .. } => Some(SESSION_RETRY),
             _ => None,
         }
     }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dspex_breaker::Permit;
-use dspex_pool::{Call, PoolError, ProgramId, Reply};
+use dspex_pool::{Call, ChunkSender, PoolError, ProgramId, Reply};
 use dspex_telemetry::Lane;
 use serde_json::{Map, Value};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::catalog::cache::Entry;
@@ -18,6 +19,7 @@ use crate::error::{ExecuteFailed, RouterError};
 use crate::failover::{candidate_time, may_ask_again, may_ask_stable};
 use crate::route;
 use crate::router::Router;
+use crate::sessions::states::Held;
 
 /// A program to run.
 #[derive(Debug, Clone)]
@@ -32,6 +34,12 @@ pub struct Execute {
     pub request_id: String,
     /// How long the caller waits; the configured time where it does not say.
     pub timeout: Option<Duration>,
+    /// Who calls, as far as the server knows.
+    pub caller: Option<String>,
+    /// Where the chunks of the answer go, where the caller wants them.
+    pub chunks: Option<ChunkSender>,
+    /// Told the lane whenever the call is sent to one; with the first chunk it is final.
+    pub lane: Option<watch::Sender<Option<Lane>>>,
 }
 
 /// A call that was answered.
@@ -61,8 +69,10 @@ impl Router {
     /// # Errors
     ///
     /// [`RouterError::UnknownProgram`], [`RouterError::InvalidInput`],
-    /// [`RouterError::InputsTooLarge`] and [`RouterError::Catalog`] before a lane was chosen;
-    /// [`RouterError::Pool`] and [`RouterError::CircuitOpen`] from the lane that is named.
+    /// [`RouterError::InputsTooLarge`], [`RouterError::Catalog`], and for a stateful program
+    /// [`RouterError::SessionRequired`], [`RouterError::SessionBusy`] and [`RouterError::Sessions`]
+    /// before a lane was chosen; [`RouterError::Pool`] and [`RouterError::CircuitOpen`] from the lane
+    /// that is named, and [`RouterError::Sessions`] where its answer could not be kept.
     pub async fn execute(&self, request: Execute) -> Result<Executed, ExecuteFailed> {
         let begun = Instant::now();
         let nowhere = |error| ExecuteFailed {
@@ -74,20 +84,40 @@ impl Router {
         self.check_size(&request.inputs).map_err(nowhere)?;
         let entry = self.find(&request.program).await.map_err(nowhere)?;
         let session = request.session.filter(|session| !session.is_empty());
+        let session: Option<Arc<str>> = session.map(Into::into);
+        let deadline = begun + timeout;
+        let held = self.hold(&entry, session.as_ref(), deadline).await;
+        let held = held.map_err(nowhere)?;
         let call = Call {
             request_id: request.request_id.into(),
-            session: session.map(Into::into),
-            caller: None,
+            session,
+            caller: request.caller.map(Into::into),
             program: Arc::clone(&entry.program),
             inputs: Arc::new(request.inputs),
-            state: None,
-            chunks: None,
-            deadline: begun + timeout,
+            state: held.as_ref().and_then(Held::state),
+            chunks: request.chunks,
+            deadline,
         };
-        let (ended, lane, failed_over) = match self.try_candidate(&call, &entry).await {
+        let tell = |lane| {
+            if let Some(told) = &request.lane {
+                told.send_replace(Some(lane));
+            }
+        };
+        let (ended, lane, failed_over) = match self.try_candidate(&call, &entry, tell).await {
             Tried::Ended(ended) => (ended.map_err(RouterError::Pool), Lane::Candidate, false),
-            Tried::NotRouted => (self.ask_stable(call, &entry).await, Lane::Stable, false),
-            Tried::AskStable => (self.ask_stable(call, &entry).await, Lane::Stable, true),
+            tried => {
+                tell(Lane::Stable);
+                let failed_over = matches!(tried, Tried::AskStable);
+                (
+                    self.ask_stable(call, &entry).await,
+                    Lane::Stable,
+                    failed_over,
+                )
+            }
+        };
+        let ended = match ended {
+            Ok(mut reply) => self.keep(held, &mut reply).await.map(|()| reply),
+            failed => failed,
         };
         match ended {
             Ok(reply) => Ok(Executed {
@@ -106,7 +136,35 @@ impl Router {
         }
     }
 
-    async fn try_candidate(&self, call: &Call, entry: &Entry) -> Tried {
+    /// The turn of the call's session, with its state, where the program is stateful.
+    async fn hold(
+        &self,
+        entry: &Entry,
+        session: Option<&Arc<str>>,
+        deadline: Instant,
+    ) -> Result<Option<Held>, RouterError> {
+        let program = &entry.program;
+        if !program.stateful {
+            return Ok(None);
+        }
+        let Some(session) = session else {
+            let id = program.key.id.clone();
+            return Err(RouterError::SessionRequired { id });
+        };
+        let held = self.sessions.take(&program.key, session, deadline).await?;
+        Ok(Some(held))
+    }
+
+    /// Keeps the state that a call of a stateful program left, before anybody sees its answer.
+    async fn keep(&self, held: Option<Held>, reply: &mut Reply) -> Result<(), RouterError> {
+        // A worker that answers no state has none to leave: what was there stays.
+        if let (Some(held), Some(state)) = (held, reply.state.take()) {
+            self.sessions.keep(held, state).await?;
+        }
+        Ok(())
+    }
+
+    async fn try_candidate(&self, call: &Call, entry: &Entry, tell: impl Fn(Lane)) -> Tried {
         let key = route::key(call.session.as_deref(), &call.request_id);
         if route::lane(&self.served.load(), key) == Lane::Stable {
             return Tried::NotRouted;
@@ -125,13 +183,21 @@ impl Router {
         let repeatable = entry.program.repeatable;
         let left = call.deadline.saturating_duration_since(now);
         let share = self.config.candidate_share_of_deadline;
-        let deadline = now + candidate_time(left, share, repeatable, entry.need.get());
+        let cut = now + candidate_time(left, share, repeatable, entry.need.get());
+        // A call that streams is cut only while it is silent: later, nobody else could go on.
+        let (deadline, first_chunk_by) = match call.chunks {
+            None => (cut, None),
+            Some(_) => (call.deadline, Some(cut).filter(|cut| *cut < call.deadline)),
+        };
         let attempt = Attempt {
             program: &entry.name,
             permit: Some(permit),
             caller_until: call.deadline,
+            first_chunk_by,
+            max_state: self.config.sessions.max_state_bytes,
             telemetry: &self.telemetry,
         };
+        tell(Lane::Candidate);
         let call_there = Call {
             deadline,
             ..call.clone()
@@ -139,7 +205,7 @@ impl Router {
         let ended = candidate.attempt(call_there, attempt).await;
         match &ended {
             Err(error)
-                if may_ask_stable(error, repeatable, deadline < call.deadline)
+                if may_ask_stable(error, repeatable, cut < call.deadline, streamed(call))
                     && Instant::now() < call.deadline =>
             {
                 tracing::info!(
@@ -160,7 +226,9 @@ impl Router {
             .attempt_stable(call.clone(), entry, self.stable_permit()?)
             .await;
         let lost = match first {
-            Err(RouterError::Pool(error)) if may_ask_again(&error, entry.program.repeatable) => {
+            Err(RouterError::Pool(error))
+                if may_ask_again(&error, entry.program.repeatable, streamed(&call)) =>
+            {
                 error
             }
             ended => return ended,
@@ -196,6 +264,8 @@ impl Router {
             program: &entry.name,
             permit,
             caller_until: call.deadline,
+            first_chunk_by: None,
+            max_state: self.config.sessions.max_state_bytes,
             telemetry: &self.telemetry,
         };
         let given = call.deadline.saturating_duration_since(now);
@@ -229,6 +299,11 @@ impl Router {
             Err(_) => Err(RouterError::InputsTooLarge { limit }),
         }
     }
+}
+
+/// Whether the caller has a part of the answer already.
+fn streamed(call: &Call) -> bool {
+    call.chunks.as_ref().is_some_and(|chunks| chunks.sent() > 0)
 }
 
 /// How the candidate came into it.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::dispatch::LaneState;
+use crate::error::RouterError;
 use crate::router::Router;
 
 /// The router at one moment.
@@ -70,7 +71,32 @@ impl CircuitHealth {
     }
 }
 
+/// The sessions of stateful programs at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct SessionsHealth {
+    /// Sessions that have a state.
+    pub sessions: u64,
+    /// Their states together, in bytes of JSON.
+    pub bytes: u64,
+    /// Sessions that lost their state because there were too many, since this router was made.
+    pub evicted: u64,
+}
+
 impl Router {
+    /// How many sessions have a state. Reads one row of the store.
+    ///
+    /// # Errors
+    ///
+    /// [`RouterError::Sessions`] where the store fails.
+    pub async fn sessions(&self) -> Result<SessionsHealth, RouterError> {
+        let totals = self.sessions.totals().await?;
+        Ok(SessionsHealth {
+            sessions: totals.sessions,
+            bytes: totals.bytes,
+            evicted: self.sessions.evicted(),
+        })
+    }
+
     /// What the lanes, their circuits and the served flags look like right now.
     pub fn health(&self) -> RouterHealth {
         let now = Instant::now();

@@ -2,7 +2,8 @@
 //!
 //! Read in this order: [`Router`] (what callers use), [`RouterConfig`], [`catalog`] (programs that
 //! survive restarts), then how a call goes: `route` (which lane), `dispatch` (one attempt on one
-//! lane), `failover` (whether stable gets a second attempt), `classify` (who is to blame).
+//! lane), `failover` (whether stable gets a second attempt), `classify` (who is to blame), and
+//! [`sessions`] (what stateful programs leave from one call to the next).
 //! [`Adapter`] keeps the five operations of the older adapter.
 //!
 //! Invariants: the way of a call takes no lock and reads no database for a program that is known;
@@ -21,15 +22,17 @@ mod health;
 mod programs;
 mod route;
 mod router;
+pub mod sessions;
 
 pub use adapter::Adapter;
 pub use catalog::{Catalog, CorruptRow, MemoryCatalog, Page, SqliteCatalog};
 pub use config::RouterConfig;
 pub use error::{CatalogError, ExecuteFailed, InvalidConfig, RouterError};
 pub use execute::{Execute, Executed};
-pub use health::{CircuitHealth, RouterHealth};
+pub use health::{CircuitHealth, RouterHealth, SessionsHealth};
 pub use programs::{Draft, Loaded};
 pub use router::{Router, RouterParts};
+pub use sessions::{MemorySessions, SessionStore, SessionsConfig, SqliteSessions};
 
 /// Compiles and runs the README's example as a test.
 #[cfg(doctest)]

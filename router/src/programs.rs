@@ -28,6 +28,8 @@ pub struct Draft {
     /// Whether a call that may have run may be run again; what the definition suggests where nobody
     /// says.
     pub repeatable: Option<bool>,
+    /// Whether each session has a state of its own, which outlives the worker.
+    pub stateful: bool,
 }
 
 /// What was found in the catalog at start.
@@ -89,7 +91,7 @@ impl Router {
                 .repeatable
                 .unwrap_or_else(|| draft.definition.repeatable_by_default()),
             definition: draft.definition,
-            stateful: false,
+            stateful: draft.stateful,
         });
         let kept = self.build_and_keep(&program).await;
         if let Err(error) = kept {
@@ -177,6 +179,7 @@ impl Router {
             return Err(self.unknown(id));
         };
         self.forget(&key).await;
+        self.sessions.forget(&key).await;
         tracing::info!(program = %key, "program deleted");
         Ok(())
     }

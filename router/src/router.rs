@@ -16,6 +16,8 @@ use crate::catalog::cache::Cache;
 use crate::config::RouterConfig;
 use crate::dispatch::LaneState;
 use crate::error::InvalidConfig;
+use crate::sessions::SessionStore;
+use crate::sessions::states::States;
 
 /// The name under which routers acknowledge flags.
 const SUBSCRIBER: &str = "router";
@@ -30,6 +32,8 @@ pub struct RouterParts {
     pub telemetry: Arc<Telemetry>,
     /// Where programs are kept.
     pub catalog: Arc<dyn Catalog>,
+    /// Where the states of stateful programs' sessions are kept.
+    pub sessions: Arc<dyn SessionStore>,
     /// Timeouts, limits and circuits.
     pub config: RouterConfig,
 }
@@ -41,6 +45,7 @@ pub struct Router {
     pub(crate) served: ArcSwap<Snapshot>,
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) known: Cache,
+    pub(crate) sessions: Arc<States>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) config: RouterConfig,
     flags: Arc<Flags>,
@@ -69,6 +74,7 @@ impl Router {
             served: ArcSwap::new(subscriber.current()),
             catalog: parts.catalog,
             known: Cache::new(),
+            sessions: Arc::new(States::new(parts.sessions, parts.config.sessions.clone())),
             telemetry: parts.telemetry,
             config: parts.config,
             flags: parts.flags,
@@ -127,6 +133,11 @@ impl Router {
                 return;
             }
         }
+    }
+
+    /// Drops the states of sessions that have expired, until `stop`.
+    pub async fn sweep_sessions(self: Arc<Self>, stop: CancellationToken) {
+        self.sessions.sweep(stop).await;
     }
 
     fn serve(&self, flags: Arc<Snapshot>, subscriber: &Subscriber) {

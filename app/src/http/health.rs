@@ -86,6 +86,8 @@ async fn status(Ready(house): Ready) -> axum::Json<Value> {
             *detail = without_last_words(detail).to_owned();
         }
     }
+    // A store that fails must not keep the rest from being seen; calls say it too.
+    let sessions = house.router.sessions().await.ok();
     let flags = house.flags.snapshot();
     let values: serde_json::Map<String, Value> = flags
         .values()
@@ -103,6 +105,7 @@ async fn status(Ready(house): Ready) -> axum::Json<Value> {
         "candidate_trouble": house.candidate_trouble().as_deref().map(without_last_words),
         "circuits": health.circuits,
         "traffic": traffic(&house),
+        "sessions": sessions,
         "flags": {
             "revision": flags.revision(),
             "served_revision": health.flag_revision,

@@ -7,3 +7,5 @@ mod openapi;
 mod programs;
 mod requests;
 mod server;
+mod sessions;
+mod streams;

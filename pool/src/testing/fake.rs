@@ -186,6 +186,7 @@ impl FakePool {
         let script = self.scripted();
         let latency = (script.latency)(call);
         let work = async {
+            Self::send_chunks(&script, call).await;
             if *self.0.held.borrow() {
                 let mut held = self.0.held.subscribe();
                 let _ = held.wait_for(|held| !held).await;

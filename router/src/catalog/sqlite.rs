@@ -31,6 +31,11 @@ CREATE TABLE program_versions (
 INSERT INTO program_versions (one, last) VALUES (1, 0);
 ";
 
+/// Programs that were kept before had no state.
+const STATEFUL: &str = "
+ALTER TABLE programs ADD COLUMN stateful INTEGER NOT NULL DEFAULT 0 CHECK (stateful IN (0, 1));
+";
+
 /// A catalog in an SQLite database that may hold other crates' tables too.
 #[derive(Debug, Clone)]
 pub struct SqliteCatalog {
@@ -47,13 +52,14 @@ impl SqliteCatalog {
     ///
     /// Where the database cannot be written, or holds a newer version's tables.
     pub async fn open(writer: SqlitePool, reader: SqlitePool) -> Result<Self, CatalogError> {
-        let mut migrator = Migrator::with_migrations(vec![Migration::new(
-            1,
-            "programs".into(),
-            MigrationType::Simple,
-            SCHEMA.into_sql_str(),
-            false,
-        )]);
+        let migration = |version, name: &'static str, sql: &'static str| {
+            let sql = sql.into_sql_str();
+            Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+        };
+        let mut migrator = Migrator::with_migrations(vec![
+            migration(1, "programs", SCHEMA),
+            migration(2, "stateful programs", STATEFUL),
+        ]);
         migrator.dangerous_set_table_name("_dspex_router_migrations");
         migrator.run(&writer).await.map_err(CatalogError::Schema)?;
         Ok(Self { writer, reader })
@@ -94,6 +100,10 @@ fn program(row: &SqliteRow) -> Result<Program, CorruptRow> {
         .try_get::<bool, _>("repeatable")
         .map_err(column("repeatable"))
         .map_err(corrupt)?;
+    let stateful = row
+        .try_get::<bool, _>("stateful")
+        .map_err(column("stateful"))
+        .map_err(corrupt)?;
     let name = id
         .parse::<ProgramId>()
         .map_err(|error| corrupt(error.to_string()))?;
@@ -101,7 +111,7 @@ fn program(row: &SqliteRow) -> Result<Program, CorruptRow> {
         key: ProgramKey { id: name, version },
         definition,
         repeatable,
-        stateful: false,
+        stateful,
     })
 }
 
@@ -132,13 +142,14 @@ impl Catalog for SqliteCatalog {
                 source: sqlx::Error::Encode(error.into()),
             })?;
         let kept = sqlx::query(
-            "INSERT INTO programs (id, version, definition, repeatable, created_at)
-             VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO programs (id, version, definition, repeatable, stateful, created_at)
+             VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
         )
         .bind(program.key.id.as_str())
         .bind(version)
         .bind(definition)
         .bind(program.repeatable)
+        .bind(program.stateful)
         .bind(at.to_string())
         .execute(&self.writer)
         .await
@@ -152,13 +163,15 @@ impl Catalog for SqliteCatalog {
     }
 
     async fn get(&self, id: &ProgramId) -> Result<Option<Program>, CatalogError> {
-        sqlx::query("SELECT id, version, definition, repeatable FROM programs WHERE id = ?")
-            .bind(id.as_str())
-            .fetch_optional(&self.reader)
-            .await
-            .map_err(failed("reading a program"))?
-            .map(|row| program(&row).map_err(CatalogError::Corrupt))
-            .transpose()
+        sqlx::query(
+            "SELECT id, version, definition, repeatable, stateful FROM programs WHERE id = ?",
+        )
+        .bind(id.as_str())
+        .fetch_optional(&self.reader)
+        .await
+        .map_err(failed("reading a program"))?
+        .map(|row| program(&row).map_err(CatalogError::Corrupt))
+        .transpose()
     }
 
     async fn list(&self, after: Option<&ProgramId>, limit: usize) -> Result<Page, CatalogError> {
@@ -169,7 +182,7 @@ impl Catalog for SqliteCatalog {
         loop {
             let wanted = limit - page.programs.len();
             let rows = sqlx::query(
-                "SELECT id, version, definition, repeatable FROM programs
+                "SELECT id, version, definition, repeatable, stateful FROM programs
                  WHERE id > ? ORDER BY id LIMIT ?",
             )
             .bind(&after)
@@ -207,5 +220,46 @@ impl Catalog for SqliteCatalog {
             // A negative version is a corrupt row: no worker holds an instance of it.
             version: u64::try_from(version).unwrap_or(0),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqlitePoolOptions;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_catalog_from_before_stateful_programs_is_carried_over() {
+        let memory = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect("sqlite::memory:")
+            .await
+            .unwrap();
+        let name = "programs".into();
+        let sql = SCHEMA.into_sql_str();
+        let first = Migration::new(1, name, MigrationType::Simple, sql, false);
+        let mut migrator = Migrator::with_migrations(vec![first]);
+        migrator.dangerous_set_table_name("_dspex_router_migrations");
+        migrator.run(&memory).await.unwrap();
+        sqlx::query(
+            r#"INSERT INTO programs VALUES ('a', 1, '{"kind":"callable","target":"m:f"}', 1, 'then')"#,
+        )
+        .execute(&memory)
+        .await
+        .unwrap();
+
+        let catalog = SqliteCatalog::open(memory.clone(), memory).await.unwrap();
+        let mut program = catalog.get(&"a".parse().unwrap()).await.unwrap().unwrap();
+        assert!(!program.stateful && program.repeatable);
+        program.key.id = "b".parse().unwrap();
+        program.key.version = 2;
+        program.stateful = true;
+        catalog
+            .create(&program, Timestamp::UNIX_EPOCH)
+            .await
+            .unwrap();
+        let page = catalog.list(None, 10).await.unwrap();
+        assert_eq!(*page.programs[1], program);
     }
 }

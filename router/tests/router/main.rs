@@ -11,4 +11,6 @@ mod failover;
 mod leaving;
 mod programs;
 mod routing;
+mod sessions;
+mod streaming;
 mod support;

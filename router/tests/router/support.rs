@@ -7,8 +7,8 @@ use dspex_flags::{FlagValue, Flags, MemoryStore, Percent, Revision, Write, dspex
 use dspex_pool::testing::FakePool;
 use dspex_pool::{Definition, PoolError, ProgramId, SharedPool};
 use dspex_router::{
-    Catalog, Draft, Execute, ExecuteFailed, Executed, MemoryCatalog, Router, RouterConfig,
-    RouterParts,
+    Catalog, Draft, Execute, ExecuteFailed, Executed, MemoryCatalog, MemorySessions, Router,
+    RouterConfig, RouterParts, SessionStore,
 };
 use dspex_telemetry::{Lane, LaneWindow, Telemetry};
 use serde_json::{Map, Value, json};
@@ -47,6 +47,16 @@ impl House {
         catalog: Arc<dyn Catalog>,
         config: RouterConfig,
     ) -> Self {
+        Self::whole(pool, catalog, Arc::new(MemorySessions::new()), config).await
+    }
+
+    /// As [`House::on`], with sessions of the test's own.
+    pub(crate) async fn whole(
+        pool: SharedPool,
+        catalog: Arc<dyn Catalog>,
+        sessions: Arc<dyn SessionStore>,
+        config: RouterConfig,
+    ) -> Self {
         let flags = Flags::open(Arc::new(MemoryStore::new()), dspex::declarations())
             .await
             .unwrap();
@@ -57,6 +67,7 @@ impl House {
             flags: flags.clone(),
             telemetry: telemetry.clone(),
             catalog,
+            sessions,
             config,
         })
         .unwrap();
@@ -176,6 +187,7 @@ pub(crate) fn draft(id: &str) -> Draft {
         id: Some(id.parse().unwrap()),
         definition: definition(),
         repeatable: None,
+        stateful: false,
     }
 }
 
@@ -190,6 +202,9 @@ pub(crate) fn request(program: &ProgramId, session: &str) -> Execute {
         session: Some(session.to_owned()),
         request_id: "r-1".to_owned(),
         timeout: None,
+        caller: None,
+        chunks: None,
+        lane: None,
     }
 }
 

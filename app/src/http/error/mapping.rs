@@ -56,6 +56,19 @@ impl From<RouterError> for Problem {
                 tracing::error!(%error, "the catalog failed");
                 storage_failed("the catalog of programs")
             }
+            RouterError::SessionRequired { .. } => {
+                of(StatusCode::UNPROCESSABLE_ENTITY, "Session required")
+                    .with("header", "X-Session-Id")
+                    .hint("name the caller's session in the header X-Session-Id")
+            }
+            RouterError::SessionBusy { .. } => {
+                let after = error.retry_after().unwrap_or(Duration::from_secs(1));
+                of(StatusCode::TOO_MANY_REQUESTS, "The session is busy").retry_after(after)
+            }
+            RouterError::Sessions(error) => {
+                tracing::error!(%error, "the session states failed");
+                storage_failed("the states of sessions")
+            }
         }
     }
 }

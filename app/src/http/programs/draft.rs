@@ -20,6 +20,9 @@ pub(super) struct DraftBody {
     /// Whether a call that may have run may be run again; where absent, true for `predict` and
     /// `chain_of_thought`, false for everything else.
     repeatable: Option<bool>,
+    /// Whether each session has a state of its own, which outlives the worker; false where absent.
+    /// Calls then need the header `X-Session-Id`.
+    stateful: Option<bool>,
     /// `dspy` or `callable`.
     kind: String,
     /// For `dspy`: text such as `question, context: list[str] -> answer`, or
@@ -42,6 +45,7 @@ pub(super) fn read(
 ) -> Result<Draft, Problem> {
     let id = take::<ProgramId>(&mut body, "id")?;
     let repeatable = take::<bool>(&mut body, "repeatable")?;
+    let stateful = take::<bool>(&mut body, "stateful")?.unwrap_or(false);
     let definition = match body.remove("definition") {
         None => body,
         Some(Value::Object(definition)) => match body.keys().next() {
@@ -64,6 +68,7 @@ pub(super) fn read(
         id,
         definition,
         repeatable,
+        stateful,
     })
 }
 
@@ -228,6 +233,10 @@ mod tests {
             (
                 json!({"kind": "callable", "target": "m:f", "repeatable": "yes"}),
                 "repeatable",
+            ),
+            (
+                json!({"kind": "callable", "target": "m:f", "stateful": 1}),
+                "stateful",
             ),
             (
                 json!({"definition": {"kind": "callable", "target": "m:f"}, "x": 1}),

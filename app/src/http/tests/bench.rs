@@ -10,7 +10,7 @@ use dspex_flags::MemoryStore;
 use dspex_migration::MemoryJournal;
 use dspex_pool::testing::FakePool;
 use dspex_pool::{PoolError, SharedPool};
-use dspex_router::MemoryCatalog;
+use dspex_router::{MemoryCatalog, MemorySessions};
 use dspex_telemetry::Prometheus;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
@@ -130,6 +130,7 @@ impl Bench {
             config: Arc::new(config()),
             flags: Arc::new(MemoryStore::new()),
             catalog: Arc::new(MemoryCatalog::new()),
+            sessions: Arc::new(MemorySessions::new()),
             journal: Arc::new(MemoryJournal::new()),
             stable: bench.stable.shared(),
             pools: Arc::new(Fakes(bench.candidate.clone())),
