@@ -130,6 +130,7 @@ impl Tuner {
             mean_overflow: pressure.interval.overflow,
             oldest: pressure.oldest_wait,
             wait_p95: pressure.window.wait_p95,
+            recent_wait_p95: pressure.interval.wait_p95,
             busy: pressure.busy,
             ready: pressure.ready,
             overflow_ready: pressure.overflow_ready,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dspex_pool::{LaunchSpec, PoolError, SharedPool, Spawner};
-use dspex_pool_v2::{Config, PoolV2};
+use dspex_pool_v2::{Config, PoolV2, Switches};
 use tokio_util::task::TaskTracker;
 
 use super::{Kind, Starter, deserialize};
@@ -34,7 +34,8 @@ impl Starter for Config {
         spawner: Spawner,
         tracker: &TaskTracker,
     ) -> Result<SharedPool, PoolError> {
-        let pool = PoolV2::start(name, self.clone(), launch, spawner, tracker).await?;
+        let switches = Switches::default().unchanging();
+        let pool = PoolV2::start(name, self.clone(), launch, spawner, tracker, switches).await?;
         Ok(pool)
     }
 }
