@@ -6,6 +6,8 @@
 
 mod conformance;
 mod faults;
+mod sessions;
+mod sizes;
 
 use std::path::Path;
 use std::sync::Arc;
