@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_flags::{FlagError, FlagStore, Flags};
+use dspex_flags::{FlagError, Flags};
 use dspex_migration::{Journal, MigrationError, Migrations, Parts};
-use dspex_pool::{Drained, SharedPool};
+use dspex_pool::{Drained, SharedPool, Switches};
 use dspex_router::{Catalog, InvalidConfig, Router, RouterError, RouterParts, SessionStore};
 use dspex_telemetry::{Gauges, HostSampler, HostUsage, Prometheus, Telemetry};
 use jiff::Timestamp;
@@ -20,6 +20,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::keeper::Keeper;
 use crate::pools::PoolSource;
+use crate::switches;
 use crate::tasks::Tasks;
 
 /// How often Prometheus's observations are folded in: often enough that they do not pile up,
@@ -29,7 +30,9 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// What the house is built from.
 pub(crate) struct Materials {
     pub(crate) config: Arc<Config>,
-    pub(crate) flags: Arc<dyn FlagStore>,
+    pub(crate) flags: Arc<Flags>,
+    /// What the pools were told to do by the flags; the house carries changes on.
+    pub(crate) switches: watch::Sender<Switches>,
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) journal: Arc<dyn Journal>,
@@ -83,7 +86,7 @@ impl House {
     /// See [`AssembleError`].
     pub(crate) async fn build(materials: Materials, tasks: &Tasks) -> Result<Self, AssembleError> {
         let config = materials.config;
-        let flags = Flags::open(materials.flags, dspex_flags::dspex::declarations()).await?;
+        let flags = materials.flags;
         let telemetry = Telemetry::with_prometheus(
             dspex_telemetry::Config {
                 span: config.telemetry.span,
@@ -119,6 +122,11 @@ impl House {
         let gauges = Gauges::on(&materials.prometheus);
         let stop = || tasks.stop.clone();
         tasks.run("flags", Arc::clone(&flags).run(config.flags.poll, stop()));
+        let pools = flags.subscribe(switches::SUBSCRIBER);
+        tasks.run(
+            "switches",
+            switches::follow(pools, materials.switches, stop()),
+        );
         tasks.run("router", Arc::clone(&router).follow_flags(stop()));
         tasks.run("sessions", Arc::clone(&router).sweep_sessions(stop()));
         tasks.run(

@@ -24,7 +24,8 @@ pub use self::error::ConfigError;
 pub(crate) use self::error::nearest;
 use self::layers::Layer;
 pub use self::sections::{
-    FlagsSection, Lanes, LogFormat, LogSection, PythonSection, Server, Storage, TelemetrySection,
+    FlagsSection, Lanes, Limits, LogFormat, LogSection, PythonSection, Server, Storage,
+    TelemetrySection,
 };
 pub use self::show::Entry;
 pub use self::units::{ByteSize, InvalidSize};
@@ -198,6 +199,10 @@ impl Config {
         self.server.check()?;
         self.storage.check()?;
         self.telemetry.check()?;
+        self.python
+            .limits
+            .check()
+            .map_err(|(setting, problem)| ConfigError::of(format!("python.{setting}"), problem))?;
         self.router.validate().map_err(|error| {
             ConfigError::of(
                 format!("router.{}", error.setting),

@@ -15,19 +15,21 @@ pub const POOL_V2_ENABLED: Flag<bool> = Flag {
     owner: "migration",
 };
 
-/// Whether pool V2 uses its enhanced workers.
+/// Whether pool V2 uses its enhanced workers: a warm fork server, affinity, recycling and a watch on
+/// memory. Off, they are plain processes that are replaced only when they fail.
 pub const ENHANCED_WORKERS: Flag<bool> = Flag {
     key: "enhanced_workers",
-    default: false,
-    description: "use pool V2's enhanced workers",
+    default: true,
+    description: "start pool V2's workers from a warm fork server, keep sessions near their worker, recycle workers and watch their memory",
     owner: "pool-v2",
 };
 
-/// Whether the router's circuit breakers may refuse calls.
+/// Whether circuit breakers may refuse: the router's for a lane's calls, pool V2's for starts of
+/// workers.
 pub const CIRCUIT_BREAKER: Flag<bool> = Flag {
     key: "circuit_breaker",
     default: true,
-    description: "let the router's circuit breakers refuse calls to a failing lane",
+    description: "let circuit breakers refuse: the router's calls to a failing lane, pool V2's starts of workers that fail",
     owner: "router",
 };
 

@@ -25,7 +25,6 @@ mod seated;
 mod seeded;
 mod slot;
 mod state;
-mod switches;
 mod tuner;
 mod warmer;
 
@@ -35,7 +34,7 @@ pub use leak::LeakConfig;
 pub use optimizer::OptimizerConfig;
 pub use pool::PoolV2;
 pub use recycle::Recycling;
-pub use switches::Switches;
+pub use dspex_pool::Switches;
 pub use warmer::{Strategy, WarmConfig};
 
 #[cfg(doctest)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dspex_pool::{
     Call, Drained, LaunchSpec, Pool, PoolError, PoolStatus, Program, ProgramKey, Reply, Spawner,
+    Switches,
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::watch::Receiver;
@@ -18,7 +19,6 @@ use crate::dispatcher::{Ask, Dispatcher};
 use crate::fleet::Fleet;
 use crate::rotation::Rotation;
 use crate::slot::{Shared, Starts};
-use crate::switches::Switches;
 use crate::tuner::Tuner;
 use crate::warmer::Warmer;
 

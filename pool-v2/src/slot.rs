@@ -15,6 +15,7 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dspex_pool::Switches;
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -27,7 +28,6 @@ use crate::config::Config;
 use crate::dispatcher::Dispatcher;
 use crate::rotation::Rotation;
 use crate::seated::Seated;
-use crate::switches::Switches;
 use crate::warmer::Warmer;
 
 /// How soon a worker that nobody may be sent away from is asked again whether it may go.

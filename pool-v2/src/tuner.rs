@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use dspex_pool::Switches;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -13,7 +14,6 @@ use crate::clock;
 use crate::fleet::Fleet;
 use crate::optimizer::{Decision, Memory, Observation, decide};
 use crate::slot::Shared;
-use crate::switches::Switches;
 
 /// How often the pool is looked at. Bursts are short.
 const LOOK: Duration = Duration::from_secs(1);

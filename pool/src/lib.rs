@@ -18,6 +18,7 @@ mod process;
 mod program;
 pub mod python;
 mod stream;
+mod switches;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod wire;
@@ -37,6 +38,7 @@ pub use program::{
     Definition, Field, InvalidDefinition, Module, Program, ProgramId, ProgramKey, Signature, Target,
 };
 pub use stream::{Chunk, ChunkReceiver, ChunkSender, chunks};
+pub use switches::Switches;
 pub use worker::{Engines, Hello, StartError, Worker, WorkerOptions};
 
 #[cfg(doctest)]

@@ -5,12 +5,10 @@
 
 use std::sync::Arc;
 
+use super::{Kind, Starter, Surroundings, deserialize};
 use async_trait::async_trait;
-use dspex_pool::{LaunchSpec, PoolError, SharedPool, Spawner};
+use dspex_pool::{LaunchSpec, PoolError, SharedPool};
 use dspex_pool_v1::{Config, PoolV1};
-use tokio_util::task::TaskTracker;
-
-use super::{Kind, Starter, deserialize};
 
 pub(super) const KIND: Kind = Kind {
     name: "pool-v1",
@@ -58,10 +56,10 @@ impl Starter for Config {
         &self,
         name: &str,
         launch: LaunchSpec,
-        spawner: Spawner,
-        tracker: &TaskTracker,
+        around: Surroundings,
     ) -> Result<SharedPool, PoolError> {
-        let pool = PoolV1::start(name, self.clone(), launch, spawner, tracker).await?;
+        let pool =
+            PoolV1::start(name, self.clone(), launch, around.spawner, &around.tracker).await?;
         Ok(pool)
     }
 }

@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
+use super::{Kind, Starter, Surroundings, deserialize};
 use async_trait::async_trait;
-use dspex_pool::{LaunchSpec, PoolError, SharedPool, Spawner};
-use dspex_pool_v2::{Config, PoolV2, Switches};
-use tokio_util::task::TaskTracker;
-
-use super::{Kind, Starter, deserialize};
+use dspex_pool::{LaunchSpec, PoolError, SharedPool};
+use dspex_pool_v2::{Config, PoolV2};
 
 pub(super) const KIND: Kind = Kind {
     name: "pool-v2",
@@ -31,11 +29,17 @@ impl Starter for Config {
         &self,
         name: &str,
         launch: LaunchSpec,
-        spawner: Spawner,
-        tracker: &TaskTracker,
+        around: Surroundings,
     ) -> Result<SharedPool, PoolError> {
-        let switches = Switches::default().unchanging();
-        let pool = PoolV2::start(name, self.clone(), launch, spawner, tracker, switches).await?;
+        let pool = PoolV2::start(
+            name,
+            self.clone(),
+            launch,
+            around.spawner,
+            &around.tracker,
+            around.switches,
+        )
+        .await?;
         Ok(pool)
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
-use dspex_flags::MemoryStore;
+use dspex_flags::{Flags, MemoryStore};
 use dspex_migration::MemoryJournal;
 use dspex_pool::testing::FakePool;
 use dspex_pool::{PoolError, SharedPool};
@@ -15,6 +15,7 @@ use dspex_telemetry::Prometheus;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use crate::assemble::{House, Materials};
@@ -24,6 +25,7 @@ use crate::http::json::BodyLimits;
 use crate::http::{AppState, app};
 use crate::paths::DataDir;
 use crate::pools::PoolSource;
+use crate::switches;
 use crate::tasks::Tasks;
 
 pub(super) const ADMIN: &str = "the-admins-token-in-tests";
@@ -126,9 +128,14 @@ impl Bench {
     /// A house that is ready.
     pub(super) async fn ready() -> Self {
         let bench = Self::starting();
+        let store = Arc::new(MemoryStore::new());
+        let flags = Flags::open(store, dspex_flags::dspex::declarations())
+            .await
+            .unwrap();
         let materials = Materials {
             config: Arc::new(config()),
-            flags: Arc::new(MemoryStore::new()),
+            switches: watch::Sender::new(switches::of(&flags.snapshot())),
+            flags,
             catalog: Arc::new(MemoryCatalog::new()),
             sessions: Arc::new(MemorySessions::new()),
             journal: Arc::new(MemoryJournal::new()),

@@ -1,9 +1,9 @@
-//! What can be turned on and off while the pool runs.
+//! What can be turned on and off while a pool runs; a kind of pool heeds what it knows.
 
 use serde::Serialize;
 use tokio::sync::watch::{self, Receiver};
 
-/// The pool's switches. The app sets them by the flags of the same names.
+/// A pool's switches. The app sets them by the flags of the same names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Switches {
     /// Workers come from a warm fork server, sessions stay near their worker, workers are recycled
