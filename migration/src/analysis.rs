@@ -8,6 +8,7 @@
 
 mod errors;
 mod latencies;
+mod memory;
 mod statistics;
 mod surroundings;
 
@@ -57,8 +58,8 @@ pub struct Reason {
     pub verdict: Verdict,
     /// What is to be done.
     pub action: Action,
-    /// The value that was measured, where there is one: a fraction of one for shares,
-    /// milliseconds for latencies.
+    /// The value that was judged, where there is one: a fraction of one for shares (an hour, for
+    /// growth), milliseconds for latencies.
     pub value: Option<f64>,
     /// The limit that it was held against, in the same unit.
     pub limit: Option<f64>,
@@ -102,6 +103,7 @@ pub struct LaneSeen {
 #[must_use]
 pub fn analyse(thresholds: &Thresholds, seen: &Evidence) -> Analysis {
     let mut reasons = surroundings::judge(thresholds, seen);
+    reasons.extend(memory::judge(thresholds.memory_growth, seen));
     reasons.extend(samples(thresholds, seen));
     reasons.extend(errors::judge(thresholds, seen));
     reasons.extend(latencies::judge(thresholds, seen));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dspex_flags::Percent;
-use dspex_pool::PoolStatus;
+use dspex_pool::{Growth, PoolStatus};
 use dspex_telemetry::{HostUsage, LaneWindow};
 
 use crate::plan::Plan;
@@ -17,6 +17,8 @@ pub struct Evidence {
     pub candidate: LaneWindow,
     /// The candidate's pool, while it is up.
     pub candidate_pool: Option<PoolStatus>,
+    /// How fast the memory of stable's workers grows, where its pool measures it.
+    pub stable_growth: Option<Growth>,
     /// Workers of the candidate that ended unasked, broke the protocol or failed their health checks
     /// within the window.
     pub worker_failures: u64,

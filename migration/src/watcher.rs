@@ -70,13 +70,14 @@ impl Watcher {
         now: Instant,
     ) -> Look {
         let (stable, calls, since) = self.window(state, telemetry, now);
-        let (_, candidate_pool) = candidate.statuses();
+        let (stable_pool, candidate_pool) = candidate.statuses();
         let failures = candidate_pool.as_ref().map_or(0, |pool| pool.failures);
         let evidence = Evidence {
             stable,
             candidate: calls,
             worker_failures: self.failed_since(since, failures, state.plan.window_limit, now),
             candidate_pool,
+            stable_growth: stable_pool.growth,
             host: self.host.sample(),
             recorded: telemetry.is_enabled(),
             percent: state.percent(),

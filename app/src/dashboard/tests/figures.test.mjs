@@ -108,6 +108,15 @@ test("a broken rule comes first, with what was found and what it does", () => {
   assert.equal(row(seen, "error_rate").state, "warning", "what breaks the stronger rule does not pass the weaker");
 });
 
+test("growth is said by the hour, and what was not measured is not said to pass", () => {
+  const reason = { rule: "memory_growth", text: "grows", verdict: "critical", action: "rollback", value: 0.41, limit: 0.1, needs: null };
+  const broken = row(verdict(migration({ analysis: analysis("critical", { reasons: [reason] }) }), plan, {}), "memory_growth");
+  assert.deepEqual([broken.state, broken.value, broken.limit, broken.action], ["broken", "41 % an hour", "10 % an hour", "rolls back"]);
+  const unknown = { ...reason, text: "not judged yet", verdict: "healthy", action: "note", value: null, limit: null };
+  const waiting = row(verdict(migration({ analysis: analysis("healthy", { reasons: [unknown] }) }), plan, {}), "memory_growth");
+  assert.deepEqual([waiting.said, waiting.value, waiting.text], ["not judged", DASH, "not judged yet"]);
+});
+
 test("several reasons of one rule are several rows; numbers have their unit", () => {
   const slow = (name) => ({ rule: "degradation", text: `p99 of whole calls of ${name}`, verdict: "healthy", action: "note", value: 120, limit: 100, needs: null });
   const seen = verdict(migration({ analysis: analysis("healthy", { reasons: [slow("a"), slow("b")] }) }), plan, {});
