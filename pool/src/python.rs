@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt;
 use tokio_util::task::TaskTracker;
 
 use crate::bridge::explain_end;
+use crate::launch::WorkerLimits;
 use crate::process::{Launch, SpawnError, Spawner, Wire, WireEnd};
 
 /// The oldest Python that runs the workers.
@@ -36,6 +37,7 @@ const PACKAGE: &[(&str, &str)] = package![
     "dspy_engine.py",
     "engine.py",
     "errors.py",
+    "guardian.py",
     "log.py",
     "scheduler.py",
     "server.py",
@@ -119,6 +121,8 @@ pub async fn probe(
         args: vec!["-c".into(), PROBE.into()],
         env,
         wire: Wire::Stdio,
+        limits: WorkerLimits::default(),
+        guardian: None,
     };
     let (process, wire) = spawner.spawn(launch, tracker).await?;
     let WireEnd::Stdio { mut stdout, stdin } = wire else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use dspex_pool::{Launch, Process, SpawnError, Spawner, Wire, WireEnd};
+use dspex_pool::{Launch, Process, SpawnError, Spawner, Wire, WireEnd, WorkerLimits};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -17,6 +17,8 @@ fn shell(script: &str, wire: Wire) -> Launch {
         args: vec!["-c".into(), script.into()],
         env: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
         wire,
+        limits: WorkerLimits::default(),
+        guardian: None,
     }
 }
 
@@ -159,6 +161,8 @@ async fn a_child_dies_with_a_server_that_is_killed() {
             .into(),
         env: BTreeMap::from([(PLAY_SERVER.into(), told.clone().into())]),
         wire: Wire::None,
+        limits: WorkerLimits::default(),
+        guardian: None,
     };
     let (server, _wire) = start(launch).await;
     let began = Instant::now();
