@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::LONG;
+use crate::house::{is_gone, wait_gone};
 
 fn shell(script: &str, wire: Wire) -> Launch {
     Launch {
@@ -28,25 +29,6 @@ async fn start(launch: Launch) -> (Process, WireEnd) {
         .spawn(launch, &TaskTracker::new())
         .await
         .unwrap()
-}
-
-/// A process that is gone, or a zombie that somebody else must reap.
-fn is_gone(pid: u32) -> bool {
-    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat
-            .rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.trim().starts_with('Z')),
-        Err(_) => true,
-    }
-}
-
-async fn wait_gone(pid: u32) {
-    let began = Instant::now();
-    while !is_gone(pid) {
-        assert!(began.elapsed() < LONG, "process {pid} is still there");
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
 }
 
 async fn first_line(wire: WireEnd) -> String {
