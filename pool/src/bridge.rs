@@ -120,6 +120,8 @@ impl BridgeWorker {
                 .collect(),
             env: spec.environment(),
             wire: Wire::Stdio,
+            limits: spec.limits,
+            guardian: Some(spec.python.clone()),
         };
         match spawner.spawn(launch, tracker).await? {
             (process, WireEnd::Stdio { stdin, stdout }) => Ok(Self {
@@ -240,10 +242,17 @@ impl From<FrameError> for BridgeError {
 
 /// How a process ended, with the last line of its log: the line an operator needs first.
 pub(crate) async fn explain_end(process: &Process) -> String {
-    let exit = match process.end_within(REAP).await {
+    // The sweep after its end is not waited for: callers wait for this answer.
+    if tokio::time::timeout(REAP, process.wait()).await.is_err() {
+        process.kill();
+    }
+    let exit = match process.wait().await {
         Some(exit) => exit.to_string(),
         None => "it is gone".to_owned(),
     };
+    if let Some(reason) = process.broke_limit() {
+        return format!("{exit}: {reason}");
+    }
     // The log is read by a task of its own; the exit may be known a moment earlier.
     for _ in 0..20 {
         if process.output().last().is_some() {

@@ -24,9 +24,10 @@ use tokio_util::task::TaskTracker;
 use self::channel::{Inbox, Outgoing};
 use self::messages::{FromServer, Kind, ToServer};
 use crate::bridge::explain_end;
-use crate::launch::LaunchSpec;
+use crate::launch::{LaunchSpec, WorkerLimits};
 use crate::process::{
-    Ended, Forked, Launch, Process, SpawnError, Spawner, Wire, WireEnd, adopt_forked,
+    Adoption, Cookie, Ended, Forked, Launch, Process, SpawnError, Spawner, Wire, WireEnd,
+    adopt_forked,
 };
 use crate::program::Target;
 use crate::worker::StartError;
@@ -69,6 +70,9 @@ impl ForkServer {
             args: ["-m", "dspex_worker.zygote"].map(Into::into).into(),
             env: spec.environment_without_keys(),
             wire: Wire::Socket,
+            // Its own limits would be its workers' too. Each of them gets its own instead.
+            limits: WorkerLimits::default(),
+            guardian: Some(spec.python.clone()),
         };
         let (process, wire) = spawner.spawn(launch, tracker).await?;
         let WireEnd::Socket(socket) = wire else {
@@ -77,7 +81,7 @@ impl ForkServer {
                 reason: "it was started without a socket".to_owned(),
             });
         };
-        let link = Link::open(&options.name, process, socket, tracker);
+        let link = Link::open(&options.name, process, socket, spawner.clone(), tracker);
         let server = Self { link };
         let warmed = server.warm(&options);
         match tokio::time::timeout(options.start_timeout, warmed).await {
@@ -156,10 +160,17 @@ impl ForkServer {
         let (stderr, their_stderr) = std::io::pipe().map_err(refused)?;
         let handed_down: Vec<OwnedFd> =
             vec![theirs.into(), their_stdout.into(), their_stderr.into()];
-        let forked = self.ask(name, spec, handed_down).await?;
-        let logs = [(stdout.into(), "stdout"), (stderr.into(), "stderr")];
-        let release = Release(Arc::clone(&self.link));
-        let process = adopt_forked(forked, release, logs, name, tracker).map_err(refused)?;
+        let cookie = self.link.spawner.family().cookie().map_err(refused)?;
+        let forked = self.ask(name, spec, &cookie, handed_down).await?;
+        let adoption = Adoption {
+            name,
+            logs: [stdout.into(), stderr.into()],
+            cookie: &cookie,
+            most_processes: spec.limits.processes,
+            spawner: &self.link.spawner,
+            release: Release(Arc::clone(&self.link)),
+        };
+        let process = adopt_forked(forked, adoption, tracker).map_err(refused)?;
         Ok((process, socket))
     }
 
@@ -167,9 +178,12 @@ impl ForkServer {
         &self,
         name: &str,
         spec: &LaunchSpec,
+        cookie: &Cookie,
         handed_down: Vec<OwnedFd>,
     ) -> Result<Forked, StartError> {
-        let environment = spec.environment();
+        let mut environment = spec.environment();
+        let (mark, value) = cookie.variable();
+        environment.insert(mark.into(), value.into());
         let (answer, answered) = oneshot::channel();
         let id = {
             let mut shared = self.link.shared();
@@ -231,6 +245,7 @@ impl fmt::Debug for Release {
 #[derive(Debug)]
 struct Link {
     process: Arc<Process>,
+    spawner: Spawner,
     outbox: mpsc::UnboundedSender<Outgoing>,
     shared: Arc<Mutex<Shared>>,
     ended: watch::Receiver<Option<String>>,
@@ -252,7 +267,13 @@ struct Refused {
 }
 
 impl Link {
-    fn open(name: &str, process: Process, socket: UnixStream, tracker: &TaskTracker) -> Arc<Self> {
+    fn open(
+        name: &str,
+        process: Process,
+        socket: UnixStream,
+        spawner: Spawner,
+        tracker: &TaskTracker,
+    ) -> Arc<Self> {
         let process = Arc::new(process);
         let shared = Arc::new(Mutex::new(Shared::default()));
         let (outbox, outgoing) = mpsc::unbounded_channel();
@@ -269,6 +290,7 @@ impl Link {
         tracker.spawn(reader.run(told));
         Arc::new(Self {
             process,
+            spawner,
             outbox,
             shared,
             ended,

@@ -9,16 +9,19 @@
 //! - Every child is reaped, by the task that watches it.
 
 mod adopt;
+mod guardian;
 mod memory;
 mod output;
 mod spawner;
+mod table;
+mod trail;
 mod watch_over;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
@@ -27,11 +30,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use self::adopt::Owner;
-pub(crate) use self::adopt::{Forked, adopt_forked};
+pub(crate) use self::adopt::{Adoption, Forked, adopt_forked};
 pub use self::memory::Memory;
 pub use self::output::LastLines;
 pub use self::spawner::Spawner;
+pub(crate) use self::trail::Cookie;
 pub(crate) use self::watch_over::Ended;
+use crate::launch::WorkerLimits;
 
 /// What to start, and how to speak to it.
 #[derive(Debug, Clone)]
@@ -46,6 +51,11 @@ pub struct Launch {
     pub env: BTreeMap<OsString, OsString>,
     /// What carries the protocol.
     pub wire: Wire,
+    /// What the kernel holds it to.
+    pub limits: WorkerLimits,
+    /// The Python that runs the guardian: a process that ends what this child started, should we be
+    /// killed. There is one for each spawner, started with the first child that asks for it.
+    pub guardian: Option<PathBuf>,
 }
 
 /// What carries the protocol between us and a child.
@@ -124,6 +134,7 @@ pub struct Process {
     exit: watch::Receiver<Option<Exit>>,
     kill: CancellationToken,
     output: Arc<LastLines>,
+    broke: Arc<OnceLock<String>>,
     /// Who forked the child must outlive it: see the module's first invariant.
     _owner: Owner,
 }
@@ -165,7 +176,13 @@ impl Process {
         *self.exit.borrow()
     }
 
-    /// Waits until it has ended and was reaped.
+    /// Which limit of ours it was killed for, with figures, if it was.
+    #[must_use]
+    pub fn broke_limit(&self) -> Option<&str> {
+        self.broke.get().map(String::as_str)
+    }
+
+    /// Waits until it has ended. What it started is killed, and it is reaped, soon after.
     pub async fn wait(&self) -> Option<Exit> {
         let mut exit = self.exit.clone();
         // An error means that the watching task is gone, which it never is before the exit is
@@ -181,13 +198,17 @@ impl Process {
         self.kill.cancel();
     }
 
-    /// Waits for its end for at most `limit`, then kills it.
+    /// Waits for its end for at most `limit`, then kills it. Afterwards it is reaped, and what it
+    /// started is gone too.
     pub async fn end_within(&self, limit: Duration) -> Option<Exit> {
-        if let Ok(exit) = tokio::time::timeout(limit, self.wait()).await {
-            return exit;
+        if tokio::time::timeout(limit, self.wait()).await.is_err() {
+            self.kill();
         }
-        self.kill();
-        self.wait().await
+        let exit = self.wait().await;
+        let mut gone = self.exit.clone();
+        // Whoever watches it lets go of the channel last.
+        while gone.changed().await.is_ok() {}
+        exit
     }
 }
 

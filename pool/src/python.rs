@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt;
 use tokio_util::task::TaskTracker;
 
 use crate::bridge::explain_end;
+use crate::launch::WorkerLimits;
 use crate::process::{Launch, SpawnError, Spawner, Wire, WireEnd};
 
 /// The oldest Python that runs the workers.
@@ -39,6 +40,7 @@ const PACKAGE: &[(&str, &str)] = package![
     "engine.py",
     "errors.py",
     "execution.py",
+    "guardian.py",
     "job.py",
     "log.py",
     "scheduler.py",
@@ -124,6 +126,8 @@ pub async fn probe(
         args: vec!["-c".into(), PROBE.into()],
         env,
         wire: Wire::Stdio,
+        limits: WorkerLimits::default(),
+        guardian: None,
     };
     let (process, wire) = spawner.spawn(launch, tracker).await?;
     let WireEnd::Stdio { mut stdout, stdin } = wire else {

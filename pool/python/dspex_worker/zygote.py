@@ -11,6 +11,7 @@ standard error), its answer by one: the worker's pidfd.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -22,6 +23,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from array import array
 from collections import deque
@@ -168,9 +170,7 @@ class Zygote:
         for fd, stream in ((request.stdout, 1), (request.stderr, 2)):
             os.dup2(fd, stream)
             os.close(fd)
-        os.environb.clear()
-        os.environb.update(request.environment)
-        os.environ["DSPEX_WIRE_FD"] = str(request.wire)
+        self._take_environment(request)
         cookie = request.environment.get(_COOKIE[:-1], b"")
         if self._cookie_at is not None and len(cookie) == self._cookie_at[1]:
             # What the kernel shows of the environment is that of the server's start. Processes that
@@ -183,6 +183,16 @@ class Zygote:
             numpy.random.seed(int.from_bytes(os.urandom(4), "big"))
         sys.argv[1:] = ["--worker-id", request.name]
         gc.enable()
+
+    @staticmethod
+    def _take_environment(request: Request) -> None:
+        # Only what differs: each page that is written to is the worker's own from then on.
+        wanted = {**request.environment, b"DSPEX_WIRE_FD": str(request.wire).encode()}
+        for name in [name for name in os.environb if name not in wanted]:
+            del os.environb[name]
+        for name, value in wanted.items():
+            if os.environb.get(name) != value:
+                os.environb[name] = value
 
     def _look_after_children(self) -> None:
         """Tells of workers that have ended, reaps those that were let go, ends orphans."""
@@ -318,9 +328,13 @@ def main() -> int:
     os.set_inheritable(wire.fileno(), False)
     wire.setblocking(True)
     signal.signal(signal.SIGINT, lambda *_: None)
-    if Zygote(wire).serve() is None:
-        return 0
-    return server.run()
+    if Zygote(wire).serve() is not None:
+        code = server.run()
+        # Taking the interpreter apart would first copy all that the worker shares.
+        threading._shutdown()  # noqa: SLF001  (waits for user code's threads, as every exit does)
+        atexit._run_exitfuncs()  # noqa: SLF001
+        server.leave(code)
+    return 0
 
 
 if __name__ == "__main__":

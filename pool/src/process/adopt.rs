@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::output::{self, LastLines};
-use super::watch_over::{Charge, Ended, Reaper};
+use super::trail::{Cookie, Trail};
+use super::watch_over::{Charge, Ended, Kept, Reaper};
 use super::{Process, Spawner, WireEnd};
 use crate::fork_server::Release;
 
@@ -79,21 +80,44 @@ pub(crate) struct Forked {
     pub(crate) ended: oneshot::Receiver<Ended>,
 }
 
+/// What is needed to look after a worker that somebody else forked.
+pub(crate) struct Adoption<'a> {
+    /// Names it in logs.
+    pub(crate) name: &'a str,
+    /// The reading ends of its standard output and error.
+    pub(crate) logs: [OwnedFd; 2],
+    /// The mark in its environment.
+    pub(crate) cookie: &'a Cookie,
+    /// How many processes it may have.
+    pub(crate) most_processes: Option<u64>,
+    /// Whose family it belongs to.
+    pub(crate) spawner: &'a Spawner,
+    /// The right to have it reaped.
+    pub(crate) release: Release,
+}
+
 /// Takes charge of a child that a fork server started.
 pub(crate) fn adopt_forked(
     forked: Forked,
-    release: Release,
-    logs: [(OwnedFd, &'static str); 2],
-    name: &str,
+    adoption: Adoption<'_>,
     tracker: &TaskTracker,
 ) -> io::Result<Process> {
+    let Adoption { name, release, .. } = adoption;
     let reaper = Reaper::Server {
         release: release.clone(),
         told: Some(forked.ended),
     };
-    let charge = Charge::new(forked.pid, forked.pidfd, reaper);
+    let guardian = adoption.spawner.guardian().clone();
+    let trail = Trail::of(forked.pid, adoption.cookie);
+    guardian.add(forked.pid, trail.started());
+    let kept = Kept {
+        trail,
+        guardian,
+        most_processes: adoption.most_processes,
+    };
+    let charge = Charge::new(forked.pid, forked.pidfd, reaper, kept);
     let process = take_charge(charge, Owner::ForkServer { _server: release }, tracker);
-    for (stream, from) in logs {
+    for (stream, from) in adoption.logs.into_iter().zip(["stdout", "stderr"]) {
         follow(&process, stream, name, from, tracker)?;
     }
     Ok(process)
@@ -104,12 +128,15 @@ fn take_charge(charge: Charge, owner: Owner, tracker: &TaskTracker) -> Process {
     let kill = CancellationToken::new();
     let (exit_told, exit) = watch::channel(None);
     let pid = charge.pid();
-    tracker.spawn(charge.watch_over(kill.clone(), exit_told));
+    let broke = Arc::new(OnceLock::new());
+    let watch = charge.watch_over(kill.clone(), exit_told, Arc::clone(&broke), tracker.clone());
+    tracker.spawn(watch);
     Process {
         pid,
         exit,
         kill,
         output: Arc::new(LastLines::default()),
+        broke,
         _owner: owner,
     }
 }

@@ -8,19 +8,26 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Child;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Exit;
+use super::guardian::Guardian;
+use super::table;
+use super::trail::Trail;
 use crate::fork_server::Release;
 
 /// How long a fork server may take to say how a child ended, once it has. A server that is stopped
 /// must not make a dead worker look alive.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
+/// How often the processes of a child are counted, where they are limited.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,11 +68,28 @@ pub(super) struct Charge {
     pid: u32,
     pidfd: OwnedFd,
     reaper: Reaper,
+    kept: Kept,
+}
+
+/// What is kept of a child beside itself.
+#[derive(Debug)]
+pub(super) struct Kept {
+    /// By what the processes that it starts are known.
+    pub(super) trail: Trail,
+    /// Who knows of its session.
+    pub(super) guardian: Guardian,
+    /// How many processes and threads it may have.
+    pub(super) most_processes: Option<u64>,
 }
 
 impl Charge {
-    pub(super) fn new(pid: u32, pidfd: OwnedFd, reaper: Reaper) -> Self {
-        Self { pid, pidfd, reaper }
+    pub(super) fn new(pid: u32, pidfd: OwnedFd, reaper: Reaper, kept: Kept) -> Self {
+        Self {
+            pid,
+            pidfd,
+            reaper,
+            kept,
+        }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -85,6 +109,8 @@ impl Charge {
         mut self,
         kill: CancellationToken,
         exit: watch::Sender<Option<Exit>>,
+        broke: Arc<OnceLock<String>>,
+        tracker: TaskTracker,
     ) {
         let pid = self.pid;
         match self.pidfd.try_clone().and_then(register) {
@@ -92,11 +118,14 @@ impl Charge {
                 tokio::select! {
                     // A pidfd is readable once its process has ended, before it is reaped.
                     _ = pidfd.readable() => {}
-                    () = kill.cancelled() => {
-                        self.kill();
-                        let _ = pidfd.readable().await;
+                    () = kill.cancelled() => {}
+                    reason = self.breaks_limit(&tracker) => {
+                        tracing::warn!(pid, reason, "a process is killed");
+                        let _ = broke.set(reason);
                     }
                 }
+                self.kill();
+                let _ = pidfd.readable().await;
             }
             Err(error) => {
                 tracing::error!(pid, %error, "cannot watch a child; it is killed");
@@ -106,6 +135,32 @@ impl Charge {
         self.kill_group();
         let ended = self.how_it_ended().await;
         exit.send_replace(Some(Exit(ended)));
+        let trail = self.kept.trail.clone();
+        let _ = tracker.spawn_blocking(move || trail.sweep()).await;
+        // In this order: who waits for the channel to close waits for the reaping.
+        drop(self);
+        drop(exit);
+    }
+
+    /// Waits until it has more processes than it may, and says so.
+    async fn breaks_limit(&self, tracker: &TaskTracker) -> String {
+        let Some(most) = self.kept.most_processes else {
+            return std::future::pending().await;
+        };
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let trail = self.kept.trail.clone();
+            let count = tracker.spawn_blocking(move || trail.count(&table::recent(LOOK / 2)));
+            match count.await {
+                Ok(count) if count > most => {
+                    return format!(
+                        "it and what it started had {count} processes and threads, where {most} \
+                         are allowed"
+                    );
+                }
+                _ => {}
+            }
+        }
     }
 
     async fn how_it_ended(&mut self) -> Ended {
@@ -150,6 +205,8 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         self.kill();
+        self.kill_group();
+        self.kept.guardian.remove(self.pid);
         match &mut self.reaper {
             // Returns at once: it has ended, or has just been killed.
             Reaper::Us(child) => {

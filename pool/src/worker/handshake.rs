@@ -98,6 +98,8 @@ pub(super) async fn start(
             .into(),
         env: spec.environment(),
         wire: Wire::Socket,
+        limits: spec.limits,
+        guardian: Some(spec.python.clone()),
     };
     let (process, wire) = spawner.spawn(launch, tracker).await?;
     let WireEnd::Socket(socket) = wire else {

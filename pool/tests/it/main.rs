@@ -6,8 +6,11 @@
 
 mod bridge;
 mod forks;
+mod house;
+mod orphans;
 mod process;
 mod python;
+mod sandbox;
 mod worker;
 
 use std::time::Duration;
