@@ -15,8 +15,16 @@ use super::surroundings::Surroundings;
 use crate::places::Places;
 
 /// Fields of a contender's result that are written down, where it has them.
-const FIELDS: [&str; 7] = [
-    "rate", "p50_us", "p99_us", "share", "cost_us", "ready_ms", "lost",
+const FIELDS: [&str; 9] = [
+    "rate",
+    "p50_us",
+    "p99_us",
+    "share",
+    "cost_us",
+    "ready_ms",
+    "lost",
+    "client_cpu_us",
+    "worker_cpu_us",
 ];
 
 /// One run.
