@@ -17,6 +17,7 @@ use crate::Outcome;
 use crate::house::{self, House};
 use crate::latency::Latencies;
 use crate::order::Load;
+use crate::processor::Meter;
 
 /// The fields of the worker protocol's frame `call`.
 #[derive(Serialize)]
@@ -46,6 +47,7 @@ pub(crate) async fn measure(house: &House, load: Load) -> Outcome<Value> {
     for number in 0..load.workers {
         loops.push(start(house, number).await?);
     }
+    let meter = Meter::start(loops.iter().map(|(process, _)| process.pid()).collect());
     let begin = Instant::now() + window / 4;
     let end = begin + window;
     let inputs = house::input("text", "x".repeat(load.bytes));
@@ -56,18 +58,27 @@ pub(crate) async fn measure(house: &House, load: Load) -> Outcome<Value> {
         let inputs = inputs.clone();
         let in_flight = load.in_flight.div_ceil(load.workers);
         clients.push(std::thread::spawn(move || {
-            drive(socket, &inputs, in_flight, begin, end)
+            let latencies = drive(&socket, &inputs, in_flight, begin, end);
+            latencies.map(|latencies| (latencies, socket))
         }));
     }
     let mut all = Latencies::default();
+    // A loop ends with its socket, and its processor time is to be read before.
+    let mut sockets = Vec::new();
     for client in clients {
         // The threads end by the clock, whatever the runtime does meanwhile; nothing else runs.
-        all.add(client.join().map_err(|_| "a client panicked")??);
+        let (latencies, socket) = client.join().map_err(|_| "a client panicked")??;
+        all.add(latencies);
+        sockets.push(socket);
     }
+    let calls = all.answered();
+    let mut result = all.figures(window);
+    meter.stop(calls, &mut result);
+    drop(sockets);
     for process in &processes {
         process.end_within(Duration::from_secs(2)).await;
     }
-    Ok(all.figures(window))
+    Ok(result)
 }
 
 async fn start(house: &House, number: usize) -> Outcome<(Process, UnixStream)> {
@@ -88,7 +99,7 @@ async fn start(house: &House, number: usize) -> Outcome<(Process, UnixStream)> {
 }
 
 fn drive(
-    mut socket: UnixStream,
+    mut socket: &UnixStream,
     inputs: &Map<String, Value>,
     in_flight: usize,
     begin: Instant,
@@ -133,9 +144,8 @@ fn drive(
                 return Err(format!("an answer was {:?}", answer.outputs).into());
             }
             let now = Instant::now();
-            if begin <= now && now < end {
-                latencies.note(now - sent[place(answer.id, in_flight)]);
-            }
+            let took = now - sent[place(answer.id, in_flight)];
+            latencies.note(took, begin <= now && now < end);
             if now < end {
                 call(&mut last_id, &mut outgoing, &mut sent)?;
             } else {

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use dspex_pool::{LaunchSpec, Pool};
 use dspex_pool_v2::Config;
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use crate::Outcome;
 use crate::house::{self, House};
 use crate::order::Dispatch;
+use crate::processor::own_time;
 
 pub(crate) async fn measure(house: &House, load: Dispatch) -> Outcome<Value> {
     let config = Config {
@@ -32,7 +32,7 @@ pub(crate) async fn measure(house: &House, load: Dispatch) -> Outcome<Value> {
     let mut costs = Vec::new();
     // The first round warms up: the programs are defined, the memory is there.
     for _ in 0..=load.repeats {
-        let before = processor_time();
+        let before = own_time();
         let callers = (0..load.calls as u64).map(|number| {
             let (pool, call) = (pool.clone(), house::call(&program, &inputs, number));
             house.tracker.spawn(async move { pool.execute(call).await })
@@ -40,20 +40,11 @@ pub(crate) async fn measure(house: &House, load: Dispatch) -> Outcome<Value> {
         for caller in callers.collect::<Vec<_>>() {
             caller.await??;
         }
-        let spent = processor_time().saturating_sub(before);
+        let spent = own_time().saturating_sub(before);
         costs.push(spent.as_secs_f64() * 1e6 / load.calls as f64);
     }
     pool.drain(Duration::from_secs(5)).await;
     costs.remove(0);
     costs.sort_unstable_by(f64::total_cmp);
     Ok(json!({ "cost_us": costs[costs.len() / 2] }))
-}
-
-/// Of all threads of this process, in user and in system mode.
-fn processor_time() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
 }

@@ -11,6 +11,7 @@ use crate::Outcome;
 use crate::house::{self, House};
 use crate::latency::Latencies;
 use crate::order::Load;
+use crate::processor::Meter;
 
 pub(crate) async fn measure(house: &House, load: Load) -> Outcome<Value> {
     let config = Config {
@@ -23,6 +24,8 @@ pub(crate) async fn measure(house: &House, load: Load) -> Outcome<Value> {
     let text = "x".repeat(load.bytes);
     let inputs = house::input("text", text.as_str());
 
+    let workers = pool.status().workers;
+    let meter = Meter::start(workers.iter().filter_map(|worker| worker.pid).collect());
     let window = Duration::from_secs_f64(load.seconds);
     let begin = Instant::now() + window / 4;
     let end = begin + window;
@@ -42,9 +45,7 @@ pub(crate) async fn measure(house: &House, load: Load) -> Outcome<Value> {
                     return Err(format!("an answer was {:?}", reply.outputs).into());
                 }
                 let now = Instant::now();
-                if begin <= now && now < end {
-                    latencies.note(now - sent);
-                }
+                latencies.note(now - sent, begin <= now && now < end);
             }
         })
     });
@@ -53,6 +54,9 @@ pub(crate) async fn measure(house: &House, load: Load) -> Outcome<Value> {
         let answered: Outcome<Latencies> = caller.await?;
         all.add(answered?);
     }
+    let calls = all.answered();
+    let mut result = all.figures(window);
+    meter.stop(calls, &mut result);
     pool.drain(Duration::from_secs(5)).await;
-    Ok(all.figures(window))
+    Ok(result)
 }

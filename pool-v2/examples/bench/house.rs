@@ -27,7 +27,7 @@ pub(crate) struct House {
     pub(crate) python: PathBuf,
     pub(crate) programs: PathBuf,
     package: PathBuf,
-    /// Holds the unpacked worker package.
+    /// Holds the worker package, where it was unpacked.
     _folder: TempDir,
 }
 
@@ -39,7 +39,10 @@ impl House {
             spawner,
             python: order.python.clone(),
             programs: order.programs.clone(),
-            package: python::unpack(folder.path())?,
+            package: match &order.package {
+                Some(package) => package.clone(),
+                None => python::unpack(folder.path())?,
+            },
             _folder: folder,
         })
     }

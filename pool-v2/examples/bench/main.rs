@@ -19,6 +19,7 @@ mod latency;
 mod memory;
 mod order;
 mod placement;
+mod processor;
 mod stand_in;
 mod waiting;
 

@@ -12,6 +12,9 @@ pub(crate) struct Order {
     pub(crate) python: PathBuf,
     /// The folder of `bench_programs.py` and `echo_loop.py`.
     pub(crate) programs: PathBuf,
+    /// A folder with another `dspex_worker` to measure, in place of the one that is built in.
+    #[serde(default)]
+    pub(crate) package: Option<PathBuf>,
     /// On which cores; everywhere where there is none.
     #[serde(default)]
     pub(crate) placement: Option<Placement>,

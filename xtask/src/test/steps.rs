@@ -91,6 +91,9 @@ pub(super) fn all<'a>(
         here("pytest, demo", move || {
             pytest(places, &venv()?, "xtask/demo", interrupt)
         }),
+        here("pytest, bench", move || {
+            pytest(places, &venv()?, "bench/rivals", interrupt)
+        }),
         page_tests(places)?,
     ];
     if !options.quick {
@@ -152,7 +155,7 @@ fn documentation(places: &Places) -> Command {
 fn ruff(places: &Places, venv: &Venv, verb: &[&str], interrupt: &Interrupt) -> Result<bool> {
     let mut ruff = Command::new(venv.tool("ruff"));
     ruff.args(verb)
-        .args(["pool/python", "xtask/demo"])
+        .args(["pool/python", "xtask/demo", "bench"])
         .current_dir(&places.root);
     run_shown(&mut ruff, false, STEP_LIMIT, interrupt)
 }
