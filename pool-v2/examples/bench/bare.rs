@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use dspex_pool::{Launch, Process, Wire, WireEnd, wire};
+use dspex_pool::{WorkerLimits, Launch, Process, Wire, WireEnd, wire};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -88,6 +88,8 @@ async fn start(house: &House, number: usize) -> Outcome<(Process, UnixStream)> {
         args: vec![house.programs.join("echo_loop.py").into()],
         env: house.launch().environment(),
         wire: Wire::Socket,
+        limits: WorkerLimits::default(),
+        guardian: None,
     };
     let (process, wire) = house.spawner.spawn(launch, &house.tracker).await?;
     let WireEnd::Socket(socket) = wire else {

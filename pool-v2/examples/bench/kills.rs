@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dspex_pool::{Pool, PoolError, WorkerState};
-use dspex_pool_v2::{Config, PoolV2, Switches};
+use dspex_pool_v2::{Config, PoolV2};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::sync::watch;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use dspex_pool::Pool;
-use dspex_pool_v2::{Config, PoolV2, Switches};
+use dspex_pool_v2::{Config, PoolV2};
 use serde_json::{Value, json};
 
 use crate::Outcome;
