@@ -13,6 +13,10 @@ mod lease;
 #[cfg_attr(not(test), expect(dead_code, reason = "the pool does not call it yet"))]
 mod optimizer;
 mod pool;
+#[cfg_attr(not(test), expect(dead_code, reason = "the pool does not call it yet"))]
+mod recovery;
+#[cfg_attr(not(test), expect(dead_code, reason = "the pool does not call it yet"))]
+mod recycle;
 #[cfg(test)]
 mod seeded;
 mod slot;
@@ -21,6 +25,8 @@ pub use config::{Config, InvalidConfig};
 pub use leak::LeakConfig;
 pub use optimizer::OptimizerConfig;
 pub use pool::PoolV2;
+pub use recovery::{RecoveryConfig, StartConfig};
+pub use recycle::RecyclingConfig;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
