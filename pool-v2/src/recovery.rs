@@ -163,12 +163,12 @@ pub(crate) enum CallAct {
 }
 
 /// What is done, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Act {
     pub(crate) worker: WorkerAct,
     pub(crate) call: CallAct,
     /// For the log and for the worker's history.
-    pub(crate) reason: &'static str,
+    pub(crate) reason: String,
 }
 
 /// What to do about a failure. `random` is uniform over all of `u64`; it is for the jitter of waits.
@@ -184,10 +184,10 @@ pub(crate) fn decide(
             repeat(config, class, call, most, elsewhere, random)
         })
     };
-    let act = |worker, call, reason| Act {
+    let act = |worker, call, reason: &str| Act {
         worker,
         call,
-        reason,
+        reason: reason.to_owned(),
     };
     match failure {
         Failure::Exited => act(
@@ -197,7 +197,7 @@ pub(crate) fn decide(
         ),
         Failure::HealthCheck { in_a_row } => {
             let (worker, reason) = suspected(config, workers, in_a_row);
-            act(worker, CallAct::None, reason)
+            act(worker, CallAct::None, &reason)
         }
         // The slot's next start is another worker; the one that was too slow is not waited for.
         Failure::StartTimeout => act(
@@ -223,7 +223,7 @@ pub(crate) fn decide(
             ),
             Blame::Check => {
                 let (worker, reason) = suspected(config, workers, 1);
-                act(worker, CallAct::None, reason)
+                act(worker, CallAct::None, &reason)
             }
         },
     }
@@ -255,28 +255,31 @@ impl Blame {
 }
 
 /// What a failed health check means for a worker that has not ended.
-fn suspected(
-    config: &RecoveryConfig,
-    workers: Workers,
-    in_a_row: u32,
-) -> (WorkerAct, &'static str) {
-    let left = workers.ready - usize::from(workers.in_service && workers.ready > 0);
-    let enough = left >= config.least_ready(workers.size);
-    match (in_a_row >= config.health_failures, enough) {
-        (false, true) => (WorkerAct::Degrade, "it did not answer a health check"),
-        (false, false) => (
-            WorkerAct::LastChoice,
-            "it did not answer a health check, but too few others are ready",
-        ),
-        (true, true) => (
-            WorkerAct::Replace,
-            "it did not answer its health checks, as often as is allowed",
-        ),
-        (true, false) => (
-            WorkerAct::ReplaceWhenWarm,
-            "it did not answer its health checks, but too few others are ready",
-        ),
-    }
+fn suspected(config: &RecoveryConfig, workers: Workers, in_a_row: u32) -> (WorkerAct, String) {
+    let left = workers
+        .ready
+        .saturating_sub(usize::from(workers.in_service));
+    let least = config.least_ready(workers.size);
+    let condemned = in_a_row >= config.health_failures;
+    let worker = match (condemned, left >= least) {
+        (false, true) => WorkerAct::Degrade,
+        (false, false) => WorkerAct::LastChoice,
+        (true, true) => WorkerAct::Replace,
+        (true, false) => WorkerAct::ReplaceWhenWarm,
+    };
+    let checks = if in_a_row == 1 {
+        "a health check".to_owned()
+    } else {
+        format!("{in_a_row} health checks in a row")
+    };
+    let but = if left >= least {
+        String::new()
+    } else {
+        format!(
+            ", but serves when nobody else can: of the others {left} are ready, and {least} must be"
+        )
+    };
+    (worker, format!("it did not answer {checks}{but}"))
 }
 
 /// Whether the call is tried once more. `most` bounds what the matrix allows.

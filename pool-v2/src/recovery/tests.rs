@@ -83,7 +83,13 @@ fn a_suspect_serves_on_where_too_few_are_ready() {
         in_service: true,
     };
     let check = |in_a_row| Failure::HealthCheck { in_a_row };
-    assert_eq!(after(check(1), few, None).worker, WorkerAct::LastChoice);
+    let act = after(check(1), few, None);
+    assert_eq!(act.worker, WorkerAct::LastChoice);
+    assert_eq!(
+        act.reason,
+        "it did not answer a health check, but serves when nobody else can: of the others 1 are \
+         ready, and 2 must be"
+    );
     assert_eq!(
         after(check(3), few, None).worker,
         WorkerAct::ReplaceWhenWarm
@@ -264,6 +270,14 @@ fn starts_that_fail_all_over_the_pool_open_its_circuit() {
     assert!(starts.ask(&mut slots[0], later, 0).is_ok());
 }
 
+/// When a worker gets calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Serves {
+    Always,
+    Last,
+    Never,
+}
+
 fn failures() -> impl Strategy<Value = Failure> {
     prop_oneof![
         Just(Failure::Exited),
@@ -294,22 +308,28 @@ proptest! {
         checks in prop::collection::vec((any::<prop::sample::Index>(), 1..5_u32), 1..200),
     ) {
         let config = RecoveryConfig { min_ready, ..RecoveryConfig::default() };
-        let mut in_service = vec![true; size];
+        let mut workers = vec![Serves::Always; size];
+        let count = |workers: &[Serves], serves| {
+            workers.iter().filter(|worker| **worker == serves).count()
+        };
         for (which, in_a_row) in checks {
             let which = which.index(size);
-            let ready = in_service.iter().filter(|serves| **serves).count();
-            let workers = Workers { size, ready, in_service: in_service[which] };
-            let act = decide(&config, Failure::HealthCheck { in_a_row }, workers, None, 0);
-            match act.worker {
-                WorkerAct::Degrade | WorkerAct::Replace => in_service[which] = false,
-                WorkerAct::LastChoice | WorkerAct::ReplaceWhenWarm => {}
-                WorkerAct::Keep => prop_assert!(false, "a failed check is never nothing"),
-            }
+            let seen = Workers {
+                size,
+                ready: count(&workers, Serves::Always),
+                in_service: workers[which] == Serves::Always,
+            };
+            let act = decide(&config, Failure::HealthCheck { in_a_row }, seen, None, 0);
+            workers[which] = match (act.worker, workers[which]) {
+                (_, Serves::Never) | (WorkerAct::Degrade | WorkerAct::Replace, _) => Serves::Never,
+                (WorkerAct::LastChoice | WorkerAct::ReplaceWhenWarm, _) => Serves::Last,
+                (WorkerAct::Keep, _) => panic!("a failed check is never nothing"),
+            };
             prop_assert_eq!(
                 in_a_row >= config.health_failures,
                 matches!(act.worker, WorkerAct::Replace | WorkerAct::ReplaceWhenWarm)
             );
-            let left = in_service.iter().filter(|serves| **serves).count();
+            let left = count(&workers, Serves::Always) + count(&workers, Serves::Last);
             prop_assert!(left >= config.least_ready(size));
         }
     }
