@@ -12,6 +12,9 @@ mod clock;
 mod contract;
 mod error;
 mod failure;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod launch;
 mod process;
 mod program;

@@ -5,6 +5,7 @@
 )]
 
 mod bridge;
+mod corpus;
 mod process;
 mod python;
 mod worker;
