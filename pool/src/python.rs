@@ -39,6 +39,7 @@ const PACKAGE: &[(&str, &str)] = package![
     "errors.py",
     "guardian.py",
     "log.py",
+    "output.py",
     "scheduler.py",
     "server.py",
     "warmup.py",

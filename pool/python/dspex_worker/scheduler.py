@@ -17,15 +17,27 @@ from typing import Any
 
 from .engine import Program
 from .errors import Cancelled
+from .output import calling
 
 
 class Job:
     """One call, from the frame that brought it to its answer."""
 
-    __slots__ = ("abandoned", "deadline", "id", "inputs", "program", "started", "task")
+    __slots__ = (
+        "abandoned",
+        "deadline",
+        "id",
+        "inputs",
+        "key",
+        "program",
+        "request",
+        "started",
+        "task",
+    )
 
     def __init__(self, call_id: int, inputs: dict[str, Any], deadline: float | None) -> None:
         self.id = call_id
+        self.key = self.request = ""  # for the lines that it prints
         self.inputs = inputs
         self.deadline = deadline
         self.program: Program | None = None
@@ -121,6 +133,7 @@ class Scheduler:
             if error is None:
                 program = job.program
                 assert program is not None
+                calling.set(job)
                 try:
                     program.check(job.inputs)
                     began = perf_counter()
@@ -129,6 +142,7 @@ class Scheduler:
                     outputs = program.outputs(result)
                 except BaseException as raised:  # SystemExit too ends the call, not the thread
                     error = raised
+            calling.set(None)
             self._finish(job, outputs, seconds, error)
             # What the call held is not kept alive while this thread waits for the next.
             del job, outputs, error
@@ -167,6 +181,7 @@ class Scheduler:
 async def _run_async(job: Job) -> Outcome:
     program = job.program
     assert program is not None
+    calling.set(job)
     try:
         program.check(job.inputs)
         began = perf_counter()

@@ -20,7 +20,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import Any, NoReturn
 
-from . import engine
+from . import engine, output
 from .engine import LmProfile, Program, Settings
 from .errors import BadOutput, Failure, Rejected, UnknownProgram, describe
 from .log import log
@@ -167,6 +167,7 @@ class Server:
             raise ValueError("inputs are not an object")
         deadline = None if timeout is None else monotonic() + timeout / 1000
         job = Job(frame["id"], inputs, deadline)
+        job.key, job.request = frame["key"], frame.get("request") or ""
         self._configured()
         with self._lock:
             if job.id in self._jobs:
@@ -289,6 +290,7 @@ def _preload(name: str) -> None:
 
 def leave(code: int) -> NoReturn:
     """Ends the process at once, whatever its threads do."""
+    output.finish()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

@@ -8,6 +8,7 @@ mod bridge;
 mod forks;
 mod house;
 mod orphans;
+mod output;
 mod process;
 mod python;
 mod sandbox;
