@@ -9,6 +9,7 @@ mod forks;
 mod house;
 mod orphans;
 mod corpus;
+mod output;
 mod process;
 mod python;
 mod sandbox;
