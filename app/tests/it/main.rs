@@ -8,6 +8,7 @@
 mod bad_input;
 mod cli;
 mod dspy;
+mod endings;
 mod house;
 mod migration;
 mod protocol_faults;
