@@ -12,6 +12,8 @@ mod endings;
 mod house;
 mod migration;
 mod protocol_faults;
+mod sessions;
+mod streams;
 mod traffic;
 mod unfit;
 mod worker_faults;
