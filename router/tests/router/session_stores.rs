@@ -19,7 +19,7 @@ pub(crate) fn key(version: u64, session: &str) -> SessionKey {
     }
 }
 
-fn saved(state: &str, second: i64) -> Saved {
+pub(crate) fn saved(state: &str, second: i64) -> Saved {
     Saved {
         state: RawValue::from_string(state.to_owned()).unwrap().into(),
         used_at: Timestamp::from_second(second).unwrap(),

@@ -13,7 +13,7 @@ use serde_json::json;
 use serde_json::value::to_raw_value;
 use tokio::task::JoinSet;
 
-use crate::session_stores::{key, open};
+use crate::session_stores::{key, open, saved};
 use crate::support::{House, crashed, draft, raised, request};
 
 /// Answers how many calls the session had before, and leaves one more.
@@ -253,6 +253,60 @@ async fn a_state_survives_the_server_and_a_hot_session_reads_nothing() {
     // Another router on the same file: a restart.
     let counters = Counters::on(store, RouterConfig::default()).await;
     assert_eq!(counters.before("a").await, 3);
+}
+
+#[tokio::test]
+async fn of_too_many_sessions_the_one_used_longest_ago_begins_anew() {
+    let mut config = RouterConfig::default();
+    config.sessions.max_sessions = 2;
+    let counters = Counters::on(Arc::new(MemorySessions::new()), config).await;
+    for session in ["a", "b", "a", "c"] {
+        counters.call(session).await.unwrap();
+    }
+    assert_eq!(counters.before("a").await, 2);
+    assert_eq!(
+        counters.before("b").await,
+        0,
+        "dropped, and not only on disk"
+    );
+    let known = counters.house.router.sessions().await.unwrap();
+    assert_eq!((known.sessions, known.evicted), (2, 2));
+}
+
+#[tokio::test]
+async fn an_expired_session_begins_anew() {
+    let store = Arc::new(MemorySessions::new());
+    let counters = Counters::on(store.clone(), RouterConfig::default()).await;
+    let program = counters.house.router.get(&counters.program).await.unwrap();
+    // Left in 1970, and not swept yet.
+    let old = key(program.key.version, "a");
+    store.put(&old, &saved("7", 0), 10).await.unwrap();
+    assert_eq!(counters.before("a").await, 0);
+    assert_eq!(counters.before("a").await, 1);
+}
+
+#[tokio::test]
+async fn a_session_that_only_reads_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, writer) = open(&folder.path().join("dspex.db")).await;
+    let counters = Counters::on(Arc::new(store), RouterConfig::default()).await;
+    counters.house.stable.answer_with(|_| {
+        Ok(Reply {
+            state: Some(to_raw_value("same").unwrap().into()),
+            ..FakePool::reply(&json!({}))
+        })
+    });
+    counters.call("a").await.unwrap();
+    sqlx::query("UPDATE session_states SET state = '0'")
+        .execute(&writer)
+        .await
+        .unwrap();
+    counters.call("a").await.unwrap();
+    let on_disk: String = sqlx::query_scalar("SELECT state FROM session_states")
+        .fetch_one(&writer)
+        .await
+        .unwrap();
+    assert_eq!(on_disk, "0", "it was not written again");
 }
 
 #[tokio::test]
