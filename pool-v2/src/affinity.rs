@@ -58,7 +58,7 @@ impl Default for AffinityConfig {
 pub(crate) struct SessionHash(u64);
 
 impl SessionHash {
-    fn bits(self) -> u64 {
+    pub(crate) fn bits(self) -> u64 {
         self.0
     }
 }

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use self::queue::{Queue, Waiter};
 pub(crate) use self::queue::Ticket;
+pub(crate) use self::seat::Summons;
 use self::seat::{Retiring, Slot};
 pub(crate) use self::workers::Kind;
 use crate::affinity::{Affinity, AffinityMode, SessionHash};
@@ -29,6 +30,7 @@ use crate::config::Config;
 use crate::lease::{Lease, Place, Queued};
 use crate::limits::{Counted, Limits};
 use crate::optimizer::Meter;
+use crate::recycle::RecyclingConfig;
 use crate::seated::Seated;
 
 /// What the dispatcher must know of a worker. Its tests, and the bench of its cost, have workers
@@ -55,6 +57,7 @@ pub(crate) struct Dispatcher<W: Handle = Seated> {
     concurrency: u32,
     queue_limit: usize,
     queue_wait: Duration,
+    recycling: RecyclingConfig,
     state: Mutex<State<W>>,
     /// Signalled when a lease ends that somebody may wait for.
     lease_ended: Notify,
@@ -95,6 +98,7 @@ impl<W: Handle> Dispatcher<W> {
             concurrency: u32::try_from(config.concurrency).unwrap_or(seat::MOST_LEASES),
             queue_limit: config.queue_limit,
             queue_wait: config.queue_wait,
+            recycling: config.recycling.clone(),
             state: Mutex::new(State {
                 slots: Vec::new(),
                 ranks: Vec::new(),

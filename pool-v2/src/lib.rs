@@ -18,8 +18,8 @@ mod limits;
 mod optimizer;
 mod pool;
 
+mod recovery;
 mod recycle;
-mod rotation;
 mod seated;
 #[cfg(test)]
 mod seeded;
@@ -33,7 +33,8 @@ pub use config::{Config, InvalidConfig};
 pub use leak::LeakConfig;
 pub use optimizer::OptimizerConfig;
 pub use pool::PoolV2;
-pub use recycle::Recycling;
+pub use recovery::{RecoveryConfig, StartConfig};
+pub use recycle::RecyclingConfig;
 pub use dspex_pool::Switches;
 pub use warmer::{Strategy, WarmConfig};
 

@@ -7,8 +7,10 @@ use dspex_pool::{Growth, WorkerState};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::seat::{NO_ROOM, Retiring, Slot};
+use super::seat::{NO_ROOM, Retiring, Slot, Summons};
 use super::{Dispatcher, Handle, State};
+use crate::recovery::{WorkerAct, Workers};
+use crate::recycle::{self, RecyclingConfig};
 
 /// What a slot is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,12 +23,13 @@ pub(crate) enum Kind {
     Leaving,
 }
 
-/// What a slot's task wants to know of its worker, to see whether it is due to be recycled.
+/// A worker that may be recycled.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Use {
-    pub(crate) leases: usize,
-    /// For how long it has had nothing to do.
-    pub(crate) idle: Duration,
+pub(crate) struct Recyclable {
+    pub(crate) slot: usize,
+    pub(crate) generation: u64,
+    pub(crate) limits: recycle::Limits,
+    pub(crate) worker: recycle::Worker,
 }
 
 impl<W: Handle> Dispatcher<W> {
@@ -72,7 +75,7 @@ impl<W: Handle> Dispatcher<W> {
             let mut state = self.state();
             state.start_failure = None;
             state.hopeless = None;
-            state.seat(slot, worker, now);
+            state.seat(slot, worker, &self.recycling, now);
             self.rank(&mut state, slot);
         }
         self.slot_changed.notify_waiters();
@@ -99,24 +102,24 @@ impl<W: Handle> Dispatcher<W> {
         self.state().failures += 1;
     }
 
-    /// Another worker, which is ready, takes the slot. The one that was there takes no new calls.
-    pub(crate) fn replace(self: &Arc<Self>, slot: usize, successor: Arc<W>, why: &str) {
+    /// Another worker, which is ready, takes the slot. The one that was there takes no new calls;
+    /// `failed` says that it is replaced for a fault of its own.
+    pub(crate) fn replace(
+        self: &Arc<Self>,
+        slot: usize,
+        successor: Arc<W>,
+        why: &str,
+        failed: bool,
+    ) {
         {
             let now = Instant::now();
             let mut state = self.state();
+            state.failures += u64::from(failed);
             self.retire(&mut state, slot, why, now);
-            state.seat(slot, successor, now);
+            state.seat(slot, successor, &self.recycling, now);
             self.rank(&mut state, slot);
         }
         self.serve_queue();
-    }
-
-    /// The slot's worker takes no new calls, and none stands in for it.
-    pub(crate) fn withdraw(&self, slot: usize, why: &str) {
-        let now = Instant::now();
-        let mut state = self.state();
-        self.retire(&mut state, slot, why, now);
-        self.rank(&mut state, slot);
     }
 
     /// Withdraws the worker of a slot that is not wanted. `false` while somebody waits for it.
@@ -166,37 +169,37 @@ impl<W: Handle> Dispatcher<W> {
         }
     }
 
-    /// A worker answered a check, or did not: it takes no new calls for now, or takes them again.
-    /// `keep` is how many workers must stay in service: where taking it out would leave fewer, it
-    /// serves on as the last choice.
-    pub(crate) fn doubt(self: &Arc<Self>, slot: usize, why: Option<&str>, keep: usize) {
+    /// A worker answered a check: it takes new calls again, where it did not.
+    pub(crate) fn trust(self: &Arc<Self>, slot: usize) {
         {
             let now = Instant::now();
             let mut state = self.state();
-            let others = (0..state.slots.len())
-                .filter(|other| *other != slot && state.slots[*other].serves())
-                .count();
+            let trusted = &mut state.slots[slot];
+            trusted.last_choice = false;
+            trusted.life.checked(true);
+            if trusted.life.state() == WorkerState::Degraded {
+                let entered = trusted
+                    .life
+                    .enter(WorkerState::Ready, "it answers again", now);
+                debug_assert!(entered.is_ok());
+                trusted.life.work(trusted.leases > 0, now);
+            }
+            self.rank(&mut state, slot);
+        }
+        self.serve_queue();
+    }
+
+    /// A worker did not answer a check: it takes no new calls for now, or only those that nobody
+    /// else can take.
+    pub(crate) fn doubt(self: &Arc<Self>, slot: usize, act: WorkerAct, why: &str) {
+        {
+            let now = Instant::now();
+            let mut state = self.state();
             let doubted = &mut state.slots[slot];
-            match why {
-                Some(why) => {
-                    doubted.last_choice = others < keep;
-                    if doubted.life.enter(WorkerState::Degraded, why, now).is_err() {
-                        doubted.life.checked(false);
-                    }
-                }
-                None => {
-                    doubted.last_choice = false;
-                    doubted.life.checked(true);
-                    if doubted.life.state() == WorkerState::Degraded {
-                        let entered = doubted.life.enter(
-                            WorkerState::Ready,
-                            "it answers again",
-                            now,
-                        );
-                        debug_assert!(entered.is_ok());
-                        doubted.life.work(doubted.leases > 0, now);
-                    }
-                }
+            doubted.last_choice =
+                matches!(act, WorkerAct::LastChoice | WorkerAct::ReplaceWhenWarm);
+            if doubted.life.enter(WorkerState::Degraded, why, now).is_err() {
+                doubted.life.checked(false);
             }
             self.rank(&mut state, slot);
         }
@@ -206,23 +209,79 @@ impl<W: Handle> Dispatcher<W> {
     /// A call found its worker silent: it gets no new ones until the slot's task has looked closer,
     /// which takes half a second. Not even as the last choice: a call would only share its fate.
     pub(crate) fn suspect(self: &Arc<Self>, slot: usize, generation: u64) {
-        let suspected = {
-            let state = self.state();
-            let slot = &state.slots[slot];
-            let doubted = slot.life.state() == WorkerState::Degraded;
-            if slot.generation != generation || doubted {
-                return;
-            }
-            Arc::clone(&slot.suspected)
-        };
-        let why = "a call was not answered, nor a ping after it";
-        self.doubt(slot, Some(why), 0);
-        suspected.notify_one();
+        let doubted = |slot: &Slot<W>| slot.life.state() == WorkerState::Degraded;
+        if self.summon(slot, generation, Summons::Suspect, |slot| !doubted(slot)) {
+            let why = "a call was not answered, nor a ping after it";
+            self.doubt(slot, WorkerAct::Degrade, why);
+        }
     }
 
-    /// Signalled when the slot's worker is under suspicion.
-    pub(crate) fn suspicion(&self, slot: usize) -> Arc<Notify> {
-        Arc::clone(&self.state().slots[slot].suspected)
+    /// The slot's worker is to be replaced, once another is ready.
+    pub(crate) fn ask_replacement(&self, slot: usize, generation: u64, why: &str) {
+        let replace = Summons::Replace(why.to_owned());
+        self.summon(slot, generation, replace, |slot| slot.summons.is_none());
+    }
+
+    fn summon(
+        &self,
+        slot: usize,
+        generation: u64,
+        summons: Summons,
+        when: impl Fn(&Slot<W>) -> bool,
+    ) -> bool {
+        let mut state = self.state();
+        let slot = &mut state.slots[slot];
+        let summoned = slot.generation == generation && slot.worker.is_some() && when(slot);
+        if summoned {
+            slot.summons = Some(summons);
+            slot.summoned.notify_one();
+        }
+        summoned
+    }
+
+    /// Signalled when the slot's task is called to its worker.
+    pub(crate) fn bell(&self, slot: usize) -> Arc<Notify> {
+        Arc::clone(&self.state().slots[slot].summoned)
+    }
+
+    /// What the slot's task was called for, where it was.
+    pub(crate) fn summons(&self, slot: usize) -> Option<Summons> {
+        self.state().slots[slot].summons.take()
+    }
+
+    /// The workers that may be recycled: those of the pool's size that take calls.
+    pub(crate) fn recyclable(&self, now: Instant) -> Vec<Recyclable> {
+        let state = self.state();
+        let slots = state.slots.iter().enumerate();
+        let recyclable = slots.filter(|(_, slot)| slot.stays() && slot.serves());
+        recyclable
+            .map(|(index, slot)| Recyclable {
+                slot: index,
+                generation: slot.generation,
+                limits: slot.limits,
+                worker: recycle::Worker {
+                    age: now.saturating_duration_since(slot.seated),
+                    calls: slot.worker.as_ref().map_or(0, |worker| worker.answered()),
+                    idle: match slot.leases {
+                        0 => now.saturating_duration_since(slot.idle_since),
+                        _ => Duration::ZERO,
+                    },
+                    memory: slot.memory,
+                    in_flight: slot.leases as usize,
+                },
+            })
+            .collect()
+    }
+
+    /// How many workers are in service, and whether this one is among them.
+    pub(crate) fn in_service(&self, slot: usize) -> Workers {
+        let state = self.state();
+        let regular = |slot: &&Slot<W>| slot.kind == Kind::Regular;
+        Workers {
+            size: state.slots.iter().filter(regular).count(),
+            ready: state.slots.iter().filter(|slot| slot.serves()).count(),
+            in_service: state.slots[slot].serves(),
+        }
     }
 
     /// A worker is gone. Its leases free nothing any more.
@@ -277,20 +336,9 @@ impl<W: Handle> Dispatcher<W> {
         }
     }
 
-    /// The slot's worker: which one it is, and what it does.
-    pub(crate) fn in_use(&self, slot: usize) -> (u64, Use) {
-        let state = self.state();
-        let slot = &state.slots[slot];
-        let idle = if slot.leases == 0 {
-            slot.idle_since.elapsed()
-        } else {
-            Duration::ZERO
-        };
-        let used = Use {
-            leases: slot.leases as usize,
-            idle,
-        };
-        (slot.generation, used)
+    /// Which of the slot's workers this one is.
+    pub(crate) fn generation(&self, slot: usize) -> u64 {
+        self.state().slots[slot].generation
     }
 
     // What the pool asks.
@@ -405,8 +453,13 @@ impl<W: Handle> Dispatcher<W> {
 }
 
 impl<W: Handle> State<W> {
-    fn seat(&mut self, slot: usize, worker: Arc<W>, now: Instant) {
+    fn seat(&mut self, slot: usize, worker: Arc<W>, recycling: &RecyclingConfig, now: Instant) {
         let slot = &mut self.slots[slot];
+        // Each worker has limits of its own, and chance enough in its name and its time.
+        let seed = self.affinity.hash(&slot.id).bits();
+        slot.limits = recycle::Limits::draw(recycling, seed);
+        slot.seated = now;
+        slot.summons = None;
         slot.worker = Some(worker);
         slot.leases = 0;
         slot.shunned = false;

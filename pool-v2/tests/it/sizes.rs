@@ -5,7 +5,7 @@ use std::time::Duration;
 use dspex_pool::testing::fixture_programs::call;
 use dspex_pool::testing::real;
 use dspex_pool::{Pool, PoolStatus, WorkerState};
-use dspex_pool_v2::{Config, OptimizerConfig, PoolV2, Recycling, Switches};
+use dspex_pool_v2::{Config, OptimizerConfig, PoolV2, RecyclingConfig, Switches};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -33,11 +33,11 @@ async fn a_worker_that_has_run_its_calls_is_replaced_by_one_that_is_ready() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config {
         workers: 1,
-        recycling: Recycling {
+        recycling: RecyclingConfig {
             max_calls: Some(20),
             jitter: 0.0,
-            spacing: Duration::ZERO,
-            ..Recycling::default()
+            spacing: Duration::from_millis(1),
+            ..RecyclingConfig::default()
         },
         ..Config::default()
     };
@@ -54,7 +54,7 @@ async fn a_worker_that_has_run_its_calls_is_replaced_by_one_that_is_ready() {
     let history = &status.workers[0].history;
     let reasons: Vec<&str> = history.iter().map(|c| c.reason.as_str()).collect();
     assert!(
-        reasons.iter().any(|reason| reason.contains("max_calls")),
+        reasons.iter().any(|reason| reason.contains("it has answered")),
         "{reasons:?}"
     );
 }
@@ -141,8 +141,8 @@ async fn workers_that_die_at_once_are_started_less_and_less_and_callers_are_told
         workers: 1,
         ..Config::default()
     };
-    config.start_circuit.consecutive_failures = 1;
-    config.start_circuit.open_for = LONG;
+    config.recovery.start.failures = 1;
+    config.recovery.start.open_for = LONG;
     let pool = start(config, folder.path()).await;
     // It dies before it has answered anything.
     let error = pool.execute(call("crash", json!({}), LONG)).await;
