@@ -263,6 +263,23 @@ async fn a_reader_who_dawdles_does_not_stretch_the_calls_time() {
 }
 
 #[tokio::test]
+async fn a_client_that_closes_before_the_first_chunk_ends_the_call_too() {
+    let bench = Bench::ready().await;
+    bench.create_echo().await;
+    bench.stable.hold();
+    let running = run(&bench, limits()).await;
+    let head = format!(
+        "POST {EXECUTE} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{BODY}",
+        BODY.len()
+    );
+    let silent = open(running.address, &head).await;
+    bench.stable.wait_for_calls(1).await;
+    drop(silent);
+    none_in_flight(&bench.stable).await;
+}
+
+#[tokio::test]
 async fn a_client_that_closes_its_connection_ends_the_call() {
     let bench = Bench::ready().await;
     let (mut stream, _sender) = torrent(&bench, LONG, BODY).await;
