@@ -164,7 +164,10 @@ mod tests {
             config.check().unwrap_err().setting
         };
         assert_eq!(refused(|c| c.concurrency = 0), "concurrency");
-        assert_eq!(refused(|c| c.give_up_after = Duration::ZERO), "give_up_after");
+        assert_eq!(
+            refused(|c| c.give_up_after = Duration::ZERO),
+            "give_up_after"
+        );
         assert_eq!(refused(|c| c.warm.at_once = 0), "warm.at_once");
         assert_eq!(
             refused(|c| c.affinity.expire_after = Duration::ZERO),

@@ -7,8 +7,10 @@
 //!   or was replaced frees nothing in its successor.
 //! - No lock is held while anything is sent or awaited.
 
+mod doubts;
 mod figures;
 mod queue;
+mod retire;
 mod seat;
 mod workers;
 
@@ -20,8 +22,8 @@ use dspex_pool::PoolError;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use self::queue::{Queue, Waiter};
 pub(crate) use self::queue::Ticket;
+use self::queue::{Queue, Waiter};
 pub(crate) use self::seat::Summons;
 use self::seat::{Retiring, Slot};
 pub(crate) use self::workers::Kind;
@@ -203,7 +205,9 @@ impl<W: Handle> Dispatcher<W> {
         chosen.leases += 1;
         chosen.life.work(true, now);
         state.ranks[slot] = chosen.rank(self.concurrency);
-        state.meter.waited(now.saturating_duration_since(since), now);
+        state
+            .meter
+            .waited(now.saturating_duration_since(since), now);
         state.leases += 1;
         if let Some(wish) = wish {
             state.affinity.granted(wish.session, wish.slot, slot, now);
@@ -255,7 +259,8 @@ impl<W: Handle> Dispatcher<W> {
             }
             _ => {
                 let retiring = state.retiring.iter_mut();
-                let mut of = retiring.filter(|old| (old.slot, old.generation) == (slot, generation));
+                let mut of =
+                    retiring.filter(|old| (old.slot, old.generation) == (slot, generation));
                 if let Some(retiring) = of.next() {
                     retiring.leases -= 1;
                 }

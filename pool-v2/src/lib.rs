@@ -30,12 +30,12 @@ mod warmer;
 
 pub use affinity::{AffinityConfig, AffinityMode};
 pub use config::{Config, InvalidConfig};
+pub use dspex_pool::Switches;
 pub use leak::LeakConfig;
 pub use optimizer::OptimizerConfig;
 pub use pool::PoolV2;
 pub use recovery::{RecoveryConfig, StartConfig};
 pub use recycle::RecyclingConfig;
-pub use dspex_pool::Switches;
 pub use warmer::{Strategy, WarmConfig};
 
 #[cfg(doctest)]

@@ -60,7 +60,8 @@ impl PoolV2 {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             warmer: Warmer::new(name, &config, launch, spawner, tracker),
-            starts: Starts::new(name, config.recovery.start.clone()).map_err(|error| unusable(&error))?,
+            starts: Starts::new(name, config.recovery.start.clone())
+                .map_err(|error| unusable(&error))?,
             switches,
             tracker: tracker.clone(),
             dispatcher,

@@ -1,3 +1,5 @@
+//! Leases, the queue and workers that come and go, with workers without processes.
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
@@ -103,7 +105,11 @@ async fn a_hint_goes_elsewhere_where_its_worker_is_full() {
     let away = now(&dispatcher, Some("s"));
     assert_ne!(away.slot, home);
     drop((at_home, away));
-    assert_eq!(now(&dispatcher, Some("s")).slot, home, "it comes home again");
+    assert_eq!(
+        now(&dispatcher, Some("s")).slot,
+        home,
+        "it comes home again"
+    );
     let hits = dispatcher.affinity().hits;
     assert_eq!((hits.hits, hits.misses), (2, 1));
 }
@@ -114,7 +120,10 @@ async fn a_strict_session_waits_for_its_worker_and_nobody_waits_for_it() {
     let at_home = now(&dispatcher, Some("s"));
     let waiting = queued(&dispatcher, Some("s"));
     let other = now(&dispatcher, None);
-    assert_ne!(other.slot, at_home.slot, "the other worker is free for others");
+    assert_ne!(
+        other.slot, at_home.slot,
+        "the other worker is free for others"
+    );
     drop(other);
     let home = at_home.slot;
     drop(at_home);
@@ -166,7 +175,11 @@ async fn a_slot_that_somebody_waits_for_is_not_dismissed() {
     drop(at_home);
     drop(granted(waiting).await);
     assert!(dispatcher.dismiss(home, "fewer"));
-    assert_ne!(now(&dispatcher, Some("s")).slot, home, "the session has moved");
+    assert_ne!(
+        now(&dispatcher, Some("s")).slot,
+        home,
+        "the session has moved"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -205,7 +218,11 @@ async fn a_doubted_worker_serves_where_too_few_others_would() {
     assert_eq!(now(&dispatcher, None).slot, 1);
     dispatcher.trust(0);
     let both = [now(&dispatcher, None), now(&dispatcher, None)];
-    assert_eq!(both.map(|lease| lease.slot), [0, 1], "the one that is well first");
+    assert_eq!(
+        both.map(|lease| lease.slot),
+        [0, 1],
+        "the one that is well first"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,9 +235,19 @@ async fn nobody_waits_for_workers_that_cannot_be_had() {
     dispatcher.gone(0, "it crashed", true);
     dispatcher.despair("crash loop");
     let told = waiting.wait(Instant::now()).await.unwrap_err();
-    assert_eq!(told, PoolError::Unavailable { reason: "crash loop".to_owned() });
+    assert_eq!(
+        told,
+        PoolError::Unavailable {
+            reason: "crash loop".to_owned()
+        }
+    );
     let told = dispatcher.lease_now(&ask(None)).unwrap_err();
-    assert_eq!(told, PoolError::Unavailable { reason: "crash loop".to_owned() });
+    assert_eq!(
+        told,
+        PoolError::Unavailable {
+            reason: "crash loop".to_owned()
+        }
+    );
     dispatcher.starting(0);
     dispatcher.started(0, Arc::new(Paper));
     now(&dispatcher, None);

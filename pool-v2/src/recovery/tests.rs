@@ -44,28 +44,19 @@ fn a_suspect_serves_on_where_too_few_are_ready() {
         "it did not answer a health check, but serves when nobody else can: of the others 1 are \
          ready, and 2 must be"
     );
-    assert_eq!(
-        after(check(3), few).worker,
-        WorkerAct::ReplaceWhenWarm
-    );
+    assert_eq!(after(check(3), few).worker, WorkerAct::ReplaceWhenWarm);
     // It is degraded already, so that taking it away takes nothing from those in service.
     let out_of_service = Workers {
         in_service: false,
         ..few
     };
-    assert_eq!(
-        after(check(3), out_of_service).worker,
-        WorkerAct::Replace
-    );
+    assert_eq!(after(check(3), out_of_service).worker, WorkerAct::Replace);
     let alone = Workers {
         size: 1,
         ready: 1,
         in_service: true,
     };
-    assert_eq!(
-        after(check(3), alone).worker,
-        WorkerAct::ReplaceWhenWarm
-    );
+    assert_eq!(after(check(3), alone).worker, WorkerAct::ReplaceWhenWarm);
 }
 
 #[test]

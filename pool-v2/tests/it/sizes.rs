@@ -54,7 +54,9 @@ async fn a_worker_that_has_run_its_calls_is_replaced_by_one_that_is_ready() {
     let history = &status.workers[0].history;
     let reasons: Vec<&str> = history.iter().map(|c| c.reason.as_str()).collect();
     assert!(
-        reasons.iter().any(|reason| reason.contains("it has answered")),
+        reasons
+            .iter()
+            .any(|reason| reason.contains("it has answered")),
         "{reasons:?}"
     );
 }

@@ -5,10 +5,10 @@
 )]
 
 mod bridge;
+mod corpus;
 mod forks;
 mod house;
 mod orphans;
-mod corpus;
 mod output;
 mod process;
 mod python;
