@@ -35,6 +35,7 @@ class Job:
         "started",
         "state",
         "task",
+        "timer",
     )
 
     def __init__(self, call_id: int, inputs: dict[str, Any], deadline: float | None) -> None:
@@ -49,6 +50,7 @@ class Job:
         self.started = False  # it holds a slot
         self.abandoned = False
         self.task: asyncio.Task[Outcome] | None = None
+        self.timer: asyncio.TimerHandle | None = None
 
     @property
     def on_loop(self) -> bool:
