@@ -35,6 +35,7 @@ const PACKAGE: &[(&str, &str)] = package![
     "bridge.py",
     "callable_engine.py",
     "dspy_engine.py",
+    "dspy_warmup.py",
     "engine.py",
     "errors.py",
     "guardian.py",

@@ -206,6 +206,7 @@ def test_dspy_is_warmed_without_threads_and_without_the_network(tmp_path):
     zygote = Zygote(tmp_path / "zygote.log", **nowhere)
     try:
         assert zygote.warm("dspy")["type"] == "ready", zygote.log()
+        assert zygote.log() == "", "every step was done"
         of_it = Path(f"/proc/{zygote.process.pid}")
         assert len(list((of_it / "task").iterdir())) == 1
         held = list((of_it / "fd").iterdir())
