@@ -28,6 +28,8 @@ use crate::wire::{self, FrameError};
 
 /// How long an ended worker is given to be reaped, so that its exit can be told.
 const REAP: Duration = Duration::from_millis(500);
+/// How long its last words are waited for then.
+const LAST_WORDS_WITHIN: Duration = Duration::from_millis(50);
 
 /// One worker process on the bridge protocol. Dropping it kills the process, whoever else still
 /// watches it.
@@ -256,13 +258,9 @@ pub(crate) async fn explain_end(process: &Process) -> String {
     if let Some(reason) = process.broke_limit() {
         return format!("{exit}: {reason}");
     }
-    // The log is read by a task of its own; the exit may be known a moment earlier.
-    for _ in 0..20 {
-        if process.output().last().is_some() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    // The log is read by tasks of their own; the exit may be known a moment earlier. What it started
+    // may hold the log open a little longer.
+    let _ = tokio::time::timeout(LAST_WORDS_WITHIN, process.log_read()).await;
     match process.output().last() {
         Some(line) => format!("{exit}{LAST_WORDS}{line}"),
         None => exit,

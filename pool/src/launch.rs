@@ -32,11 +32,16 @@ pub struct LaunchSpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorkerLimits {
-    /// Address space in bytes (`RLIMIT_AS`): beyond it Python raises `MemoryError`.
+    /// Address space in bytes (`RLIMIT_AS`): beyond it Python raises `MemoryError`. It counts what is
+    /// reserved and not what is used: each thread reserves some 75 MB, so leave room for the
+    /// worker's concurrency.
     pub address_space: Option<u64>,
     /// Open files (`RLIMIT_NOFILE`).
     pub open_files: Option<u64>,
-    /// Processes and threads that the worker and what it started may have together.
+    /// Processes and threads that the worker and what it started may have together. They are counted
+    /// by us, five times a second, and over it all of them are killed: the kernel's own limit counts
+    /// a user's processes, so one worker's excess would be its siblings' refusal, and does not hold
+    /// for root.
     pub processes: Option<u64>,
 }
 

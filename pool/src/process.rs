@@ -134,6 +134,7 @@ pub struct Process {
     exit: watch::Receiver<Option<Exit>>,
     kill: CancellationToken,
     output: Arc<LastLines>,
+    log_read: watch::Receiver<()>,
     broke: Arc<OnceLock<String>>,
     /// Who forked the child must outlive it: see the module's first invariant.
     _owner: Owner,
@@ -174,6 +175,12 @@ impl Process {
     #[must_use]
     pub fn exited(&self) -> Option<Exit> {
         *self.exit.borrow()
+    }
+
+    /// Waits until all that it wrote was read, its end included.
+    pub(crate) async fn log_read(&self) {
+        let mut read = self.log_read.clone();
+        while read.changed().await.is_ok() {}
     }
 
     /// Which limit of ours it was killed for, with figures, if it was.

@@ -29,6 +29,8 @@ _POOL = 16 * 1024
 _MOST_FILLING = 4_000
 # As often Python looks at code before it settles on how to run it, which it writes into the code.
 _REHEARSALS = 10
+# NumPy's library for linear algebra starts its threads when it is loaded, and is the usual culprit.
+_OPENBLAS = " (OpenBLAS is loaded: OPENBLAS_NUM_THREADS=1 keeps it from starting threads)"
 # Devices without a position or a state: a child that shares them shares nothing.
 _HARMLESS = frozenset({"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"})
 
@@ -121,15 +123,17 @@ def _threads() -> list[str]:
     if not ids:
         return []
     names = {thread.native_id: thread.name for thread in threading.enumerate()}
-    return [f"the thread {names.get(one) or _native_name(one)!r}" for one in ids]
+    return [f"the thread {names[one]!r}" if one in names else _native_thread(one) for one in ids]
 
 
-def _native_name(thread: int) -> str:
-    """The kernel's name of a thread that Python does not know."""
+def _native_thread(thread: int) -> str:
+    """A thread that Python does not know: code in C has started it."""
     try:
-        return Path(f"/proc/self/task/{thread}/comm").read_text().strip()
+        name = Path(f"/proc/self/task/{thread}/comm").read_text().strip()
+        hint = _OPENBLAS if "openblas" in Path("/proc/self/maps").read_text() else ""
     except OSError:
-        return str(thread)
+        name, hint = str(thread), ""
+    return f"the native thread {name!r}{hint}"
 
 
 def _descriptors(known: set[int]) -> list[str]:

@@ -44,8 +44,8 @@ pub(super) fn adopt(
     let (stdin, stdout, stderr) = child.map_or((None, None, None), |child| {
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     });
-    let process = take_charge(charge, Owner::Spawner { _thread: spawner }, tracker);
-    let log = log_of(&process, name);
+    let owner = Owner::Spawner { _thread: spawner };
+    let (process, log) = take_charge(charge, owner, name, tracker);
     if let Some(stderr) = stderr {
         follow(&process, stderr.into(), &log, "stderr", tracker)?;
     }
@@ -117,8 +117,8 @@ pub(crate) fn adopt_forked(
         most_processes: adoption.most_processes,
     };
     let charge = Charge::new(forked.pid, forked.pidfd, reaper, kept);
-    let process = take_charge(charge, Owner::ForkServer { _server: release }, tracker);
-    let log = log_of(&process, name);
+    let owner = Owner::ForkServer { _server: release };
+    let (process, log) = take_charge(charge, owner, name, tracker);
     for (stream, from) in adoption.logs.into_iter().zip(["stdout", "stderr"]) {
         follow(&process, stream, &log, from, tracker)?;
     }
@@ -126,25 +126,30 @@ pub(crate) fn adopt_forked(
 }
 
 /// From here on an error drops the process, which kills the child.
-fn take_charge(charge: Charge, owner: Owner, tracker: &TaskTracker) -> Process {
+fn take_charge(
+    charge: Charge,
+    owner: Owner,
+    name: &str,
+    tracker: &TaskTracker,
+) -> (Process, Arc<Log>) {
     let kill = CancellationToken::new();
     let (exit_told, exit) = watch::channel(None);
     let pid = charge.pid();
     let broke = Arc::new(OnceLock::new());
     let watch = charge.watch_over(kill.clone(), exit_told, Arc::clone(&broke), tracker.clone());
     tracker.spawn(watch);
-    Process {
+    let output = Arc::new(LastLines::default());
+    let (log, log_read) = Log::new(name, pid, Arc::clone(&output));
+    let process = Process {
         pid,
         exit,
         kill,
-        output: Arc::new(LastLines::default()),
+        output,
+        log_read,
         broke,
         _owner: owner,
-    }
-}
-
-fn log_of(process: &Process, name: &str) -> Arc<Log> {
-    Arc::new(Log::new(name, process.pid, Arc::clone(&process.output)))
+    };
+    (process, Arc::new(log))
 }
 
 /// Reads the child's log until its end.

@@ -76,16 +76,22 @@ pub(super) struct Log {
     pid: u32,
     last: Arc<LastLines>,
     budget: Mutex<Budget>,
+    /// Closes when nobody reads any more.
+    _read: watch::Sender<()>,
 }
 
 impl Log {
-    pub(super) fn new(name: &str, pid: u32, last: Arc<LastLines>) -> Self {
-        Self {
+    /// A log, and a channel that closes once every stream was read to its end.
+    pub(super) fn new(name: &str, pid: u32, last: Arc<LastLines>) -> (Self, watch::Receiver<()>) {
+        let (read, all_read) = watch::channel(());
+        let log = Self {
             name: name.to_owned(),
             pid,
             last,
             budget: Mutex::new(Budget::new(Instant::now())),
-        }
+            _read: read,
+        };
+        (log, all_read)
     }
 
     fn line(&self, line: &[u8], from: &'static str) {
