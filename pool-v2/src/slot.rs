@@ -252,8 +252,10 @@ impl Resident {
         }
     }
 
-    /// The worker was lost. Before it came to anything, its start was a failed one.
-    fn lost(&mut self, starts: &mut SlotStarts) {
+    /// The worker was lost. Before it came to anything, its start was a failed one; what it has done
+    /// since it was looked at last counts.
+    fn lost(&mut self, shared: &Starts, starts: &mut SlotStarts) {
+        self.settle(shared, starts);
         if let Some(start) = self.start.take() {
             start.failed(starts, Instant::now());
         }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::{LONG, start, start_switched};
 
-async fn until(pool: &PoolV2, wanted: impl Fn(&PoolStatus) -> bool) -> PoolStatus {
+pub(crate) async fn until(pool: &PoolV2, wanted: impl Fn(&PoolStatus) -> bool) -> PoolStatus {
     let began = tokio::time::Instant::now();
     loop {
         let status = pool.status();
