@@ -7,9 +7,12 @@
 
 mod bad_input;
 mod cli;
+mod crash_loop;
+mod crowd;
 mod dspy;
 mod endings;
 mod fleet;
+mod greed;
 mod house;
 mod kill_storm;
 mod migration;
