@@ -25,7 +25,7 @@ use self::vitals::Vitals;
 use self::watch::End;
 use crate::config::Config;
 use crate::dispatcher::Dispatcher;
-use crate::recovery::{MayNotStart, SlotStarts, StartPermit, Starts};
+use crate::recovery::{SlotStarts, StartPermit, Starts};
 use crate::seated::Seated;
 use crate::warmer::Warmer;
 
@@ -119,7 +119,7 @@ impl Keeper {
             match shared.starts.ask(starts, Instant::now(), random) {
                 Ok(permit) => return permit,
                 Err(not) => {
-                    if let MayNotStart::Pool { after } = not {
+                    if let Some(after) = shared.starts.none_for(not, Instant::now()) {
                         shared.dispatcher.despair(&format!(
                             "workers fail as soon as they are started; the next is tried in {after:.0?}"
                         ));

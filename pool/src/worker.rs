@@ -371,8 +371,7 @@ impl Worker {
 
     /// It answered, but not what was asked: nothing that it says can be relied on any more.
     fn protocol(&self, reason: &str) -> PoolError {
-        self.connection
-            .condemn(Ending::Protocol(reason.to_owned()));
+        self.connection.condemn(Ending::Protocol(reason.to_owned()));
         self.process.kill();
         PoolError::Protocol {
             worker: self.name.to_string(),

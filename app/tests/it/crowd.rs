@@ -54,5 +54,8 @@ async fn a_hundred_callers_lose_no_call() {
     );
     assert!(lost.is_empty(), "{lost:#?}");
     let pool = pool(&house, "v2").await;
-    assert_eq!((&pool["failures"], &pool["in_flight"]), (&json!(0), &json!(0)));
+    assert_eq!(
+        (&pool["failures"], &pool["in_flight"]),
+        (&json!(0), &json!(0))
+    );
 }

@@ -79,9 +79,7 @@ pub(crate) fn whole_length() -> bool {
 /// Median, 99th percentile and maximum, for people.
 pub(crate) fn spread(mut times: Vec<Duration>) -> String {
     times.sort();
-    let at = |share: f64| {
-        let index = ((times.len() as f64 * share) as usize).min(times.len().saturating_sub(1));
-        times.get(index).copied().unwrap_or_default()
-    };
-    format!("p50 {:.1?}, p99 {:.1?}, max {:.1?}", at(0.5), at(0.99), at(1.0))
+    let at = |percent: usize| times.get(times.len() * percent / 100).or(times.last());
+    let [median, most, all] = [50, 99, 100].map(|percent| at(percent).copied().unwrap_or_default());
+    format!("p50 {median:.1?}, p99 {most:.1?}, max {all:.1?}")
 }

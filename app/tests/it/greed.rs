@@ -49,17 +49,27 @@ async fn ten_megabytes_from_c_and_at_the_end_harm_no_sibling_and_fill_no_disk() 
 #[tokio::test]
 async fn a_memory_hog_is_told_and_harms_no_sibling() {
     let house = open("limits = { address_space = \"2GiB\" }").await;
-    house.create_as("hoards", "fixture_processes:hoards", false).await;
+    house
+        .create_as("hoards", "fixture_processes:hoards", false)
+        .await;
     let traffic = Traffic::start(&house, 4);
     for _ in 0..3 {
-        let answer = house.execute("hoards", "s", json!({"megabytes": 4096})).await;
+        let answer = house
+            .execute("hoards", "s", json!({"megabytes": 4096}))
+            .await;
         let problem = answer.problem(500, "MemoryError");
         assert_eq!(problem["exception"], "MemoryError");
-        house.execute("hoards", "s", json!({"megabytes": 1})).await.ok(200);
+        house
+            .execute("hoards", "s", json!({"megabytes": 1}))
+            .await
+            .ok(200);
     }
     let answered = traffic.answered();
     let failures = traffic.stop().await;
-    eprintln!("a memory hog was told three times; {answered} calls beside it, {} failed", failures.len());
+    eprintln!(
+        "a memory hog was told three times; {answered} calls beside it, {} failed",
+        failures.len()
+    );
     assert!(failures.is_empty(), "{failures:#?}");
     assert!(answered > 0);
     // Whoever ran out of memory once is replaced, by one that is warm.
@@ -73,7 +83,9 @@ async fn a_memory_hog_is_told_and_harms_no_sibling() {
 #[tokio::test]
 async fn a_fork_bomb_is_told_and_harms_no_sibling() {
     let house = open("limits = { processes = 40 }").await;
-    house.create_as("breeds", "fixture_processes:breeds", false).await;
+    house
+        .create_as("breeds", "fixture_processes:breeds", false)
+        .await;
     let traffic = Traffic::start(&house, 4);
     let answer = house.execute("breeds", "s", json!({"most": 120})).await;
     let problem = answer.problem(502, "where 40 are allowed");

@@ -83,8 +83,12 @@ async fn workers_killed_under_load_fail_no_call_that_may_be_repeated() {
     let kills = if whole_length() { 100 } else { 25 };
     let mut house = House::with(&v2_alone(&format!("workers = {WORKERS}\nconcurrency = 4")));
     house.open().await;
-    house.create_as("sturdy", "storm_programs:notes", true).await;
-    house.create_as("fragile", "storm_programs:notes", false).await;
+    house
+        .create_as("sturdy", "storm_programs:notes", true)
+        .await;
+    house
+        .create_as("fragile", "storm_programs:notes", false)
+        .await;
     let house = Arc::new(house);
 
     let mut calls = JoinSet::new();

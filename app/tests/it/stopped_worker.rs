@@ -71,7 +71,9 @@ async fn a_stopped_worker_is_replaced_and_calls_that_may_be_repeated_are_answere
         (e, f, after)
     };
     let ((a, b, c, d), (e, f, after)) = tokio::join!(calls, stop);
-    eprintln!("a stopped worker was replaced {after:.2?} after it was stopped, deadline {DEADLINE:?}");
+    eprintln!(
+        "a stopped worker was replaced {after:.2?} after it was stopped, deadline {DEADLINE:?}"
+    );
     for (answer, mark) in [(a, "a"), (b, "b"), (c, "c"), (d, "d")] {
         assert_eq!(answer.ok(200)["outputs"]["mark"], mark);
     }
@@ -130,6 +132,10 @@ async fn the_late_answer_of_a_stopped_worker_reaches_nobody() {
     }
     eprintln!(
         "a worker that went on in time {}, and 50 calls after it had their own answers",
-        if stays { "answered late and stays" } else { "was replaced all the same" }
+        if stays {
+            "answered late and stays"
+        } else {
+            "was replaced all the same"
+        }
     );
 }

@@ -44,11 +44,18 @@ fn children(of: u32) -> Vec<(u32, char)> {
 }
 
 fn held(pid: u32) -> Held {
-    let count = |what| std::fs::read_dir(format!("/proc/{pid}/{what}")).unwrap().count();
+    let count = |what| {
+        std::fs::read_dir(format!("/proc/{pid}/{what}"))
+            .unwrap()
+            .count()
+    };
     Held {
         descriptors: count("fd"),
         threads: count("task"),
-        zombies: children(pid).iter().filter(|(_, state)| *state == 'Z').count(),
+        zombies: children(pid)
+            .iter()
+            .filter(|(_, state)| *state == 'Z')
+            .count(),
     }
 }
 
@@ -95,7 +102,11 @@ async fn answered(pool: &Arc<PoolV2>, gate: PathBuf) {
 /// 320 workers in the ordinary run; 10,000 where `DSPEX_TEST_LONG` is set, which takes minutes.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_ten_thousand_workers_nothing_is_left_of_them() {
-    let waves = if std::env::var_os("DSPEX_TEST_LONG").is_some() { 625 } else { 20 };
+    let waves = if std::env::var_os("DSPEX_TEST_LONG").is_some() {
+        625
+    } else {
+        20
+    };
     let folder = tempfile::tempdir().unwrap();
     let mut config = Config {
         workers: WORKERS,
@@ -133,8 +144,14 @@ async fn after_ten_thousand_workers_nothing_is_left_of_them() {
         after = all();
     }
     eprintln!("{started} workers in {took:.1?}: before {before:?}, after {after:?}");
-    assert!(before.len() >= 2, "the fork server is among them: {before:?}");
-    assert!(no_more(&after, &before), "before {before:?}, after {after:?}");
+    assert!(
+        before.len() >= 2,
+        "the fork server is among them: {before:?}"
+    );
+    assert!(
+        no_more(&after, &before),
+        "before {before:?}, after {after:?}"
+    );
     assert!(after.values().all(|held| held.zombies == 0), "{after:?}");
     pool.drain(LONG).await;
 }

@@ -123,9 +123,18 @@ async fn a_worker_that_comes_up_wrong_is_no_worker_and_says_why() {
         ("say({'type': 'ready'})", "Hello was due"),
         ("say({**hello, 'protocol': 2})", "2"),
         ("del hello['pid']; say(hello)", "pid"),
-        ("say(hello); say({'type': 'result', 'id': 1, 'outputs': {}})", "to its configuration"),
-        ("say(hello); say({'type': 'fatal', 'error': {'class': 'worker', 'type': 'E', 'message': 'no licence'}})", "no licence"),
-        ("say(hello); wire.sendall(b'\\0\\0'); sys.exit(4)", "exit code 4"),
+        (
+            "say(hello); say({'type': 'result', 'id': 1, 'outputs': {}})",
+            "to its configuration",
+        ),
+        (
+            "say(hello); say({'type': 'fatal', 'error': {'class': 'worker', 'type': 'E', 'message': 'no licence'}})",
+            "no licence",
+        ),
+        (
+            "say(hello); wire.sendall(b'\\0\\0'); sys.exit(4)",
+            "exit code 4",
+        ),
     ];
     for (script, words) in faults {
         let folder = tempfile::tempdir().unwrap();
