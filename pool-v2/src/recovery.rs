@@ -17,7 +17,7 @@ use dspex_breaker::ErrorClass;
 use serde::{Deserialize, Serialize};
 
 pub use self::starts::StartConfig;
-pub(crate) use self::starts::{MayNotStart, SlotStarts, StartPermit, Starts};
+pub(crate) use self::starts::{SlotStarts, StartPermit, Starts};
 use crate::config::InvalidConfig;
 
 /// When workers are taken out of service, and how many are kept in it.

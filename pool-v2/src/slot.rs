@@ -25,7 +25,7 @@ use self::vitals::Vitals;
 use self::watch::End;
 use crate::config::Config;
 use crate::dispatcher::Dispatcher;
-use crate::recovery::{MayNotStart, SlotStarts, StartPermit, Starts};
+use crate::recovery::{SlotStarts, StartPermit, Starts};
 use crate::seated::Seated;
 use crate::warmer::Warmer;
 
@@ -119,7 +119,7 @@ impl Keeper {
             match shared.starts.ask(starts, Instant::now(), random) {
                 Ok(permit) => return permit,
                 Err(not) => {
-                    if let MayNotStart::Pool { after } = not {
+                    if let Some(after) = shared.starts.none_for(not, Instant::now()) {
                         shared.dispatcher.despair(&format!(
                             "workers fail as soon as they are started; the next is tried in {after:.0?}"
                         ));
@@ -252,8 +252,10 @@ impl Resident {
         }
     }
 
-    /// The worker was lost. Before it came to anything, its start was a failed one.
-    fn lost(&mut self, starts: &mut SlotStarts) {
+    /// The worker was lost. Before it came to anything, its start was a failed one; what it has done
+    /// since it was looked at last counts.
+    fn lost(&mut self, shared: &Starts, starts: &mut SlotStarts) {
+        self.settle(shared, starts);
         if let Some(start) = self.start.take() {
             start.failed(starts, Instant::now());
         }

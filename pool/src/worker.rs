@@ -162,6 +162,9 @@ impl Worker {
         loop {
             self.define_once(&call.program)?;
             let began = Instant::now();
+            // Before the call leaves: a quick program's first chunks may be taken before this task
+            // comes to wait for them, and each that is taken must be made up for.
+            let taken = call.chunks.as_ref().map_or(0, ChunkSender::taken);
             let answer = self.connection.ask(
                 |id| ToWorker::Call {
                     id,
@@ -179,7 +182,7 @@ impl Worker {
                 call.chunks.clone(),
             );
             let mut answer = answer.map_err(|error| self.unsendable(&error))?;
-            let waited = wait(&mut answer, call.chunks.as_ref());
+            let waited = wait(&mut answer, call.chunks.as_ref(), taken);
             let Ok(answered) = tokio::time::timeout_at(call.deadline, waited).await else {
                 // The cancel leaves before the probe does.
                 drop(answer);
@@ -366,7 +369,10 @@ impl Worker {
         }
     }
 
+    /// It answered, but not what was asked: nothing that it says can be relied on any more.
     fn protocol(&self, reason: &str) -> PoolError {
+        self.connection.condemn(Ending::Protocol(reason.to_owned()));
+        self.process.kill();
         PoolError::Protocol {
             worker: self.name.to_string(),
             reason: reason.to_owned(),
@@ -374,15 +380,18 @@ impl Worker {
     }
 }
 
-/// Waits for a call's answer, and lets its chunks come as fast as they are taken. `None` once
-/// nobody takes them any more.
-async fn wait(answer: &mut Pending<'_>, chunks: Option<&ChunkSender>) -> Option<Answer> {
+/// Waits for a call's answer, and lets its chunks come as fast as they are taken; `credited` were
+/// taken before the call was sent. `None` once nobody takes them any more.
+async fn wait(
+    answer: &mut Pending<'_>,
+    chunks: Option<&ChunkSender>,
+    mut credited: u64,
+) -> Option<Answer> {
     let Some(chunks) = chunks else {
         return Some(answer.wait().await);
     };
     // One message for half a window: fewer would hold the worker up, more would only wake it.
     let batch = u64::from(chunks.window()).div_ceil(2);
-    let mut credited = chunks.taken();
     loop {
         let credit = tokio::select! {
             biased;

@@ -7,12 +7,20 @@
 
 mod bad_input;
 mod cli;
+mod crash_loop;
+mod crowd;
 mod dspy;
 mod endings;
+mod fleet;
+mod greed;
 mod house;
+mod kill_storm;
 mod migration;
 mod protocol_faults;
+mod session_storms;
 mod sessions;
+mod stopped_worker;
+mod stream_storms;
 mod streams;
 mod traffic;
 mod unfit;

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use dspex_breaker::{Backoff, Circuit, CircuitConfig, Permit};
+use dspex_breaker::{Backoff, Circuit, CircuitConfig, CircuitState, Permit};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -183,6 +183,18 @@ impl Starts {
             Err(refused) => Err(MayNotStart::Pool {
                 after: refused.retry_after.max(Duration::from_millis(1)),
             }),
+        }
+    }
+
+    /// For how long no slot at all may start a worker, where that is so. A slot that waits for its
+    /// own turn may be the only one left to say it.
+    pub(crate) fn none_for(&self, not: MayNotStart, now: Instant) -> Option<Duration> {
+        match (not, self.circuit.state(now)) {
+            (MayNotStart::Pool { after }, _) => Some(after),
+            (MayNotStart::Slot { after }, CircuitState::Open { until }) => {
+                Some(after.max(until.saturating_duration_since(now)))
+            }
+            (MayNotStart::Slot { .. }, _) => None,
         }
     }
 

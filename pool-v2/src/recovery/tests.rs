@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use std::time::Duration;
 
+use super::starts::MayNotStart;
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -182,6 +183,9 @@ fn starts_that_fail_all_over_the_pool_open_its_circuit() {
     let refused = starts.ask(&mut slots[4], now, 0).unwrap_err();
     let after = SECOND * 10;
     assert_eq!(refused, MayNotStart::Pool { after });
+    let own_turn = starts.ask(&mut slots[0], now, 0).unwrap_err();
+    assert!(matches!(own_turn, MayNotStart::Slot { .. }));
+    assert_eq!(starts.none_for(own_turn, now), Some(after), "whoever says it");
     let later = now + after;
     let probe = starts.ask(&mut slots[4], later, 0).expect("a probe");
     assert!(

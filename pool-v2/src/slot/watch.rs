@@ -38,7 +38,7 @@ impl Keeper {
             let look = Instant::now() + LOOK;
             tokio::select! {
                 why = worker.ended() => {
-                    resident.lost(starts);
+                    resident.lost(&self.shared.starts, starts);
                     return End::Lost { why };
                 }
                 () = self.dismissed.cancelled() => return End::Dismissed,
@@ -74,7 +74,7 @@ impl Keeper {
             }
             let well = tokio::select! {
                 why = worker.ended() => {
-                    resident.lost(starts);
+                    resident.lost(&self.shared.starts, starts);
                     return End::Lost { why };
                 }
                 well = worker.is_alive(config.health_timeout) => well,
@@ -111,7 +111,7 @@ impl Keeper {
     }
 
     async fn condemn(&self, resident: &mut Resident, starts: &mut SlotStarts, why: &str) -> End {
-        resident.lost(starts);
+        resident.lost(&self.shared.starts, starts);
         let worker = &resident.seated.worker;
         worker.condemn(why);
         End::Lost {

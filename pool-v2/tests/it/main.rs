@@ -6,6 +6,8 @@
 
 mod conformance;
 mod faults;
+mod restarts;
+mod rogues;
 mod sessions;
 mod sizes;
 mod starts;

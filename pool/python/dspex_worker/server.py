@@ -125,8 +125,10 @@ class Server:
             try:
                 _preload(name)
             except BaseException as error:
-                log(f"cannot preload {name}: {type(error).__name__}: {error}")
-                self._send({"type": "fatal", "error": {**describe(error), "class": "worker"}})
+                told = f"cannot preload {name}: {type(error).__name__}: {error}"
+                log(told)
+                fatal = {**describe(error), "class": "worker", "message": told}
+                self._send({"type": "fatal", "error": fatal})
                 leave(1)
         threading.Thread(target=self._build_all, name="builder", daemon=True).start()
         self._scheduler = Scheduler(concurrency, self._answer)
