@@ -51,14 +51,20 @@ impl Lms {
     /// What to say of a profile that is not there.
     pub(crate) fn unknown(&self, name: &str) -> BridgeError {
         let known: Vec<&str> = self.profiles.keys().map(String::as_str).collect();
-        rejected(format!(
-            "there is no LM profile {name:?}; configured are: {}",
-            if known.is_empty() {
-                "none".to_owned()
-            } else {
-                known.join(", ")
-            }
-        ))
+        let known = match known.as_slice() {
+            [] => "none".to_owned(),
+            known => known.join(", "),
+        };
+        BridgeError::Failed {
+            failure: Failure {
+                class: FailureClass::Rejected,
+                exception: None,
+                message: format!("there is no LM profile {name:?}; configured are: {known}"),
+                traceback: None,
+                status: None,
+            },
+            classified: true,
+        }
     }
 }
 
@@ -70,33 +76,6 @@ pub(crate) fn create_program(program: &Program) -> Value {
         args["stateful"] = true.into();
     }
     args
-}
-
-/// What to say where a script ran a stateful program and answered without its state. Its sessions
-/// would forget all they know, which must not go unnoticed.
-pub(crate) fn keeps_no_state(key: &ProgramKey) -> BridgeError {
-    rejected(format!(
-        "program {key} is stateful, but the pool's worker script answers without a `state`: \
-         use dspex's own bridge, or a program that is not stateful"
-    ))
-}
-
-/// What to say of a state that this protocol cannot carry, such as arrays nested a thousand deep.
-pub(crate) fn not_carried(error: &serde_json::Error) -> BridgeError {
-    rejected(format!("the session's state cannot be carried: {error}"))
-}
-
-fn rejected(message: String) -> BridgeError {
-    BridgeError::Failed {
-        failure: Failure {
-            class: FailureClass::Rejected,
-            exception: None,
-            message,
-            traceback: None,
-            status: None,
-        },
-        classified: true,
-    }
 }
 
 fn create_from(key: &ProgramKey, definition: &Definition) -> Value {

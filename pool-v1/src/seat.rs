@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use dspex_pool::{
     BridgeError, BridgeWorker, Call, Definition, FailureClass, PoolError, Program, ProgramKey,
-    Reply, SessionState, reported_time,
+    Reply, reported_time,
 };
-use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::command::{self, Lms};
 use crate::config::Mode;
+use crate::session_state;
 use crate::state::Loss;
 
 /// The session of callers that name none.
@@ -213,13 +213,8 @@ impl Seat {
             "program_id": call.program.key.to_string(),
             "inputs": &*call.inputs,
         });
-        if call.program.stateful {
-            let state = call.state.as_ref().map(SessionState::as_json);
-            let state = state.map(|state| serde_json::from_str(state.get()));
-            args["state"] = state
-                .transpose()
-                .map_err(|error| command::not_carried(&error))?
-                .unwrap_or_default();
+        if let Some(state) = session_state::argument(call)? {
+            args["state"] = state;
         }
         self.add_session(&mut args, session);
         let mut result = self
@@ -227,15 +222,7 @@ impl Seat {
             .request("execute_program", &args, call.deadline)
             .await?;
         let program_time = reported_time(result.get("program_ms").and_then(Value::as_f64));
-        let state = match result.remove("state") {
-            _ if !call.program.stateful => None,
-            Some(state) => Some(
-                to_raw_value(&state)
-                    .map_err(|error| command::not_carried(&error))?
-                    .into(),
-            ),
-            None => return Err(command::keeps_no_state(&call.program.key)),
-        };
+        let state = session_state::answered(call, &mut result)?;
         match result.remove("outputs") {
             Some(Value::Object(outputs)) => Ok(Reply {
                 outputs,

@@ -4,6 +4,9 @@
 //! Invariant: after any error but [`BridgeError::Failed`] the worker is not used again. Its stream
 //! may still hold an answer that belongs to nobody.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod answer;
+#[cfg(not(feature = "fuzzing"))]
 mod answer;
 
 use std::ffi::OsString;

@@ -13,6 +13,9 @@ mod contract;
 mod error;
 mod failure;
 mod fork_server;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod launch;
 mod process;
 mod program;

@@ -9,6 +9,8 @@
 mod connection;
 mod frames;
 mod handshake;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod model;
 mod waiting;
 
 use std::any::Any;

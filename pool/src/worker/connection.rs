@@ -15,7 +15,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::frames::{FromWorker, ToWorker};
+use super::frames::{self, ToWorker};
 use super::waiting::{Answer, Ending, Waiter, Waiting};
 use crate::bridge::explain_end;
 use crate::process::Process;
@@ -246,16 +246,13 @@ impl Connection {
     }
 
     fn deliver_all(&self, received: &mut BytesMut) -> Result<(), String> {
-        while let Some(payload) =
-            wire::take_frame(received, self.max_frame).map_err(|error| error.to_string())?
-        {
-            let frame: FromWorker = wire::parse(&payload).map_err(|error| error.to_string())?;
+        frames::for_each(received, self.max_frame, |frame| {
             let answered = self.waiting().deliver(frame)?;
             if let Some(answered) = answered {
                 answered.hand_over();
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

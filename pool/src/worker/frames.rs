@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::BytesMut;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -9,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::failure::Failure;
 use crate::launch::LmProfile;
 use crate::program::Definition;
+use crate::wire;
 
 /// The version that we speak.
 pub(super) const PROTOCOL: u32 = 1;
@@ -86,6 +88,20 @@ pub(super) struct FromWorker {
     pub(super) state: Option<Box<RawValue>>,
     #[serde(default, deserialize_with = "as_it_is")]
     pub(super) chunk: Option<Box<RawValue>>,
+}
+
+/// Takes every whole frame off the buffer, until one breaks the protocol; says how.
+pub(super) fn for_each(
+    received: &mut BytesMut,
+    max_frame: usize,
+    mut take: impl FnMut(FromWorker) -> Result<(), String>,
+) -> Result<(), String> {
+    while let Some(payload) =
+        wire::take_frame(received, max_frame).map_err(|error| error.to_string())?
+    {
+        take(wire::parse(&payload).map_err(|error| error.to_string())?)?;
+    }
+    Ok(())
 }
 
 /// Any JSON, `null` too: a field that is there, whatever it holds.

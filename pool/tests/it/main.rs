@@ -5,6 +5,7 @@
 )]
 
 mod bridge;
+mod corpus;
 mod forks;
 mod house;
 mod orphans;
