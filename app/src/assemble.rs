@@ -55,6 +55,8 @@ pub(crate) struct House {
     pub(crate) host: watch::Receiver<HostUsage>,
     pub(crate) started_at: Timestamp,
     pools: Arc<dyn PoolSource>,
+    /// What the pools were told to do by the flags.
+    pub(crate) switches: watch::Receiver<Switches>,
     /// Where streamed calls run: they must be polled also while their reader takes nothing.
     pub(crate) calls: TaskTracker,
     deployer: Arc<Deployer>,
@@ -123,6 +125,7 @@ impl House {
         let stop = || tasks.stop.clone();
         tasks.run("flags", Arc::clone(&flags).run(config.flags.poll, stop()));
         let pools = flags.subscribe(switches::SUBSCRIBER);
+        let switches_now = materials.switches.subscribe();
         tasks.run(
             "switches",
             switches::follow(pools, materials.switches, stop()),
@@ -157,6 +160,7 @@ impl House {
             host,
             started_at: clock::now(),
             pools: materials.pools,
+            switches: switches_now,
             calls: tasks.tracker.clone(),
             deployer,
             keeper,

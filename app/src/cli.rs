@@ -11,11 +11,13 @@ mod client;
 mod completions;
 mod config;
 mod doctor;
+mod events;
 mod exit;
 mod flags;
 mod health;
 mod migrate;
 mod output;
+mod pools;
 mod problem;
 mod programs;
 mod serve;
@@ -24,6 +26,7 @@ mod status;
 mod style;
 mod view;
 mod who;
+mod workers;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -62,6 +65,9 @@ enum Command {
     Health(health::Health),
     /// Show what a server is doing: lanes, pools, flags, migration.
     Status(status::Status),
+    /// Show the pools and their workers, or one pool whole.
+    #[command(visible_alias = "pool")]
+    Pools(pools::Pools),
     /// Create, list, show, delete and execute programs.
     #[command(visible_alias = "program")]
     Programs(programs::Programs),
@@ -85,6 +91,7 @@ impl Command {
             Self::Doctor(command) => command.format.json,
             Self::Health(command) => command.format.json,
             Self::Status(command) => command.format.json,
+            Self::Pools(command) => command.format.json,
             Self::Programs(command) => command.format.json,
             Self::Flags(command) => command.format.json,
             Self::Migrate(command) => command.format.json,
@@ -98,6 +105,7 @@ impl Command {
             Self::Doctor(command) => block_on(command.run(output)),
             Self::Health(command) => block_on(command.run(output)),
             Self::Status(command) => block_on(command.run(output)),
+            Self::Pools(command) => block_on(command.run(output)),
             Self::Programs(command) => block_on(command.run(output)),
             Self::Flags(command) => block_on(command.run(output)),
             Self::Migrate(command) => block_on(command.run(output)),

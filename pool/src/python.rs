@@ -43,6 +43,7 @@ const PACKAGE: &[(&str, &str)] = package![
     "guardian.py",
     "job.py",
     "log.py",
+    "output.py",
     "scheduler.py",
     "server.py",
     "stateful_callable.py",

@@ -4,6 +4,7 @@ mod bench;
 mod dashboard;
 mod flags_and_migrations;
 mod openapi;
+mod pools;
 mod programs;
 mod requests;
 mod server;

@@ -8,9 +8,12 @@
 mod bad_input;
 mod cli;
 mod dspy;
+mod endings;
 mod house;
 mod migration;
 mod protocol_faults;
+mod sessions;
+mod streams;
 mod traffic;
 mod unfit;
 mod worker_faults;

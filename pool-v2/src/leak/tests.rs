@@ -204,6 +204,27 @@ fn of_a_thousand_series_without_growth_ten_at_most_are_said_to_grow() {
 }
 
 #[test]
+fn looking_again_and_again_does_not_make_a_leak_of_ten_percent() {
+    // As a migration does: a walk of 5 % an hour, seen for six hours, every ten minutes.
+    let (config, started) = (LeakConfig::default(), Instant::now());
+    let found = (0..300).filter(|seed| {
+        let mut series = MemorySeries::new("v2-0.1", started);
+        let (mut chance, mut value) = (Seeded::new(*seed), 100.0 * MIB);
+        (0..720_u32).any(|n| {
+            value += 0.0045 * 100.0 * MIB * chance.normal();
+            let now = started + config.warm_up + config.sample_every * n;
+            #[expect(clippy::cast_possible_truncation, reason = "whole bytes are meant")]
+            series.record(&config, now, value as u64, [("qa", 100 + u64::from(n))]);
+            let growth = (n % 20 == 0).then(|| series.growth(&config, 1)).flatten();
+            growth.is_some_and(|growth| growth.at_least > 0.1)
+        })
+    });
+    let found = found.count();
+    println!("{found} of 300 walks, in 36 looks each");
+    assert!(found <= 3, "{found} of 300");
+}
+
+#[test]
 fn the_worst_of_many_is_not_found_oftener() {
     let config = LeakConfig::default();
     let pools = 200_u64;

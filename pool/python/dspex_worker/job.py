@@ -28,8 +28,10 @@ class Job:
         "deadline",
         "id",
         "inputs",
+        "key",
         "left",
         "program",
+        "request",
         "started",
         "state",
         "task",
@@ -37,6 +39,7 @@ class Job:
 
     def __init__(self, call_id: int, inputs: dict[str, Any], deadline: float | None) -> None:
         self.id = call_id
+        self.key = self.request = ""  # for the lines that it prints
         self.inputs = inputs
         self.deadline = deadline  # by `time.monotonic`
         self.program: Program | None = None

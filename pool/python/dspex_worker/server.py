@@ -20,7 +20,7 @@ from queue import SimpleQueue
 from time import monotonic
 from typing import Any, NoReturn
 
-from . import engine
+from . import engine, output
 from .chunks import Chunks
 from .engine import LmProfile, Program, Settings
 from .errors import BadOutput, Failure, Rejected, UnknownProgram, describe
@@ -178,6 +178,7 @@ class Server:
         job.state = frame.get("state")
         if frame.get("stream"):
             job.chunks = self._chunks(job.id, frame["window"])
+        job.key, job.request = frame["key"], frame.get("request") or ""
         self._configured()
         with self._lock:
             if job.id in self._jobs:
@@ -326,6 +327,7 @@ def _preload(name: str) -> None:
 
 def leave(code: int) -> NoReturn:
     """Ends the process at once, whatever its threads do."""
+    output.finish()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

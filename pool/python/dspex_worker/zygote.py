@@ -29,7 +29,7 @@ from array import array
 from collections import deque
 from typing import Any
 
-from . import engine, log, server
+from . import engine, log, output, server
 from .errors import describe
 from .warmup import ForkUnsafe, check, warm
 
@@ -318,7 +318,7 @@ def _find_cookie() -> tuple[int, int] | None:
 
 def main() -> int:
     """Serves forks; in a child, serves the worker protocol."""
-    log.prepare()
+    output.install()
     fd_text = os.environ.pop("DSPEX_WIRE_FD", "")
     try:
         wire = socket.socket(fileno=int(fd_text))

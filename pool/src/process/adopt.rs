@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::output::{self, LastLines};
+use super::output::{self, LastLines, Log};
 use super::trail::{Cookie, Trail};
 use super::watch_over::{Charge, Ended, Kept, Reaper};
 use super::{Process, Spawner, WireEnd};
@@ -45,8 +45,9 @@ pub(super) fn adopt(
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     });
     let process = take_charge(charge, Owner::Spawner { _thread: spawner }, tracker);
+    let log = log_of(&process, name);
     if let Some(stderr) = stderr {
-        follow(&process, stderr.into(), name, "stderr", tracker)?;
+        follow(&process, stderr.into(), &log, "stderr", tracker)?;
     }
     let wire = match (socket, stdin, stdout) {
         (None, Some(stdin), Some(stdout)) => WireEnd::Stdio {
@@ -55,7 +56,7 @@ pub(super) fn adopt(
         },
         (socket, _, stdout) => {
             if let Some(stdout) = stdout {
-                follow(&process, stdout.into(), name, "stdout", tracker)?;
+                follow(&process, stdout.into(), &log, "stdout", tracker)?;
             }
             match socket {
                 Some(socket) => {
@@ -117,8 +118,9 @@ pub(crate) fn adopt_forked(
     };
     let charge = Charge::new(forked.pid, forked.pidfd, reaper, kept);
     let process = take_charge(charge, Owner::ForkServer { _server: release }, tracker);
+    let log = log_of(&process, name);
     for (stream, from) in adoption.logs.into_iter().zip(["stdout", "stderr"]) {
-        follow(&process, stream, name, from, tracker)?;
+        follow(&process, stream, &log, from, tracker)?;
     }
     Ok(process)
 }
@@ -141,21 +143,20 @@ fn take_charge(charge: Charge, owner: Owner, tracker: &TaskTracker) -> Process {
     }
 }
 
+fn log_of(process: &Process, name: &str) -> Arc<Log> {
+    Arc::new(Log::new(name, process.pid, Arc::clone(&process.output)))
+}
+
+/// Reads the child's log until its end.
 fn follow(
     process: &Process,
     stream: OwnedFd,
-    name: &str,
+    log: &Arc<Log>,
     from: &'static str,
     tracker: &TaskTracker,
 ) -> io::Result<()> {
     let stream = pipe::Receiver::from_owned_fd(stream)?;
-    let last = Arc::clone(&process.output);
-    tracker.spawn(output::follow(
-        stream,
-        name.to_owned(),
-        process.pid,
-        from,
-        last,
-    ));
+    let log = Arc::clone(log);
+    tracker.spawn(output::follow(stream, from, log, process.exit.clone()));
     Ok(())
 }

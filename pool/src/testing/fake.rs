@@ -288,7 +288,7 @@ impl Pool for FakePool {
             (false, 0) => WorkerState::Ready,
             (false, _) => WorkerState::Busy,
         };
-        PoolStatus {
+        let mut status = PoolStatus {
             name: self.0.name.clone(),
             kind: "fake",
             size: self.0.size,
@@ -317,7 +317,9 @@ impl Pool for FakePool {
                 })
                 .collect(),
             ..PoolStatus::default()
-        }
+        };
+        (self.scripted().status)(&mut status);
+        status
     }
 
     async fn drain(&self, limit: Duration) -> Drained {

@@ -9,6 +9,7 @@ mod corpus;
 mod forks;
 mod house;
 mod orphans;
+mod output;
 mod process;
 mod python;
 mod sandbox;

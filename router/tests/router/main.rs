@@ -11,6 +11,7 @@ mod failover;
 mod leaving;
 mod programs;
 mod routing;
+mod session_stores;
 mod sessions;
 mod streaming;
 mod support;

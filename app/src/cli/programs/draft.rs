@@ -39,7 +39,7 @@ pub(crate) struct Create {
     /// A Python callable, as module:attribute, from a module that the server allows.
     #[arg(long, group = "definition", value_name = "MODULE:ATTR")]
     callable: Option<Target>,
-    /// A JSON file with {id?, definition, repeatable?}, or with the definition alone; - reads
+    /// A JSON file with {id?, definition, repeatable?, stateful?}, or with the definition alone; - reads
     /// standard input.
     #[arg(long, group = "definition", value_name = "FILE")]
     file: Option<String>,
@@ -49,6 +49,9 @@ pub(crate) struct Create {
     /// A call that may have run must not be run again.
     #[arg(long, overrides_with = "repeatable")]
     not_repeatable: bool,
+    /// Each session has a state of its own, which outlives the worker; calls then need --session.
+    #[arg(long)]
+    stateful: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -91,6 +94,9 @@ impl Create {
         }
         if self.repeatable || self.not_repeatable {
             body.insert("repeatable".to_owned(), self.repeatable.into());
+        }
+        if self.stateful {
+            body.insert("stateful".to_owned(), true.into());
         }
         Ok(body.into())
     }
@@ -152,6 +158,10 @@ mod tests {
         assert_eq!(
             body(&["--callable", "shop:greet", "--repeatable"]),
             json!({"definition": {"kind": "callable", "target": "shop:greet"}, "repeatable": true})
+        );
+        assert_eq!(
+            body(&["--callable", "shop:greet", "--stateful"]),
+            json!({"definition": {"kind": "callable", "target": "shop:greet"}, "stateful": true})
         );
         assert_eq!(
             body(&["--callable", "shop:greet", "--not-repeatable"])["repeatable"],

@@ -14,6 +14,7 @@ pub(super) struct Program {
     id: String,
     version: u64,
     repeatable: bool,
+    stateful: bool,
     definition: Definition,
 }
 
@@ -93,6 +94,10 @@ impl Signature {
     }
 }
 
+fn yes_or_no(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
 /// What `create` made.
 pub(super) fn created(program: &Program, paint: Paint) -> String {
     let name = paint.text(Tone::Strong, &program.id);
@@ -117,10 +122,19 @@ pub(super) fn page(page: &Page, paint: Paint) -> String {
                 plain(program.made_of()),
                 plain(program.definition.signature.text()),
                 plain(lm.unwrap_or_else(|| "-".to_owned())),
-                plain(if program.repeatable { "yes" } else { "no" }),
+                plain(yes_or_no(program.repeatable)),
+                plain(yes_or_no(program.stateful)),
             ]
         });
-        let heading = ["ID", "VERSION", "MADE OF", "SIGNATURE", "LM", "REPEATABLE"];
+        let heading = [
+            "ID",
+            "VERSION",
+            "MADE OF",
+            "SIGNATURE",
+            "LM",
+            "REPEATABLE",
+            "STATEFUL",
+        ];
         lines.push(paint.table(heading, rows));
     }
     for corrupt in &page.corrupt {
@@ -151,10 +165,8 @@ pub(super) fn one(program: &Program, paint: Paint) -> String {
         ("instructions", definition.signature.instructions.clone()),
         ("lm", definition.lm.clone()),
         ("tools", Some(tools).filter(|tools| !tools.is_empty())),
-        (
-            "repeatable",
-            Some(if program.repeatable { "yes" } else { "no" }.to_owned()),
-        ),
+        ("repeatable", Some(yes_or_no(program.repeatable).to_owned())),
+        ("stateful", program.stateful.then(|| "yes".to_owned())),
     ];
     let said = lines.into_iter().filter_map(|(name, text)| {
         let name = paint.text(Tone::Dim, &format!("{name:<13}"));
@@ -178,15 +190,15 @@ mod tests {
 
     #[test]
     fn programs_are_a_table_and_the_rest_of_them_is_not_forgotten() {
-        let greet = json!({"id": "greet", "version": 5, "repeatable": false,
+        let greet = json!({"id": "greet", "version": 5, "repeatable": false, "stateful": true,
             "definition": {"kind": "callable", "target": "shop:greet"}});
         let body = json!({"programs": [qa(), greet], "next": "greet",
             "corrupt": [{"id": "old", "reason": "not JSON"}]});
         assert_eq!(
             page(&read(&body).unwrap(), Paint::PLAIN),
-            "ID     VERSION  MADE OF     SIGNATURE                 LM     REPEATABLE\n\
-             qa     4        predict     question -> score: float  small  yes\n\
-             greet  5        shop:greet  -                         -      no\n\
+            "ID     VERSION  MADE OF     SIGNATURE                 LM     REPEATABLE  STATEFUL\n\
+             qa     4        predict     question -> score: float  small  yes         no\n\
+             greet  5        shop:greet  -                         -      no          yes\n\
              cannot be read: old: not JSON\n\
              there are more: `dspex programs list --after greet`"
         );

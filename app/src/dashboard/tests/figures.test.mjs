@@ -58,11 +58,11 @@ test("programs keep their names, and a name out of JavaScript is only a name", (
 });
 
 test("pools show every worker; without a candidate there is one", () => {
-  const worker = { id: EVIL, pid: 12345, state: "terminated", in_flight: 0, calls: 7, detail: EVIL };
+  const worker = { id: EVIL, pid: 12345, state: "terminated", health: "unhealthy", in_state_ms: 65_400, memory: 1_468_006, in_flight: 0, calls: 7, detail: EVIL };
   const seen = pools({ lanes: { stable: { ...status.lanes.stable, workers: [worker, {}, null] }, candidate: null } });
   assert.equal(seen.length, 1);
   assert.equal(seen[0].tone, "warn");
-  assert.deepEqual(seen[0].workers[0], { id: EVIL, state: "terminated", tone: "bad", pid: "12345", inFlight: "0", calls: "7", detail: EVIL });
+  assert.deepEqual(seen[0].workers[0], { id: EVIL, state: "terminated", health: "unhealthy", since: "1 m 5 s", memory: "1.4 MiB", tone: "bad", pid: "12345", inFlight: "0", calls: "7", detail: EVIL });
   assertReadable(assert, seen);
   assert.deepEqual(pools({}), []);
   assert.equal(pools({ lanes: { stable: { ...status.lanes.stable, ready: 0 } } })[0].tone, "bad");

@@ -7,6 +7,7 @@ use dspex_flags::FlagError;
 use dspex_migration::MigrationError;
 use dspex_pool::{Fault, InvalidDefinition, PoolError, without_last_words};
 use dspex_router::RouterError;
+use dspex_router::sessions::SessionError;
 
 use super::Problem;
 
@@ -64,6 +65,14 @@ impl From<RouterError> for Problem {
             RouterError::SessionBusy { .. } => {
                 let after = error.retry_after().unwrap_or(Duration::from_secs(1));
                 of(StatusCode::TOO_MANY_REQUESTS, "The session is busy").retry_after(after)
+            }
+            RouterError::Sessions(SessionError::Corrupt { .. }) => {
+                tracing::error!(error = detail, "a session's state cannot be read");
+                of(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "The session's state cannot be read",
+                )
+                .hint("another session is not affected; this one is dropped when it expires")
             }
             RouterError::Sessions(error) => {
                 tracing::error!(%error, "the session states failed");

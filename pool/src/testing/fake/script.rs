@@ -10,11 +10,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::FakePool;
-use crate::{Call, PoolError, Program, Reply};
+use crate::{Call, PoolError, PoolStatus, Program, Reply};
 
 type Answer = Arc<dyn Fn(&Call) -> Result<Reply, PoolError> + Send + Sync>;
 type Latency = Arc<dyn Fn(&Call) -> Duration + Send + Sync>;
 type Chunks = Arc<dyn Fn(&Call) -> Vec<Value> + Send + Sync>;
+type Status = Arc<dyn Fn(&mut PoolStatus) + Send + Sync>;
 type Check = Arc<dyn Fn(&Program) -> Result<(), PoolError> + Send + Sync>;
 
 #[derive(Clone)]
@@ -24,6 +25,7 @@ pub(super) struct Script {
     pub(super) chunks: Chunks,
     pub(super) check: Check,
     pub(super) late: PoolError,
+    pub(super) status: Status,
 }
 
 impl Default for Script {
@@ -44,6 +46,7 @@ impl Default for Script {
             late: PoolError::ProgramTimeout {
                 after: Duration::ZERO,
             },
+            status: Arc::new(|_| {}),
         }
     }
 }
@@ -122,6 +125,15 @@ impl FakePool {
         F: Fn(&Program) -> Result<(), PoolError> + Send + Sync + 'static,
     {
         self.script(|script| script.check = Arc::new(check));
+        self.clone()
+    }
+
+    /// Changes what the status says before anybody reads it.
+    pub fn status_with<F>(&self, change: F) -> Self
+    where
+        F: Fn(&mut PoolStatus) + Send + Sync + 'static,
+    {
+        self.script(|script| script.status = Arc::new(change));
         self.clone()
     }
 
