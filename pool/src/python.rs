@@ -44,6 +44,8 @@ const PACKAGE: &[(&str, &str)] = package![
     "job.py",
     "log.py",
     "output.py",
+    "pace.py",
+    "reader.py",
     "scheduler.py",
     "server.py",
     "stateful_callable.py",

@@ -23,9 +23,9 @@ def run(job: Job) -> Outcome:
     program = job.program
     assert program is not None
     running.set(job)
+    began = perf_counter()
     try:
         program.check(job.inputs)
-        began = perf_counter()
         if not program.stateful:
             result = program.call(job.inputs)
             if type(result) is GeneratorType:
@@ -38,7 +38,7 @@ def run(job: Job) -> Outcome:
                 job.left = instance.dump_state()
         return program.outputs(result), perf_counter() - began, None
     except BaseException as error:
-        return None, 0.0, error
+        return None, perf_counter() - began, error
     finally:
         # A thread lives on after its call, and what it holds would with it.
         running.set(None)

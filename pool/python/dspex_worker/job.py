@@ -14,6 +14,7 @@ from typing import Any
 from .chunks import Chunks
 from .engine import Program
 from .errors import Cancelled
+from .pace import Pace
 
 # The outputs and the program's seconds, or the error.
 Outcome = tuple[dict[str, Any] | None, float, BaseException | None]
@@ -22,33 +23,29 @@ Outcome = tuple[dict[str, Any] | None, float, BaseException | None]
 class Job:
     """One call."""
 
-    __slots__ = (
-        "abandoned",
-        "chunks",
-        "deadline",
-        "id",
-        "inputs",
-        "key",
-        "left",
-        "program",
-        "request",
-        "started",
-        "state",
-        "task",
-    )
+    # What most calls leave as it is stands here, and is not written for each.
+    program: Program | None = None
+    chunks: Chunks | None = None  # where the caller wants them
+    state: Any = None  # what the session's last call left behind
+    left: Any = None  # what this call leaves behind
+    started = False  # it holds a slot
+    abandoned = False
+    task: asyncio.Task[Outcome] | None = None
+    pace: Pace | None = None  # its program's
 
-    def __init__(self, call_id: int, inputs: dict[str, Any], deadline: float | None) -> None:
+    def __init__(
+        self,
+        call_id: int,
+        inputs: dict[str, Any],
+        deadline: float | None,
+        key: str = "",
+        request: str = "",
+    ) -> None:
         self.id = call_id
-        self.key = self.request = ""  # for the lines that it prints
         self.inputs = inputs
         self.deadline = deadline  # by `time.monotonic`
-        self.program: Program | None = None
-        self.chunks: Chunks | None = None  # where the caller wants them
-        self.state: Any = None  # what the session's last call left behind
-        self.left: Any = None  # what this call leaves behind
-        self.started = False  # it holds a slot
-        self.abandoned = False
-        self.task: asyncio.Task[Outcome] | None = None
+        self.key = key  # this and the next are for the lines that it prints
+        self.request = request
 
     @property
     def on_loop(self) -> bool:

@@ -1,8 +1,8 @@
 """The worker protocol: frames in, calls to the scheduler, answers out.
 
-Invariants: the main thread only reads frames and answers what needs no waiting, so a ping is
-answered while calls run; definitions are built on a thread of their own, and calls that come
-behind their definition wait for it; every id is answered exactly once.
+Invariants: whoever reads frames runs short calls at most, and is relieved where one is not short
+after all, so a ping is answered while calls run; definitions are built on a thread of their own,
+and calls that come behind their definition wait for it; every id is answered exactly once.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from queue import SimpleQueue
-from time import monotonic
 from typing import Any, NoReturn
 
 from . import engine, output
@@ -26,6 +26,8 @@ from .engine import LmProfile, Program, Settings
 from .errors import BadOutput, Failure, Rejected, UnknownProgram, describe
 from .job import Job
 from .log import log
+from .pace import SHORT, Pace
+from .reader import HandedOn, Reader
 from .scheduler import Scheduler
 from .wire import FrameError, Wire, check_json, encode, encode_chunk, max_frame_from_env
 
@@ -35,7 +37,7 @@ PROTOCOL = 1
 class _Entry:
     """A definition: being built, built, or refused."""
 
-    __slots__ = ("definition", "program", "refused", "stateful", "waiting")
+    __slots__ = ("definition", "pace", "program", "refused", "stateful", "waiting")
 
     def __init__(self, definition: Any, *, stateful: bool) -> None:
         self.definition = definition
@@ -43,6 +45,7 @@ class _Entry:
         self.program: Program | None = None
         self.refused: BaseException | None = None
         self.waiting: list[Job] = []
+        self.pace = Pace()
 
     def same_as(self, other: _Entry) -> bool:
         return self.definition == other.definition and self.stateful == other.stateful
@@ -53,6 +56,7 @@ class Server:
 
     def __init__(self, wire: Wire, stop_reading: Callable[[], None]) -> None:
         self._wire = wire
+        self._reader = Reader(wire, self._handle)
         self._stop_reading = stop_reading
         self._settings: Settings | None = None
         self._scheduler: Scheduler | None = None
@@ -62,12 +66,7 @@ class Server:
         self._builds: SimpleQueue[tuple[int, _Entry]] = SimpleQueue()
         self._unsent = 0  # answers owed that no job stands for any more
         self._draining = False
-
-    def serve(self) -> int:
-        """Runs until shutdown; leaves the process at once at the end of the wire."""
-        self._send_hello()
-        handlers: dict[Any, Callable[[dict[str, Any]], None]] = {
-            "call": self._on_call,
+        self._handlers: dict[Any, Callable[[dict[str, Any]], None]] = {
             "ping": self._on_ping,
             "credit": self._on_credit,
             "cancel": self._on_cancel,
@@ -76,27 +75,43 @@ class Server:
             "configure": self._on_configure,
             "shutdown": self._on_shutdown,
         }
-        try:
-            for frame in self._wire.frames():
-                handler = handlers.get(frame.get("type"))
-                if handler is None:
-                    self._on_unknown(frame)
-                    continue
-                try:
-                    handler(frame)
-                except (KeyError, TypeError, ValueError) as error:
-                    raise FrameError(
-                        f"a {frame['type']} frame is malformed: {type(error).__name__}: {error}"
-                    ) from error
-        except FrameError as error:
-            log(f"protocol error: {error}")
+
+    def serve(self) -> int:
+        """Runs until shutdown; leaves the process at once at the end of the wire."""
+        self._send_hello()
+        self._reader.serve(self._end)
+        return 0
+
+    def _end(self, broken: BaseException | None) -> None:
+        if isinstance(broken, FrameError):
+            log(f"protocol error: {broken}")
             leave(2)
-        except OSError as error:
-            log(f"the wire failed: {error}")
+        if isinstance(broken, OSError):
+            log(f"the wire failed: {broken}")
+            leave(1)
+        if broken is not None:
+            log("".join(traceback.format_exception(broken)))
             leave(1)
         if not self._draining:
             leave(0)
-        return 0
+
+    def _handle(self, frame: dict[str, Any]) -> None:
+        kind = frame.get("type")
+        try:
+            if kind == "call":
+                self._on_call(frame)
+                return
+            # What is held leaves first: at a concurrency of one, answers come in order.
+            self._reader.flush()
+            handler = self._handlers.get(kind)
+            if handler is None:
+                self._on_unknown(frame)
+            else:
+                handler(frame)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FrameError(
+                f"a {kind} frame is malformed: {type(error).__name__}: {error}"
+            ) from error
 
     def _send_hello(self) -> None:
         self._send(
@@ -170,35 +185,70 @@ class Server:
             self._sent()
 
     def _on_call(self, frame: dict[str, Any]) -> None:
-        inputs, timeout = frame["inputs"], frame.get("timeout_ms")
+        inputs, key, timeout = frame["inputs"], frame["key"], frame.get("timeout_ms")
         if type(inputs) is not dict:
             raise ValueError("inputs are not an object")
-        deadline = None if timeout is None else monotonic() + timeout / 1000
-        job = Job(frame["id"], inputs, deadline)
-        job.state = frame.get("state")
+        deadline = None if timeout is None else self._reader.arrived + timeout / 1000
+        job = Job(frame["id"], inputs, deadline, key, frame.get("request") or "")
+        if "state" in frame:
+            job.state = frame["state"]
         if frame.get("stream"):
             job.chunks = self._chunks(job.id, frame["window"])
-        job.key, job.request = frame["key"], frame.get("request") or ""
-        self._configured()
-        with self._lock:
-            if job.id in self._jobs:
-                raise ValueError(f"id {job.id} is in use")
-            self._jobs[job.id] = job
-            entry = self._entries.get(frame["key"])
-            if entry is not None and entry.program is None and entry.refused is None:
-                entry.waiting.append(job)
-                return
+        if self._scheduler is None or self._draining:
+            self._configured()
+        # Only the reader adds a job or an entry, so looking needs no lock.
+        if job.id in self._jobs:
+            raise ValueError(f"id {job.id} is in use")
+        self._jobs[job.id] = job
+        entry = self._entries.get(key)
+        if entry is not None and entry.program is None and entry.refused is None:
+            with self._lock:
+                if entry.program is None and entry.refused is None:
+                    entry.waiting.append(job)
+                    return
         if entry is None:
-            unknown = UnknownProgram(f"program {frame['key']!r} is not defined here")
+            unknown = UnknownProgram(f"program {key!r} is not defined here")
             self._answer(job, None, 0.0, unknown)
+        elif entry.pace.quick and job.chunks is None and entry.program is not None:
+            self._run_here(job, entry, entry.program)
         else:
+            self._reader.flush()
             self._dispatch(job, entry)
+
+    def _run_here(self, job: Job, entry: _Entry, program: Program) -> None:
+        """Runs a call of a quick program on this thread, the reader's."""
+        scheduler, reader = self._scheduler, self._reader
+        assert scheduler is not None
+        job.program = program
+        if not scheduler.take_slot(job):
+            return
+        if job.is_late():
+            reader.flush()
+            scheduler.start(job)  # which answers that
+            return
+        (outputs, seconds, error), reads_on = reader.run(job)
+        if not reads_on:
+            entry.pace.held_up(seconds)
+            scheduler.finish(job, outputs, seconds, error)
+            raise HandedOn
+        if seconds > SHORT:
+            entry.pace.note(seconds)
+        # Nobody could abandon the call meanwhile, because only the reader is told to.
+        body = self._body(job, outputs, seconds, error)
+        del self._jobs[job.id]
+        reader.hold(body)
+        following = scheduler.give_slot_back()
+        if following is not None:
+            reader.flush()
+            scheduler.start(following)
 
     def _dispatch(self, job: Job, entry: _Entry) -> None:
         if entry.program is None:
             self._answer(job, None, 0.0, entry.refused)
             return
-        job.program = entry.program
+        program = job.program = entry.program
+        if not program.is_async and not program.stateful:
+            job.pace = entry.pace
         # A call abandoned while its definition was built has been answered then.
         if not job.abandoned and self._scheduler is not None:
             self._scheduler.submit(job)
@@ -253,7 +303,20 @@ class Server:
     def _answer(
         self, job: Job, outputs: dict[str, Any] | None, seconds: float, error: BaseException | None
     ) -> None:
-        body = None
+        if error is None and job.pace is not None:
+            job.pace.note(seconds)
+        body = self._body(job, outputs, seconds, error)
+        with self._lock:
+            # An abandoned call may be answered by a cancel and by the end of its build: once only.
+            if self._jobs.pop(job.id, None) is None:
+                return
+            self._unsent += 1
+        self._send_body(body)
+        self._sent()
+
+    def _body(
+        self, job: Job, outputs: dict[str, Any] | None, seconds: float, error: BaseException | None
+    ) -> bytes:
         if error is None and outputs is not None:
             frame = {
                 "type": "result",
@@ -266,20 +329,13 @@ class Server:
                     check_json("the state that dump_state() told", job.left)
                     frame["state"] = job.left
                 body = encode(frame, outputs)
-                if not self._wire.fits(body):
-                    error = _too_large("the outputs make", len(body), self._wire.max_frame)
+                if self._wire.fits(body):
+                    return body
+                error = _too_large("the outputs make", len(body), self._wire.max_frame)
             except Exception as raised:
                 error = raised
-        if error is not None:
-            body = encode({"type": "error", "id": job.id, "error": describe(error)})
-        assert body is not None
-        with self._lock:
-            # An abandoned call may be answered by a cancel and by the end of its build: once only.
-            if self._jobs.pop(job.id, None) is None:
-                return
-            self._unsent += 1
-        self._send_body(body)
-        self._sent()
+        assert error is not None
+        return encode({"type": "error", "id": job.id, "error": describe(error)})
 
     def _sent(self) -> None:
         with self._lock:
