@@ -42,6 +42,17 @@ class CallableProgram(Program):
 
     def check(self, inputs: dict[str, Any]) -> None:
         """Raises `InvalidInput`, naming the input and what is taken."""
+        if inputs.keys() != self._required:
+            self._check_names(inputs)
+        for name, expected, fits, optional in self._typed:
+            if name in inputs:
+                value = inputs[name]
+                if not fits(value) and not (optional and value is None):
+                    raise InvalidInput(
+                        f"input {name!r} must be of type {expected}, not {type(value).__name__}"
+                    )
+
+    def _check_names(self, inputs: dict[str, Any]) -> None:
         missing = self._required - inputs.keys()
         if missing:
             names = ", ".join(repr(name) for name in sorted(missing))
@@ -50,13 +61,6 @@ class CallableProgram(Program):
             names = ", ".join(repr(name) for name in sorted(inputs.keys() - self._known))
             known = ", ".join(sorted(self._known)) or "none"
             raise InvalidInput(f"input {names} is unknown: {self._target} takes {known}")
-        for name, expected, fits, optional in self._typed:
-            if name in inputs:
-                value = inputs[name]
-                if not fits(value) and not (optional and value is None):
-                    raise InvalidInput(
-                        f"input {name!r} must be of type {expected}, not {type(value).__name__}"
-                    )
 
     def call(self, inputs: dict[str, Any]) -> Any:
         """Calls the callable with the inputs as keyword arguments."""

@@ -12,6 +12,8 @@ _FIRST = 3  # calls that are looked at before any is trusted
 _AFTER = 64  # the same after a call that held the reading up, four times as many each time
 _MOST_SHIFT = 10
 _SMOOTHING = 1 / 16
+# One call that the system had interrupted says little: this is the most that it counts.
+_MOST = 5 * SHORT
 
 
 class Pace:
@@ -21,15 +23,18 @@ class Pace:
 
     def __init__(self) -> None:
         self.quick = False
-        self._average = 0.0
+        self._average: float | None = None
         self._unproven = _FIRST
         self._held_up = 0
 
     def note(self, seconds: float) -> None:
         """A call took so long. Short calls need not be noted while the program is quick."""
-        self._average += (seconds - self._average) * _SMOOTHING
+        seconds = min(seconds, _MOST)
+        average = seconds if self._average is None else self._average
+        average += (seconds - average) * _SMOOTHING
+        self._average = average
         self._unproven -= 1
-        self.quick = self._average < SHORT and self._unproven <= 0
+        self.quick = average < SHORT and self._unproven <= 0
 
     def held_up(self, seconds: float) -> None:
         """A call took so long that the reading was handed on meanwhile."""

@@ -30,7 +30,7 @@ _HOLD = 200e-6
 
 
 class HandedOn(Exception):
-    """This thread is the reader no more."""
+    """Somebody else is the reader by now."""
 
 
 class Reader:

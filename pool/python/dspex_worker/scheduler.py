@@ -2,7 +2,8 @@
 
 Invariants: a slot is taken before a call starts and given back after it has really ended; every
 call that was submitted is finished exactly once, abandoned or not; calls start in the order in
-which they came; a thread is started only when no other is idle, so there are never more than slots.
+which they came; a thread is started only when no other is idle, so there are never more than slots;
+nobody waits while a slot is free.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Scheduler:
     def __init__(self, concurrency: int, done: Done) -> None:
         self._done = done
         self._lock = threading.Lock()
-        self._free = concurrency
+        # An item for each free slot. Taking one out and putting one in need no lock.
+        self._free: list[None] = [None] * concurrency
         self._waiting: deque[Job] = deque()
         self._ready: SimpleQueue[Job] = SimpleQueue()
         self._idle = 0  # threads that wait for a call, and are not promised one
@@ -43,18 +45,44 @@ class Scheduler:
 
     def take_slot(self, job: Job) -> bool:
         """Gives the call a slot, or queues it where there is none."""
+        if not self._waiting:
+            try:
+                self._free.pop()
+            except IndexError:
+                pass
+            else:
+                job.started = True
+                return True
         with self._lock:
-            if not self._free:
-                self._waiting.append(job)
-                return False
-            self._free -= 1
-            job.started = True
-            return True
+            self._waiting.append(job)
+        # A slot may have come back before anybody could be seen to wait for it.
+        self.serve_waiting()
+        return False
 
-    def give_slot_back(self) -> Job | None:
-        """A call has ended that was not started here. The next has its slot, and is to be started."""
+    def give_slot_back(self) -> bool:
+        """A call has ended that was not started here. Answers whether others may wait."""
+        self._free.append(None)
+        return bool(self._waiting)
+
+    def serve_waiting(self) -> None:
+        """Starts those who wait, as far as there are slots."""
+        while (following := self._next()) is not None:
+            self.start(following)
+
+    def _next(self) -> Job | None:
+        """Who is to have the next free slot."""
+        if not self._waiting:
+            return None
         with self._lock:
-            return self._next()
+            if not self._waiting:
+                return None
+            try:
+                self._free.pop()
+            except IndexError:
+                return None
+            following = self._waiting.popleft()
+            following.started = True
+            return following
 
     def abandon(self, job: Job) -> None:
         """Nobody waits for the call any more.
@@ -99,40 +127,19 @@ class Scheduler:
         self, job: Job, outputs: dict[str, Any] | None, seconds: float, error: BaseException | None
     ) -> None:
         """Ends a call that has a slot."""
-        following = self._finish(job, outputs, seconds, error)
-        if following is not None:
-            self.start(following)
+        try:
+            self._answer(job, outputs, seconds, error)
+        finally:
+            self._free.append(None)
+            self.serve_waiting()
 
-    def _finish(
-        self,
-        job: Job,
-        outputs: dict[str, Any] | None,
-        seconds: float,
-        error: BaseException | None,
-        *,
-        idle: bool = False,
-    ) -> Job | None:
-        """Answers whoever has the slot now. Where nobody has, this thread is idle, if it says so."""
+    def _answer(
+        self, job: Job, outputs: dict[str, Any] | None, seconds: float, error: BaseException | None
+    ) -> None:
+        # Before the slot is given on, so that at a concurrency of one, answers come in order.
         if job.abandoned:
             outputs, error = None, Cancelled("the call was abandoned")
-        following = None
-        try:
-            # Before the slot is given on, so that at a concurrency of one, answers come in order.
-            self._done(job, outputs, seconds, error)
-        finally:
-            with self._lock:
-                following = self._next()
-                if idle and (following is None or following.on_loop):
-                    self._idle += 1
-        return following
-
-    def _next(self) -> Job | None:
-        if not self._waiting:
-            self._free += 1
-            return None
-        following = self._waiting.popleft()
-        following.started = True
-        return following
+        self._done(job, outputs, seconds, error)
 
     def _not_to_run(self, job: Job) -> BaseException | None:
         if job.abandoned:
@@ -141,22 +148,22 @@ class Scheduler:
             return Cancelled("the call's time had passed before it could start")
         return None
 
-    def _run_calls(self, first: Job) -> None:
-        job: Job | None = first
-        del first
+    def _run_calls(self, job: Job) -> None:
         take = self._ready.get
         while True:
-            if job is None:
-                job = take()
             error = self._not_to_run(job)
             outcome = run(job) if error is None else (None, 0.0, error)
-            following = self._finish(job, *outcome, idle=True)
-            if following is not None and following.on_loop:
-                self.start(following)
-                following = None
+            try:
+                self._answer(job, *outcome)
+            finally:
+                # Idle before its slot is free: whoever takes the slot finds a thread.
+                with self._lock:
+                    self._idle += 1
+                self._free.append(None)
+                self.serve_waiting()
             # What the call held is not kept alive while this thread waits for the next.
-            job = following
-            del error, outcome, following
+            del job, error, outcome
+            job = take()
 
     def _event_loop(self) -> asyncio.AbstractEventLoop:
         with self._lock:

@@ -237,10 +237,9 @@ class Server:
         body = self._body(job, outputs, seconds, error)
         del self._jobs[job.id]
         reader.hold(body)
-        following = scheduler.give_slot_back()
-        if following is not None:
+        if scheduler.give_slot_back():
             reader.flush()
-            scheduler.start(following)
+            scheduler.serve_waiting()
 
     def _dispatch(self, job: Job, entry: _Entry) -> None:
         if entry.program is None:
@@ -322,7 +321,7 @@ class Server:
                 "type": "result",
                 "id": job.id,
                 "outputs": outputs,
-                "program_ms": round(seconds * 1000, 3),
+                "program_ms": int(seconds * 1e6) / 1e3,
             }
             try:
                 if job.program is not None and job.program.stateful:

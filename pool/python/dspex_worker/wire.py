@@ -120,6 +120,9 @@ class Wire:
 
     def send_all(self, bodies: list[bytes]) -> None:
         """Writes several frames at once. Raises `OSError` when the other side is gone."""
+        if len(bodies) == 1:
+            self.send(bodies[0])
+            return
         parts = []
         for body in bodies:
             parts.append(len(body).to_bytes(_HEADER, "big"))
@@ -216,14 +219,19 @@ def encode(frame: dict[str, Any], outputs: dict[str, Any] | None = None) -> byte
         else:
             # orjson writes NaN as null, and nests deeper than readers follow. Neither can be
             # where there is no null and there are few brackets, and looking for those is cheap.
-            if outputs is not None and (
-                b"null" in body or body.count(b"[") + body.count(b"{") > MAX_DEPTH
-            ):
+            if outputs is not None and (b"null" in body or _may_be_deep(body)):
                 _check(outputs)
             return body
     if outputs is not None:
         _check(outputs)
     return _std_dumps(frame).encode("utf-8")
+
+
+def _may_be_deep(body: bytes) -> bool:
+    # Each level takes two brackets.
+    if len(body) <= 2 * MAX_DEPTH:
+        return False
+    return body.count(b"[") + body.count(b"{") > MAX_DEPTH
 
 
 def encode_chunk(call_id: int, chunk: Any) -> bytes:
