@@ -15,8 +15,9 @@ from .engine import Program, Settings, find_callable
 from .errors import InvalidInput, Rejected
 
 # Annotations may be types, or text under `from __future__ import annotations`.
-_SIMPLE: dict[Any, str] = {kind: kind.__name__ for kind in (int, float, str, bool, list, dict)} | {
-    name: name for name in ("int", "float", "str", "bool", "list", "dict")
+_KINDS: dict[str, type] = {kind.__name__: kind for kind in (int, float, str, bool, list, dict)}
+_SIMPLE: dict[Any, str] = {kind: name for name, kind in _KINDS.items()} | {
+    name: name for name in _KINDS
 }
 
 
@@ -31,7 +32,7 @@ class CallableProgram(Program):
         )
         self._required: frozenset[str] = frozenset()
         self._known: frozenset[str] | None = None  # None: any name is taken
-        self._typed: list[tuple[str, str, Callable[[Any], bool], bool]] = []
+        self._typed: list[tuple[str, str, type, Callable[[Any], bool], bool]] = []
         self._read_parameters()
 
     @classmethod
@@ -44,10 +45,12 @@ class CallableProgram(Program):
         """Raises `InvalidInput`, naming the input and what is taken."""
         if inputs.keys() != self._required:
             self._check_names(inputs)
-        for name, expected, fits, optional in self._typed:
+        for name, expected, kind, fits, optional in self._typed:
             if name in inputs:
                 value = inputs[name]
-                if not fits(value) and not (optional and value is None):
+                if type(value) is kind or fits(value):
+                    continue
+                if not (optional and value is None):
                     raise InvalidInput(
                         f"input {name!r} must be of type {expected}, not {type(value).__name__}"
                     )
@@ -103,7 +106,8 @@ class CallableProgram(Program):
             return
         if expected:
             optional = parameter.default is None
-            self._typed.append((parameter.name, expected, CHECKS[expected], optional))
+            kind, fits = _KINDS[expected], CHECKS[expected]
+            self._typed.append((parameter.name, expected, kind, fits, optional))
 
 
 def _is_async(function: Any) -> bool:

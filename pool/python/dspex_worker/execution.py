@@ -20,9 +20,18 @@ from .job import Job, Outcome, running
 
 def run(job: Job) -> Outcome:
     """Runs a call on this thread. Answers errors, SystemExit too, and raises none."""
+    running.set(job)
+    try:
+        return run_as_it_is(job)
+    finally:
+        # A thread lives on after its call, and what it holds would with it.
+        running.set(None)
+
+
+def run_as_it_is(job: Job) -> Outcome:
+    """The same where the call is said to be the one that runs here, by whoever calls this."""
     program = job.program
     assert program is not None
-    running.set(job)
     began = perf_counter()
     try:
         program.check(job.inputs)
@@ -39,9 +48,6 @@ def run(job: Job) -> Outcome:
         return program.outputs(result), perf_counter() - began, None
     except BaseException as error:
         return None, perf_counter() - began, error
-    finally:
-        # A thread lives on after its call, and what it holds would with it.
-        running.set(None)
 
 
 async def run_async(job: Job) -> Outcome:

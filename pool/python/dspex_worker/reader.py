@@ -17,8 +17,8 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from .execution import run
-from .job import Job, Outcome
+from .execution import run_as_it_is
+from .job import Job, Outcome, running
 from .wire import Wire
 
 # Twice this after a call began, at the latest, another thread reads on. A ping waits no longer.
@@ -68,7 +68,8 @@ class Reader:
         self._role = role
         if self._asleep:
             self._stir.set()
-        outcome = run(job)
+        running.set(job)
+        outcome = run_as_it_is(job)
         try:
             role.pop()
         except IndexError:
@@ -77,16 +78,19 @@ class Reader:
 
     def hold(self, body: bytes) -> None:
         """Sends an answer soon, with others. For the reader."""
-        now = monotonic()
-        if not self._held:
-            self._held_since = now
-        self._held.append(body)
-        if now - self._held_since > _HOLD:
-            self.flush()
+        held = self._held
+        held.append(body)
+        if self._frames:  # else it leaves at once
+            if len(held) == 1:
+                self._held_since = monotonic()
+            elif monotonic() - self._held_since > _HOLD:
+                self.flush()
 
     def flush(self) -> None:
         """Sends what is held. For the reader."""
         if self._held:
+            # The last call is over, and so is what it holds.
+            running.set(None)
             held, self._held = self._held, []
             self._wire.send_all(held)
 

@@ -18,6 +18,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from queue import SimpleQueue
+from time import monotonic
 from typing import Any, NoReturn
 
 from . import engine, output
@@ -56,6 +57,7 @@ class Server:
 
     def __init__(self, wire: Wire, stop_reading: Callable[[], None]) -> None:
         self._wire = wire
+        self._max_frame = wire.max_frame
         self._reader = Reader(wire, self._handle)
         self._stop_reading = stop_reading
         self._settings: Settings | None = None
@@ -67,6 +69,7 @@ class Server:
         self._unsent = 0  # answers owed that no job stands for any more
         self._draining = False
         self._handlers: dict[Any, Callable[[dict[str, Any]], None]] = {
+            "call": self._on_call,
             "ping": self._on_ping,
             "credit": self._on_credit,
             "cancel": self._on_cancel,
@@ -99,8 +102,10 @@ class Server:
         kind = frame.get("type")
         try:
             if kind == "call":
-                self._on_call(frame)
-                return
+                entry = self._entries.get(frame["key"])
+                if entry is not None and entry.pace.quick and "stream" not in frame:
+                    self._on_quick_call(frame, entry)
+                    return
             # What is held leaves first: at a concurrency of one, answers come in order.
             self._reader.flush()
             handler = self._handlers.get(kind)
@@ -185,44 +190,36 @@ class Server:
             self._sent()
 
     def _on_call(self, frame: dict[str, Any]) -> None:
-        inputs, key, timeout = frame["inputs"], frame["key"], frame.get("timeout_ms")
-        if type(inputs) is not dict:
-            raise ValueError("inputs are not an object")
-        deadline = None if timeout is None else self._reader.arrived + timeout / 1000
-        job = Job(frame["id"], inputs, deadline, key, frame.get("request") or "")
+        job = self._job(frame)
         if "state" in frame:
             job.state = frame["state"]
         if frame.get("stream"):
             job.chunks = self._chunks(job.id, frame["window"])
-        if self._scheduler is None or self._draining:
-            self._configured()
-        # Only the reader adds a job or an entry, so looking needs no lock.
-        if job.id in self._jobs:
-            raise ValueError(f"id {job.id} is in use")
-        self._jobs[job.id] = job
-        entry = self._entries.get(key)
-        if entry is not None and entry.program is None and entry.refused is None:
-            with self._lock:
-                if entry.program is None and entry.refused is None:
-                    entry.waiting.append(job)
-                    return
+        self._configured()
+        entry = self._entries.get(job.key)
+        with self._lock:
+            self._jobs[job.id] = job
+            if entry is not None and entry.program is None and entry.refused is None:
+                entry.waiting.append(job)
+                return
         if entry is None:
-            unknown = UnknownProgram(f"program {key!r} is not defined here")
+            unknown = UnknownProgram(f"program {job.key!r} is not defined here")
             self._answer(job, None, 0.0, unknown)
-        elif entry.pace.quick and job.chunks is None and entry.program is not None:
-            self._run_here(job, entry, entry.program)
         else:
-            self._reader.flush()
             self._dispatch(job, entry)
 
-    def _run_here(self, job: Job, entry: _Entry, program: Program) -> None:
-        """Runs a call of a quick program on this thread, the reader's."""
+    def _on_quick_call(self, frame: dict[str, Any], entry: _Entry) -> None:
+        """Runs it on this thread, the reader's."""
         scheduler, reader = self._scheduler, self._reader
         assert scheduler is not None
-        job.program = program
+        if self._draining:
+            self._configured()
+        job = self._job(frame)
+        job.program = entry.program
+        self._jobs[job.id] = job  # only the reader adds any, which needs no lock
         if not scheduler.take_slot(job):
             return
-        if job.is_late():
+        if job.deadline is not None and monotonic() > job.deadline:
             reader.flush()
             scheduler.start(job)  # which answers that
             return
@@ -234,12 +231,21 @@ class Server:
         if seconds > SHORT:
             entry.pace.note(seconds)
         # Nobody could abandon the call meanwhile, because only the reader is told to.
-        body = self._body(job, outputs, seconds, error)
+        reader.hold(self._body(job, outputs, seconds, error))
         del self._jobs[job.id]
-        reader.hold(body)
         if scheduler.give_slot_back():
             reader.flush()
             scheduler.serve_waiting()
+
+    def _job(self, frame: dict[str, Any]) -> Job:
+        inputs, timeout = frame["inputs"], frame.get("timeout_ms")
+        if type(inputs) is not dict:
+            raise ValueError("inputs are not an object")
+        call_id = frame["id"]
+        if call_id in self._jobs:
+            raise ValueError(f"id {call_id} is in use")
+        deadline = None if timeout is None else self._reader.arrived + timeout / 1000
+        return Job(call_id, inputs, deadline, frame["key"], frame.get("request") or "")
 
     def _dispatch(self, job: Job, entry: _Entry) -> None:
         if entry.program is None:
@@ -328,9 +334,9 @@ class Server:
                     check_json("the state that dump_state() told", job.left)
                     frame["state"] = job.left
                 body = encode(frame, outputs)
-                if self._wire.fits(body):
+                if len(body) <= self._max_frame:
                     return body
-                error = _too_large("the outputs make", len(body), self._wire.max_frame)
+                error = _too_large("the outputs make", len(body), self._max_frame)
             except Exception as raised:
                 error = raised
         assert error is not None

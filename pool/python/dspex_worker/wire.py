@@ -28,6 +28,7 @@ except ImportError:
 DEFAULT_MAX_FRAME = 64 * 1024 * 1024
 # Common JSON readers stop at 128 levels; the frame and the HTTP answer around it take a few.
 MAX_DEPTH = 100
+_SHORT = 2 * MAX_DEPTH  # in bytes: each level takes two brackets
 _CHUNK = 64 * 1024
 _HEADER = 4
 _LENGTH = struct.Struct(">I")
@@ -219,19 +220,17 @@ def encode(frame: dict[str, Any], outputs: dict[str, Any] | None = None) -> byte
         else:
             # orjson writes NaN as null, and nests deeper than readers follow. Neither can be
             # where there is no null and there are few brackets, and looking for those is cheap.
-            if outputs is not None and (b"null" in body or _may_be_deep(body)):
-                _check(outputs)
+            if outputs is not None and (b"null" in body or len(body) > _SHORT):
+                _check_doubtful(body, outputs)
             return body
     if outputs is not None:
         _check(outputs)
     return _std_dumps(frame).encode("utf-8")
 
 
-def _may_be_deep(body: bytes) -> bool:
-    # Each level takes two brackets.
-    if len(body) <= 2 * MAX_DEPTH:
-        return False
-    return body.count(b"[") + body.count(b"{") > MAX_DEPTH
+def _check_doubtful(body: bytes, outputs: dict[str, Any]) -> None:
+    if b"null" in body or body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        _check(outputs)
 
 
 def encode_chunk(call_id: int, chunk: Any) -> bytes:
