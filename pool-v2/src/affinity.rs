@@ -58,7 +58,7 @@ impl Default for AffinityConfig {
 pub(crate) struct SessionHash(u64);
 
 impl SessionHash {
-    fn bits(self) -> u64 {
+    pub(crate) fn bits(self) -> u64 {
         self.0
     }
 }
@@ -119,7 +119,13 @@ impl Affinity {
     }
 
     /// A call of the session was given to `slot`, where `wanted` was its own.
-    pub(crate) fn granted(&mut self, session: SessionHash, wanted: usize, slot: usize, now: Instant) {
+    pub(crate) fn granted(
+        &mut self,
+        session: SessionHash,
+        wanted: usize,
+        slot: usize,
+        now: Instant,
+    ) {
         let known = self.pins.insert(session.bits(), wanted, now);
         if known {
             if wanted == slot {
@@ -215,7 +221,11 @@ mod tests {
         let (mut affinity, now) = (affinity(), Instant::now());
         let session = affinity.hash("ann");
         affinity.granted(session, 1, 1, now);
-        assert_eq!(affinity.hits(), Hits::default(), "the first call hits nothing");
+        assert_eq!(
+            affinity.hits(),
+            Hits::default(),
+            "the first call hits nothing"
+        );
         affinity.granted(session, 1, 1, now);
         affinity.granted(session, 1, 0, now);
         assert_eq!(affinity.hits(), Hits { hits: 1, misses: 1 });

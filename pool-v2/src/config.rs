@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use dspex_breaker::CircuitConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::affinity::AffinityConfig;
 use crate::leak::LeakConfig;
 use crate::optimizer::OptimizerConfig;
-use crate::recycle::Recycling;
+use crate::recovery::RecoveryConfig;
+use crate::recycle::RecyclingConfig;
 use crate::warmer::WarmConfig;
 
 /// Settings of a [`crate::PoolV2`]. Durations are text such as `"5s"`.
@@ -40,11 +40,6 @@ pub struct Config {
     /// How long it may take to say so.
     #[serde(with = "humantime_serde")]
     pub health_timeout: Duration,
-    /// A worker is degraded after one failed health check and replaced after this many in a row.
-    pub health_failures: u32,
-    /// How many workers stay in service although they are under suspicion, where otherwise fewer
-    /// would serve. 0: half of the pool, rounded up.
-    pub min_ready: usize,
     /// How long a call that was given up may go on in its worker before the worker is replaced.
     #[serde(with = "humantime_serde")]
     pub give_up_after: Duration,
@@ -58,14 +53,14 @@ pub struct Config {
     pub affinity: AffinityConfig,
     /// How workers are warmed.
     pub warm: WarmConfig,
+    /// When workers are taken out of service, and how they are started anew.
+    pub recovery: RecoveryConfig,
     /// When workers are replaced although they are well.
-    pub recycling: Recycling,
+    pub recycling: RecyclingConfig,
     /// How growing memory is looked for.
     pub leak: LeakConfig,
     /// When the pool changes its size, while the switch `pool_optimizer` is on.
     pub optimizer: OptimizerConfig,
-    /// When workers that fail as soon as they are started are no longer started for a while.
-    pub start_circuit: CircuitConfig,
 }
 
 impl Default for Config {
@@ -81,31 +76,16 @@ impl Default for Config {
             calls_per_caller: 0,
             health_interval: Duration::from_secs(30),
             health_timeout: Duration::from_secs(5),
-            health_failures: 3,
-            min_ready: 0,
             give_up_after: Duration::from_secs(5),
             drain_limit: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(10),
             affinity: AffinityConfig::default(),
             warm: WarmConfig::default(),
-            recycling: Recycling::default(),
+            recovery: RecoveryConfig::default(),
+            recycling: RecyclingConfig::default(),
             leak: LeakConfig::default(),
             optimizer: OptimizerConfig::default(),
-            start_circuit: start_circuit(),
         }
-    }
-}
-
-/// Five workers in a row that die at once; then one start every ten seconds, until one lives. A
-/// minute, as between lanes, would be long for a pool that has nobody else to ask.
-fn start_circuit() -> CircuitConfig {
-    CircuitConfig {
-        minimum_calls: 10,
-        failure_rate: 1.0,
-        open_for: Duration::from_secs(10),
-        half_open_max: 1,
-        close_after: 1,
-        ..CircuitConfig::default()
     }
 }
 
@@ -130,13 +110,6 @@ impl Config {
         let counts = [
             ("workers", self.workers, 1..=512, "use 1 to 512"),
             ("concurrency", self.concurrency, 1..=1024, "use 1 to 1024"),
-            (
-                "health_failures",
-                self.health_failures as usize,
-                1..=100,
-                "use 1 to 100",
-            ),
-            ("min_ready", self.min_ready, 0..=512, "use 0 to 512"),
             ("warm.at_once", self.warm.at_once, 1..=512, "use 1 to 512"),
             (
                 "affinity.max_sessions",
@@ -171,22 +144,10 @@ impl Config {
                 });
             }
         }
+        self.recovery.check()?;
         self.recycling.check()?;
         self.leak.check()?;
-        self.optimizer.check()?;
-        self.start_circuit.validate().map_err(|error| InvalidConfig {
-            setting: error.setting,
-            value: error.value,
-            expected: error.expected,
-        })
-    }
-
-    /// How many workers stay in service although they are under suspicion.
-    pub(crate) fn keep_ready(&self, size: usize) -> usize {
-        match self.min_ready {
-            0 => size.div_ceil(2),
-            ready => ready.min(size),
-        }
+        self.optimizer.check()
     }
 }
 
@@ -203,28 +164,19 @@ mod tests {
             config.check().unwrap_err().setting
         };
         assert_eq!(refused(|c| c.concurrency = 0), "concurrency");
-        assert_eq!(refused(|c| c.give_up_after = Duration::ZERO), "give_up_after");
+        assert_eq!(
+            refused(|c| c.give_up_after = Duration::ZERO),
+            "give_up_after"
+        );
         assert_eq!(refused(|c| c.warm.at_once = 0), "warm.at_once");
         assert_eq!(
             refused(|c| c.affinity.expire_after = Duration::ZERO),
             "affinity.expire_after"
         );
         assert_eq!(
-            refused(|c| c.start_circuit.half_open_max = 0),
-            "half_open_max"
+            refused(|c| c.recovery.health_failures = 0),
+            "recovery.health_failures"
         );
         assert_eq!(refused(|c| c.optimizer.min = 0), "optimizer.min");
-    }
-
-    #[test]
-    fn half_of_the_pool_stays_in_service() {
-        let config = Config::default();
-        let kept: Vec<usize> = [1, 2, 3, 4].map(|size| config.keep_ready(size)).into();
-        assert_eq!(kept, [1, 1, 2, 2]);
-        let config = Config {
-            min_ready: 3,
-            ..config
-        };
-        assert_eq!((config.keep_ready(2), config.keep_ready(8)), (2, 3));
     }
 }

@@ -7,8 +7,10 @@
 //!   or was replaced frees nothing in its successor.
 //! - No lock is held while anything is sent or awaited.
 
+mod doubts;
 mod figures;
 mod queue;
+mod retire;
 mod seat;
 mod workers;
 
@@ -20,8 +22,9 @@ use dspex_pool::PoolError;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use self::queue::{Queue, Waiter};
 pub(crate) use self::queue::Ticket;
+use self::queue::{Queue, Waiter};
+pub(crate) use self::seat::Summons;
 use self::seat::{Retiring, Slot};
 pub(crate) use self::workers::Kind;
 use crate::affinity::{Affinity, AffinityMode, SessionHash};
@@ -29,6 +32,7 @@ use crate::config::Config;
 use crate::lease::{Lease, Place, Queued};
 use crate::limits::{Counted, Limits};
 use crate::optimizer::Meter;
+use crate::recycle::RecyclingConfig;
 use crate::seated::Seated;
 
 /// What the dispatcher must know of a worker. Its tests, and the bench of its cost, have workers
@@ -55,6 +59,7 @@ pub(crate) struct Dispatcher<W: Handle = Seated> {
     concurrency: u32,
     queue_limit: usize,
     queue_wait: Duration,
+    recycling: RecyclingConfig,
     state: Mutex<State<W>>,
     /// Signalled when a lease ends that somebody may wait for.
     lease_ended: Notify,
@@ -95,6 +100,7 @@ impl<W: Handle> Dispatcher<W> {
             concurrency: u32::try_from(config.concurrency).unwrap_or(seat::MOST_LEASES),
             queue_limit: config.queue_limit,
             queue_wait: config.queue_wait,
+            recycling: config.recycling.clone(),
             state: Mutex::new(State {
                 slots: Vec::new(),
                 ranks: Vec::new(),
@@ -199,7 +205,9 @@ impl<W: Handle> Dispatcher<W> {
         chosen.leases += 1;
         chosen.life.work(true, now);
         state.ranks[slot] = chosen.rank(self.concurrency);
-        state.meter.waited(now.saturating_duration_since(since), now);
+        state
+            .meter
+            .waited(now.saturating_duration_since(since), now);
         state.leases += 1;
         if let Some(wish) = wish {
             state.affinity.granted(wish.session, wish.slot, slot, now);
@@ -251,7 +259,8 @@ impl<W: Handle> Dispatcher<W> {
             }
             _ => {
                 let retiring = state.retiring.iter_mut();
-                let mut of = retiring.filter(|old| (old.slot, old.generation) == (slot, generation));
+                let mut of =
+                    retiring.filter(|old| (old.slot, old.generation) == (slot, generation));
                 if let Some(retiring) = of.next() {
                     retiring.leases -= 1;
                 }

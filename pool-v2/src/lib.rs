@@ -18,8 +18,8 @@ mod limits;
 mod optimizer;
 mod pool;
 
+mod recovery;
 mod recycle;
-mod rotation;
 mod seated;
 #[cfg(test)]
 mod seeded;
@@ -30,11 +30,12 @@ mod warmer;
 
 pub use affinity::{AffinityConfig, AffinityMode};
 pub use config::{Config, InvalidConfig};
+pub use dspex_pool::Switches;
 pub use leak::LeakConfig;
 pub use optimizer::OptimizerConfig;
 pub use pool::PoolV2;
-pub use recycle::Recycling;
-pub use dspex_pool::Switches;
+pub use recovery::{RecoveryConfig, StartConfig};
+pub use recycle::RecyclingConfig;
 pub use warmer::{Strategy, WarmConfig};
 
 #[cfg(doctest)]

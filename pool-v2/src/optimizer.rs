@@ -29,10 +29,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use self::config::OptimizerConfig;
-#[cfg_attr(
-    not(test),
-    expect(unused_imports, reason = "the pool does not call it yet")
-)]
 pub(crate) use self::meter::{Load, Measured, Meter};
 
 /// What is seen of a pool at one moment. Workers are whole ones; a worker has `concurrency` places.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use dspex_breaker::{CircuitState, ErrorClass};
 use dspex_pool::{
     Call, Drained, LaunchSpec, Pool, PoolError, PoolStatus, Program, ProgramKey, Reply, Spawner,
     Switches,
@@ -17,8 +18,8 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::dispatcher::{Ask, Dispatcher};
 use crate::fleet::Fleet;
-use crate::rotation::Rotation;
-use crate::slot::{Shared, Starts};
+use crate::recovery::{Failure, Starts, WorkerAct, decide};
+use crate::slot::Shared;
 use crate::tuner::Tuner;
 use crate::warmer::Warmer;
 
@@ -59,8 +60,8 @@ impl PoolV2 {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             warmer: Warmer::new(name, &config, launch, spawner, tracker),
-            starts: Starts::new(name, &config.start_circuit).map_err(|error| unusable(&error))?,
-            rotation: Rotation::default(),
+            starts: Starts::new(name, config.recovery.start.clone())
+                .map_err(|error| unusable(&error))?,
             switches,
             tracker: tracker.clone(),
             dispatcher,
@@ -84,6 +85,37 @@ impl PoolV2 {
         Ok(pool)
     }
 
+    /// What a call's error means for its worker, where the worker still stands.
+    fn mind(&self, slot: usize, generation: u64, error: &PoolError) {
+        // What only says that the worker has ended, its slot's task knows by itself.
+        let PoolError::Program { exception, .. } = error else {
+            return;
+        };
+        let class = if exception == "MemoryError" {
+            ErrorClass::Resource
+        } else {
+            ErrorClass::Python
+        };
+        let dispatcher = &self.shared.dispatcher;
+        let workers = dispatcher.in_service(slot);
+        let recovery = &self.shared.config.recovery;
+        let act = decide(recovery, Failure::Error(class), workers);
+        if act.worker == WorkerAct::ReplaceWhenWarm {
+            dispatcher.ask_replacement(slot, generation, &act.reason);
+        }
+    }
+
+    fn start_circuit(&self) -> Value {
+        let (circuit, now) = (self.shared.starts.circuit(), Instant::now());
+        let state = circuit.state(now);
+        let mut figures = json!({"state": state.name(), "on": circuit.is_enabled()});
+        if let CircuitState::Open { until } = state {
+            let left = until.saturating_duration_since(now);
+            figures["next_try_in_ms"] = json!(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+        }
+        figures
+    }
+
     fn details(&self) -> Map<String, Value> {
         let shared = &self.shared;
         let figures = shared.dispatcher.affinity();
@@ -100,7 +132,7 @@ impl PoolV2 {
             ("affinity".to_owned(), affinity),
             ("switches".to_owned(), json!(shared.switches())),
             ("optimizer".to_owned(), self.tuner.figures()),
-            ("start_circuit".to_owned(), shared.starts.figures()),
+            ("start_circuit".to_owned(), self.start_circuit()),
             ("fork_server".to_owned(), shared.warmer.figures()),
         ])
     }
@@ -135,6 +167,10 @@ impl Pool for PoolV2 {
                     // One missed ping is no proof, and others have calls on the worker: its slot
                     // looks closer.
                     dispatcher.suspect(slot, generation);
+                    return Err(error);
+                }
+                Err(error) => {
+                    self.mind(slot, generation, &error);
                     return Err(error);
                 }
                 answer => return answer,

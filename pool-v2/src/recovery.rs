@@ -1,33 +1,24 @@
-//! What is done after a failure: about the worker, and about the call that met it.
+//! What is done about a worker after a failure.
 //!
 //! Invariants: all pure but for the circuit that [`Starts`] keeps. A worker whose process has ended
-//! is gone at once, whatever that leaves. One that is only *suspected* is never taken out of service
+//! is gone at once, whatever that leaves: there is nothing to decide. One that is only *suspected* is never taken out of service
 //! where fewer than `min_ready` would be left: it serves on as the last choice, and is retired when
-//! another has become ready for it. A call is repeated only where it may be, while its deadline
-//! leaves time for it, and on another worker.
+//! another has become ready for it.
+//!
+//! Whether a *call* is repeated is not decided here. Whoever routes it knows which lanes there are,
+//! and must see each failure: a pool that repeated calls by itself would hide a bad candidate.
 
 mod starts;
 
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
-
-use dspex_breaker::{ErrorClass, Matrix, Strategy};
+use dspex_breaker::ErrorClass;
 use serde::{Deserialize, Serialize};
 
 pub use self::starts::StartConfig;
-#[cfg_attr(
-    not(test),
-    expect(unused_imports, reason = "the pool does not call it yet")
-)]
 pub(crate) use self::starts::{MayNotStart, SlotStarts, StartPermit, Starts};
 use crate::config::InvalidConfig;
-
-/// How often a call is repeated under which a worker ended. The call may be what ended it, and one
-/// that is repeated as often as a broken connection may be (five times) would take five workers with
-/// it.
-const AFTER_A_CRASH: u32 = 1;
 
 /// When workers are taken out of service, and how many are kept in it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,8 +32,6 @@ pub struct RecoveryConfig {
     pub min_ready: Option<usize>,
     /// A worker is degraded after one failed health check and replaced after this many in a row.
     pub health_failures: u32,
-    /// What is done about each class of error.
-    pub matrix: Matrix,
     /// How often workers are started.
     pub start: StartConfig,
 }
@@ -52,7 +41,6 @@ impl Default for RecoveryConfig {
         Self {
             min_ready: None,
             health_failures: 3,
-            matrix: Matrix::default(),
             start: StartConfig::default(),
         }
     }
@@ -71,17 +59,6 @@ impl RecoveryConfig {
                 expected: "use 1 to 100",
             });
         }
-        if let Some((class, rule, error)) = self
-            .matrix
-            .iter()
-            .find_map(|(class, rule)| Some((class, rule, rule.backoff.validate().err()?)))
-        {
-            return Err(InvalidConfig {
-                setting: "recovery.matrix",
-                value: format!("{class}: {} ({error})", rule.backoff.name()),
-                expected: "use a base up to the cap, and a jitter of 0 to 1",
-            });
-        }
         self.start.check()
     }
 
@@ -94,17 +71,11 @@ impl RecoveryConfig {
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The worker's process or its wire has ended.
-    Exited,
     /// A health check was not answered.
     HealthCheck {
         /// How many in a row, this one included.
         in_a_row: u32,
     },
-    /// The worker was not ready in time.
-    StartTimeout,
-    /// A call was not answered in time, by a worker that is well.
-    CallTimeout,
     /// Anything else, by its class.
     Error(ErrorClass),
 }
@@ -118,19 +89,6 @@ pub(crate) struct Workers {
     pub(crate) ready: usize,
     /// The worker in question is one of these.
     pub(crate) in_service: bool,
-}
-
-/// The call that met the failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Attempt {
-    /// Its program may be repeated, and nothing of its answer has reached the caller yet.
-    pub(crate) repeatable: bool,
-    /// The program may have begun to run.
-    pub(crate) started: bool,
-    /// How often it was repeated already.
-    pub(crate) repeated: u32,
-    /// Until its deadline.
-    pub(crate) remaining: Duration,
 }
 
 /// What is done about the worker.
@@ -149,82 +107,30 @@ pub(crate) enum WorkerAct {
     ReplaceWhenWarm,
 }
 
-/// What is done about the call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CallAct {
-    /// There is none.
-    None,
-    /// Its caller is told.
-    Fail,
-    /// It is sent to another worker, after this long.
-    Elsewhere(Duration),
-    /// It is sent again, to any worker, after this long.
-    Again(Duration),
-}
-
 /// What is done, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Act {
     pub(crate) worker: WorkerAct,
-    pub(crate) call: CallAct,
     /// For the log and for the worker's history.
     pub(crate) reason: String,
 }
 
-/// What to do about a failure. `random` is uniform over all of `u64`; it is for the jitter of waits.
-pub(crate) fn decide(
-    config: &RecoveryConfig,
-    failure: Failure,
-    workers: Workers,
-    call: Option<Attempt>,
-    random: u64,
-) -> Act {
-    let repeated = |class, most, elsewhere| {
-        call.map_or(CallAct::None, |call| {
-            repeat(config, class, call, most, elsewhere, random)
-        })
-    };
-    let act = |worker, call, reason: &str| Act {
-        worker,
-        call,
-        reason: reason.to_owned(),
-    };
+/// What to do about a failure. A worker that is not ready in time is not in question here: its start
+/// has failed, and the slot's next start is another worker.
+pub(crate) fn decide(config: &RecoveryConfig, failure: Failure, workers: Workers) -> Act {
     match failure {
-        Failure::Exited => act(
-            WorkerAct::Replace,
-            repeated(ErrorClass::Connection, AFTER_A_CRASH, true),
-            "it ended",
-        ),
-        Failure::HealthCheck { in_a_row } => {
-            let (worker, reason) = suspected(config, workers, in_a_row);
-            act(worker, CallAct::None, &reason)
-        }
-        // The slot's next start is another worker; the one that was too slow is not waited for.
-        Failure::StartTimeout => act(
-            WorkerAct::Replace,
-            CallAct::None,
-            "it was not ready in time",
-        ),
-        Failure::CallTimeout => act(
-            WorkerAct::Keep,
-            repeated(ErrorClass::Timeout, u32::MAX, false),
-            "its call ran out of time",
-        ),
+        Failure::HealthCheck { in_a_row } => suspected(config, workers, in_a_row),
         Failure::Error(class) => match Blame::of(class) {
-            Blame::Nobody => act(
-                WorkerAct::Keep,
-                repeated(class, u32::MAX, false),
-                "the failure is not the worker's",
-            ),
-            Blame::Worker => act(
-                WorkerAct::Replace,
-                repeated(class, AFTER_A_CRASH, true),
-                "what it says cannot be trusted any more",
-            ),
-            Blame::Check => {
-                let (worker, reason) = suspected(config, workers, 1);
-                act(worker, CallAct::None, &reason)
-            }
+            Blame::Nobody => Act {
+                worker: WorkerAct::Keep,
+                reason: "the failure is not the worker's".to_owned(),
+            },
+            // It answers, so it can serve until another is there.
+            Blame::Worker => Act {
+                worker: WorkerAct::ReplaceWhenWarm,
+                reason: format!("a {class} error: it is not relied on any longer"),
+            },
+            Blame::Check => suspected(config, workers, 1),
         },
     }
 }
@@ -255,7 +161,7 @@ impl Blame {
 }
 
 /// What a failed health check means for a worker that has not ended.
-fn suspected(config: &RecoveryConfig, workers: Workers, in_a_row: u32) -> (WorkerAct, String) {
+fn suspected(config: &RecoveryConfig, workers: Workers, in_a_row: u32) -> Act {
     let left = workers
         .ready
         .saturating_sub(usize::from(workers.in_service));
@@ -279,40 +185,8 @@ fn suspected(config: &RecoveryConfig, workers: Workers, in_a_row: u32) -> (Worke
             ", but serves when nobody else can: of the others {left} are ready, and {least} must be"
         )
     };
-    (worker, format!("it did not answer {checks}{but}"))
-}
-
-/// Whether the call is tried once more. `most` bounds what the matrix allows.
-fn repeat(
-    config: &RecoveryConfig,
-    class: ErrorClass,
-    call: Attempt,
-    most: u32,
-    elsewhere: bool,
-    random: u64,
-) -> CallAct {
-    let rule = config.matrix.lookup(class);
-    // A call that never began to run harms nobody by being sent again.
-    let may = call.repeatable || !call.started;
-    let retries = match rule.strategy {
-        Strategy::Abandon => 0,
-        _ => rule.retries.min(most),
-    };
-    if !may || call.repeated >= retries {
-        return CallAct::Fail;
-    }
-    let wait = match rule.strategy {
-        // Another worker is another chance: there is nothing to wait for.
-        Strategy::ImmediateRetry | Strategy::Failover => Duration::ZERO,
-        _ if elsewhere => Duration::ZERO,
-        _ => rule.backoff.jittered(call.repeated + 1, random),
-    };
-    if wait >= call.remaining {
-        return CallAct::Fail;
-    }
-    if elsewhere || rule.strategy == Strategy::Failover {
-        CallAct::Elsewhere(wait)
-    } else {
-        CallAct::Again(wait)
+    Act {
+        worker,
+        reason: format!("it did not answer {checks}{but}"),
     }
 }

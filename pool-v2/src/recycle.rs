@@ -96,7 +96,7 @@ impl RecyclingConfig {
 }
 
 /// The limits of one worker, with what chance took off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
     calls: Option<u64>,
     age: Option<Duration>,

@@ -8,10 +8,10 @@
 //! - A worker that stops answering without computing, or keeps a call that nobody waits for, does
 //!   not stay.
 
-mod starts;
 mod vitals;
 mod watch;
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,17 +21,19 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub(crate) use self::starts::{Probation, Starts};
 use self::vitals::Vitals;
 use self::watch::End;
 use crate::config::Config;
 use crate::dispatcher::Dispatcher;
-use crate::rotation::Rotation;
+use crate::recovery::{MayNotStart, SlotStarts, StartPermit, Starts};
 use crate::seated::Seated;
 use crate::warmer::Warmer;
 
 /// How soon a worker that nobody may be sent away from is asked again whether it may go.
 const DISMISSAL: Duration = Duration::from_millis(100);
+/// How long the leave to start a worker is waited for before it is asked for again: the circuit may
+/// have been switched off, or closed by another slot.
+const ASK: Duration = Duration::from_secs(1);
 
 /// What the slots' tasks share.
 #[derive(Debug)]
@@ -41,7 +43,6 @@ pub(crate) struct Shared {
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) warmer: Warmer,
     pub(crate) starts: Starts,
-    pub(crate) rotation: Rotation,
     pub(crate) switches: Receiver<Switches>,
     pub(crate) tracker: TaskTracker,
 }
@@ -49,11 +50,6 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn switches(&self) -> Switches {
         *self.switches.borrow()
-    }
-
-    /// How many workers stay in service although they are under suspicion.
-    pub(crate) fn keep_ready(&self) -> usize {
-        self.config.keep_ready(self.dispatcher.size())
     }
 }
 
@@ -73,8 +69,9 @@ pub(crate) struct Keeper {
 struct Resident {
     seated: Arc<Seated>,
     generation: u64,
-    began: Instant,
-    probation: Probation,
+    ready: Instant,
+    /// Until it is known whether the worker has come to something.
+    start: Option<StartPermit>,
     vitals: Vitals,
 }
 
@@ -86,97 +83,109 @@ impl Keeper {
     }
 
     async fn keep(&self) {
-        let mut failed_starts = 0;
-        let mut not_before = Instant::now();
+        let mut starts = SlotStarts::default();
         loop {
-            let wait = tokio::time::sleep_until(not_before);
-            if self.dismissed.run_until_cancelled(wait).await.is_none() {
+            let asked = self.dismissed.run_until_cancelled(self.leave(&mut starts));
+            let Some(permit) = asked.await else {
                 return;
-            }
-            let Some(mut permit) = self.shared.starts.permit(&self.shared.dispatcher) else {
-                not_before = Instant::now() + self.shared.starts.retry();
-                continue;
             };
-            let began = Instant::now();
             let name = self.shared.dispatcher.starting(self.slot);
             match self.start(&name).await {
                 Ok(seated) => {
-                    failed_starts = 0;
                     self.shared
                         .dispatcher
                         .started(self.slot, Arc::clone(&seated));
-                    let resident = self.resident(seated, began, permit);
-                    let Some(last_began) = self.stay(resident).await else {
+                    let generation = self.shared.dispatcher.generation(self.slot);
+                    let resident = Resident::new(seated, generation, permit);
+                    if self.stay(resident, &mut starts).await == Left::Dismissed {
                         return;
-                    };
-                    not_before = last_began + self.shared.starts.spacing();
+                    }
                 }
                 Err(reason) => {
-                    failed_starts += 1;
-                    permit.failed(Instant::now());
+                    permit.failed(&mut starts, Instant::now());
                     self.shared.dispatcher.start_failed(self.slot, &reason);
-                    not_before = began + self.shared.starts.delay(failed_starts);
                 }
             }
         }
     }
 
-    /// Watches over the slot's worker, and over those that take over from it while it still runs.
-    /// Answers when the last of them was started, once it is lost; nothing where the slot was
-    /// dismissed.
-    async fn stay(&self, mut resident: Resident) -> Option<Instant> {
+    /// Waits until the slot may start a worker. Those who wait for a worker of a pool that has none,
+    /// and may not start any, are told.
+    async fn leave(&self, starts: &mut SlotStarts) -> StartPermit {
+        let shared = &self.shared;
+        // One draw for each start, so that its wait does not change while it is waited for.
+        let random = RandomState::new().hash_one(self.slot);
+        loop {
+            match shared.starts.ask(starts, Instant::now(), random) {
+                Ok(permit) => return permit,
+                Err(not) => {
+                    if let MayNotStart::Pool { after } = not {
+                        shared.dispatcher.despair(&format!(
+                            "workers fail as soon as they are started; the next is tried in {after:.0?}"
+                        ));
+                    }
+                    tokio::time::sleep(not.after().min(ASK)).await;
+                }
+            }
+        }
+    }
+
+    /// Watches over the slot's worker, and over those that take over from it while it still runs,
+    /// until the last of them is lost or the slot is dismissed.
+    async fn stay(&self, mut resident: Resident, starts: &mut SlotStarts) -> Left {
         let dispatcher = &self.shared.dispatcher;
         loop {
-            match self.watch(&mut resident).await {
-                End::Lost { why, failed } => {
+            match self.watch(&mut resident, starts).await {
+                End::Lost { why } => {
                     let worker = resident.seated.worker.name();
                     tracing::warn!(pool = %self.shared.name, %worker, why, "a worker is lost");
-                    dispatcher.gone(self.slot, &why, failed);
-                    return Some(resident.began);
+                    dispatcher.gone(self.slot, &why, true);
+                    return Left::Lost;
                 }
                 End::Dismissed => {
                     while !dispatcher.dismiss(self.slot, "the pool needs fewer workers") {
                         tokio::time::sleep(DISMISSAL).await;
                     }
                     self.see_off(resident);
-                    return None;
+                    return Left::Dismissed;
                 }
-                End::Due { why } => match self.successor(&resident, &why).await {
-                    Some(next) => {
-                        let old = std::mem::replace(&mut resident, next);
-                        if old.seated.worker.is_over() {
-                            dispatcher.gone(self.slot, "it ended before it was replaced", true);
-                            dispatcher.started(self.slot, Arc::clone(&resident.seated));
-                        } else {
-                            dispatcher.replace(self.slot, Arc::clone(&resident.seated), &why);
-                            self.see_off(old);
-                        }
+                End::Due { why, hung } => {
+                    let Some(next) = self.successor(&resident, &why, starts).await else {
+                        // The old one serves on, and is looked at again.
+                        continue;
+                    };
+                    let old = std::mem::replace(&mut resident, next);
+                    if old.seated.worker.is_over() {
+                        dispatcher.gone(self.slot, "it ended before it was replaced", true);
+                        dispatcher.started(self.slot, Arc::clone(&resident.seated));
+                        continue;
                     }
-                    None => {
-                        // The old one serves on, and is looked at again after a while.
-                        tokio::time::sleep(self.shared.starts.spacing()).await;
+                    dispatcher.replace(self.slot, Arc::clone(&resident.seated), &why, hung);
+                    if hung {
+                        // Nobody would answer those who still wait.
+                        old.seated.worker.condemn(&why);
                     }
-                },
+                    self.see_off(old);
+                }
             }
         }
     }
 
     /// Starts the worker that is to take over.
-    async fn successor(&self, old: &Resident, why: &str) -> Option<Resident> {
-        let spaced = old.began + self.shared.starts.spacing();
-        tokio::time::sleep_until(spaced).await;
-        let mut permit = self.shared.starts.permit(&self.shared.dispatcher)?;
-        let began = Instant::now();
+    async fn successor(
+        &self,
+        old: &Resident,
+        why: &str,
+        starts: &mut SlotStarts,
+    ) -> Option<Resident> {
+        let permit = self.leave(starts).await;
         let name = self.shared.dispatcher.starting_successor(self.slot);
         let (pool, worker) = (&self.shared.name, old.seated.worker.name());
         tracing::info!(%pool, %worker, why, "a worker is replaced; its successor is started first");
         match self.start(&name).await {
-            Ok(seated) => Some(Resident {
-                generation: old.generation + 1,
-                ..self.resident(seated, began, permit)
-            }),
+            Ok(seated) => Some(Resident::new(seated, old.generation + 1, permit)),
             Err(_) => {
-                permit.failed(Instant::now());
+                permit.failed(starts, Instant::now());
                 self.shared.dispatcher.successor_failed();
                 None
             }
@@ -197,16 +206,6 @@ impl Keeper {
                 tracing::warn!(%pool, worker = name, reason, "a worker cannot be started");
                 Err(reason)
             }
-        }
-    }
-
-    fn resident(&self, seated: Arc<Seated>, began: Instant, probation: Probation) -> Resident {
-        Resident {
-            vitals: Vitals::new(seated.worker.name(), began),
-            seated,
-            generation: self.shared.dispatcher.in_use(self.slot).0,
-            began,
-            probation,
         }
     }
 
@@ -239,4 +238,41 @@ impl Keeper {
                 .retired(slot, generation, &seated.worker.ended().await);
         });
     }
+}
+
+impl Resident {
+    fn new(seated: Arc<Seated>, generation: u64, start: StartPermit) -> Self {
+        let ready = Instant::now();
+        Self {
+            vitals: Vitals::new(seated.worker.name(), ready),
+            seated,
+            generation,
+            ready,
+            start: Some(start),
+        }
+    }
+
+    /// The worker was lost. Before it came to anything, its start was a failed one.
+    fn lost(&mut self, starts: &mut SlotStarts) {
+        if let Some(start) = self.start.take() {
+            start.failed(starts, Instant::now());
+        }
+    }
+
+    /// Whether the worker has come to something, once that is known.
+    fn settle(&mut self, shared: &Starts, starts: &mut SlotStarts) {
+        let (answered, now) = (self.seated.worker.answered(), Instant::now());
+        if shared.has_settled(now - self.ready, answered)
+            && let Some(start) = self.start.take()
+        {
+            start.settled(starts, now);
+        }
+    }
+}
+
+/// Why a slot's worker is not there any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Lost,
+    Dismissed,
 }

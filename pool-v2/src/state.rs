@@ -139,7 +139,7 @@ impl Life {
         if !matches!(to, WorkerState::Ready) {
             self.detail = Some(reason.to_owned());
         }
-        tracing::debug!(
+        tracing::info!(
             target: "dspex::worker::state",
             worker = %self.worker, ?from, ?to, reason, "a worker changed its state"
         );
@@ -234,7 +234,10 @@ mod tests {
         life.enter(WorkerState::Ready, "it is ready", Instant::now())
             .unwrap();
         let history = life.history();
-        let workers: Vec<_> = history.iter().map(|change| change.worker.as_str()).collect();
+        let workers: Vec<_> = history
+            .iter()
+            .map(|change| change.worker.as_str())
+            .collect();
         assert_eq!(workers, ["v2-0.0", "v2-0.1"], "the slot remembers both");
     }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::fleet::Fleet;
 use crate::optimizer::{Decision, Memory, Observation, decide};
+use crate::recycle;
 use crate::slot::Shared;
 
 /// How often the pool is looked at. Bursts are short.
@@ -60,6 +61,7 @@ impl Tuner {
     pub(crate) async fn run(&self) {
         let mut switches = self.shared.switches.clone();
         let mut memory = Memory::default();
+        let mut recycled = None;
         let mut ticks = tokio::time::interval(LOOK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -74,6 +76,7 @@ impl Tuner {
                 }
             }
             self.look(&mut memory);
+            self.recycle(&mut recycled);
         }
     }
 
@@ -82,7 +85,11 @@ impl Tuner {
         dispatcher.set_affine(switches.enhanced_workers);
         self.shared
             .starts
-            .set_enabled(switches.circuit_breaker, dispatcher);
+            .circuit()
+            .set_enabled(switches.circuit_breaker);
+        if !switches.circuit_breaker {
+            dispatcher.hope();
+        }
     }
 
     fn look(&self, memory: &mut Memory) {
@@ -107,6 +114,50 @@ impl Tuner {
         };
         // Also where nothing has changed: a slot that was on its way out comes back now.
         self.fleet.bring_to(size, overflow);
+    }
+
+    /// Has one worker replaced, or let go, where one is due and the last one was long enough ago.
+    fn recycle(&self, taken: &mut Option<Instant>) {
+        let switches = self.shared.switches();
+        if !switches.enhanced_workers {
+            return;
+        }
+        let config = &self.shared.config;
+        let dispatcher = &self.shared.dispatcher;
+        let now = Instant::now();
+        let (size, overflow) = {
+            let said = self.lock();
+            (said.size, said.overflow)
+        };
+        // A pool of a fixed size lets nobody go.
+        let spare = if switches.pool_optimizer {
+            size.saturating_sub(config.optimizer.min)
+        } else {
+            0
+        };
+        let pool = recycle::Pool {
+            spare,
+            taken: *taken,
+        };
+        let workers = dispatcher.recyclable(now);
+        let seen = workers.iter().map(|one| (&one.limits, &one.worker));
+        let Some((index, due)) = recycle::next(&config.recycling, seen, &pool, now) else {
+            return;
+        };
+        *taken = Some(now);
+        let worker = workers[index];
+        if due.cause.is_replaced() {
+            dispatcher.ask_replacement(worker.slot, worker.generation, &due.reason);
+            return;
+        }
+        // Calls go to the first workers first, so the last one is idle where any is.
+        self.tell(&Decision {
+            size: size - 1,
+            overflow,
+            changed: true,
+            reason: format!("a worker is let go: {}", due.reason),
+        });
+        self.fleet.bring_to(size - 1, overflow);
     }
 
     fn observe(&self, memory: &Memory, now: Instant) -> Observation {

@@ -80,7 +80,10 @@ enum Server {
         _for_its_workers: Option<Arc<ForkServer>>,
     },
     /// It could not be started.
-    Failed { reason: String, until: Instant },
+    Failed {
+        reason: String,
+        until: Instant,
+    },
 }
 
 /// See the module.

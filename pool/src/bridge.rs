@@ -246,10 +246,10 @@ impl From<FrameError> for BridgeError {
 /// How a process ended, with the last line of its log: the line an operator needs first.
 pub(crate) async fn explain_end(process: &Process) -> String {
     // The sweep after its end is not waited for: callers wait for this answer.
-    if tokio::time::timeout(REAP, process.wait()).await.is_err() {
+    if tokio::time::timeout(REAP, process.over()).await.is_err() {
         process.kill();
     }
-    let exit = match process.wait().await {
+    let exit = match process.over().await {
         Some(exit) => exit.to_string(),
         None => "it is gone".to_owned(),
     };

@@ -182,8 +182,17 @@ impl Process {
         self.broke.get().map(String::as_str)
     }
 
-    /// Waits until it has ended. What it started is killed, and it is reaped, soon after.
+    /// Waits until it has ended, was reaped, and what it started is gone too.
     pub async fn wait(&self) -> Option<Exit> {
+        let exit = self.over().await;
+        let mut gone = self.exit.clone();
+        // Whoever watches it lets go of the channel last.
+        while gone.changed().await.is_ok() {}
+        exit
+    }
+
+    /// Waits until it has ended, some milliseconds before [`Process::wait`] returns.
+    pub async fn over(&self) -> Option<Exit> {
         let mut exit = self.exit.clone();
         // An error means that the watching task is gone, which it never is before the exit is
         // told, unless the runtime itself is being torn down.
@@ -198,17 +207,12 @@ impl Process {
         self.kill.cancel();
     }
 
-    /// Waits for its end for at most `limit`, then kills it. Afterwards it is reaped, and what it
-    /// started is gone too.
+    /// Waits for its end for at most `limit`, then kills it; returns as [`Process::wait`] does.
     pub async fn end_within(&self, limit: Duration) -> Option<Exit> {
-        if tokio::time::timeout(limit, self.wait()).await.is_err() {
+        if tokio::time::timeout(limit, self.over()).await.is_err() {
             self.kill();
         }
-        let exit = self.wait().await;
-        let mut gone = self.exit.clone();
-        // Whoever watches it lets go of the channel last.
-        while gone.changed().await.is_ok() {}
-        exit
+        self.wait().await
     }
 }
 

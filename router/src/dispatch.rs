@@ -81,6 +81,18 @@ fn within(reply: Reply, max_state: usize) -> Result<Reply, PoolError> {
     })
 }
 
+/// Whose fault an attempt was. A program that ran out of time while its caller took no chunks stood
+/// still for the caller's sake.
+fn blame(ended: &Result<Reply, PoolError>, judged: Blame, chunks: Option<&ChunkSender>) -> Blame {
+    let full = |chunks: &ChunkSender| {
+        chunks.sent().saturating_sub(chunks.taken()) >= u64::from(chunks.window())
+    };
+    match ended {
+        Err(PoolError::ProgramTimeout { .. }) if chunks.is_some_and(full) => Blame::Caller,
+        _ => judged,
+    }
+}
+
 impl LaneState {
     pub(crate) fn new(
         lane: Lane,
@@ -168,7 +180,7 @@ impl LaneState {
             &Outcome {
                 lane: self.lane,
                 program: Arc::clone(attempt.program),
-                blame: judged.map(|judged| judged.blame),
+                blame: judged.map(|judged| blame(&ended, judged.blame, chunks.as_ref())),
                 kind: ended.as_ref().err().map_or("ok", PoolError::kind),
                 total: now - begun,
                 program_time: ended.as_ref().ok().and_then(|reply| reply.program_time),

@@ -235,7 +235,6 @@ async fn a_killed_server_leaves_no_worker_behind() {
 }
 
 #[tokio::test]
-#[ignore = "what a worker starts outlives a killed server until a guardian watches over it"]
 async fn a_killed_server_leaves_nothing_behind_that_a_worker_started() {
     let mut house = House::with(&alone(4));
     house.open().await;

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use dspex_pool::{WorkerLimits, Launch, Process, Wire, WireEnd, wire};
+use dspex_pool::{Launch, Process, Wire, WireEnd, WorkerLimits, wire};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 

@@ -80,7 +80,10 @@ impl Pins {
     pub(super) fn get(&mut self, session: u64, now: Instant) -> Option<usize> {
         let now = self.tenths_since_epoch(now);
         let shard = &self.shards[shard_of(session)];
-        let pin = shard.young.get(&session).or_else(|| shard.old.get(&session))?;
+        let pin = shard
+            .young
+            .get(&session)
+            .or_else(|| shard.old.get(&session))?;
         (now.saturating_sub(pin.used) <= self.expire_after).then_some(usize::from(pin.slot))
     }
 
@@ -143,10 +146,16 @@ mod tests {
         let mut pins = Pins::new(MINUTE, 1000, now);
         assert!(!pins.insert(key(1), 3, now));
         assert_eq!(pins.get(key(1), now + MINUTE), Some(3));
-        assert_eq!(pins.get(key(1), now + MINUTE + Duration::from_secs(1)), None);
+        assert_eq!(
+            pins.get(key(1), now + MINUTE + Duration::from_secs(1)),
+            None
+        );
         // Each call is a new beginning, across any number of generations.
         for step in 1..20 {
-            assert!(pins.insert(key(1), 3, now + step * MINUTE * 9 / 10), "{step}");
+            assert!(
+                pins.insert(key(1), 3, now + step * MINUTE * 9 / 10),
+                "{step}"
+            );
         }
         assert!(!pins.insert(key(1), 3, now + 30 * MINUTE));
     }

@@ -115,7 +115,8 @@ impl<W: Handle> Dispatcher<W> {
             window: state.meter.measure(window, since, now),
             interval: state.meter.measure(interval, since, now),
             queued,
-            oldest_wait: oldest.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
+            oldest_wait: oldest
+                .map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
             busy,
             ready,
             overflow_ready,

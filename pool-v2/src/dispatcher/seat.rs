@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{Handle, Kind};
+use crate::recycle;
 use crate::state::Life;
 
 /// The rank of a slot that takes no call now.
@@ -37,8 +38,22 @@ pub(super) struct Slot<W: Handle> {
     pub(super) memory: Option<u64>,
     /// How fast it grows, where that is known.
     pub(super) growth: Option<Growth>,
-    /// Signalled when a call found the worker silent.
-    pub(super) suspected: Arc<Notify>,
+    /// When the worker was ready.
+    pub(super) seated: Instant,
+    /// When it is to be recycled.
+    pub(super) limits: recycle::Limits,
+    /// What the slot's task is to look at, and the signal that there is something.
+    pub(super) summons: Option<Summons>,
+    pub(super) summoned: Arc<Notify>,
+}
+
+/// Why a slot's task is called to its worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Summons {
+    /// A call was not answered, nor a ping after it.
+    Suspect,
+    /// It is to be replaced, for this reason.
+    Replace(String),
 }
 
 impl<W: Handle> Slot<W> {
@@ -55,7 +70,10 @@ impl<W: Handle> Slot<W> {
             idle_since: now,
             memory: None,
             growth: None,
-            suspected: Arc::new(Notify::new()),
+            seated: now,
+            limits: recycle::Limits::default(),
+            summons: None,
+            summoned: Arc::new(Notify::new()),
         }
     }
 

@@ -1,3 +1,5 @@
+//! Leases, the queue and workers that come and go, with workers without processes.
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
@@ -5,6 +7,7 @@ use tokio::time::Duration;
 
 use super::*;
 use crate::affinity::AffinityConfig;
+use crate::recovery::WorkerAct;
 
 /// A worker without a process.
 #[derive(Debug)]
@@ -20,8 +23,8 @@ impl Handle for Paper {
     }
 }
 
-fn dispatcher(workers: usize, config: Config) -> Arc<Dispatcher<Paper>> {
-    let dispatcher = Dispatcher::new("p", &config);
+fn dispatcher(workers: usize, config: &Config) -> Arc<Dispatcher<Paper>> {
+    let dispatcher = Dispatcher::new("p", config);
     for slot in 0..workers {
         dispatcher.want(slot, Kind::Regular);
         dispatcher.starting(slot);
@@ -68,7 +71,7 @@ async fn granted(queued: Queued<Paper>) -> Lease<Paper> {
 
 #[tokio::test(start_paused = true)]
 async fn the_least_busy_worker_is_chosen_and_of_several_the_first() {
-    let dispatcher = dispatcher(3, config(2, AffinityMode::Hint));
+    let dispatcher = dispatcher(3, &config(2, AffinityMode::Hint));
     let leases: Vec<_> = (0..6).map(|_| now(&dispatcher, None)).collect();
     let slots: Vec<usize> = leases.iter().map(|lease| lease.slot).collect();
     assert_eq!(slots, [0, 1, 2, 0, 1, 2]);
@@ -78,7 +81,7 @@ async fn the_least_busy_worker_is_chosen_and_of_several_the_first() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_waits_is_served_in_order_of_arrival() {
-    let dispatcher = dispatcher(1, config(1, AffinityMode::Hint));
+    let dispatcher = dispatcher(1, &config(1, AffinityMode::Hint));
     let held = now(&dispatcher, None);
     let (first, second, third) = (
         queued(&dispatcher, None),
@@ -95,25 +98,32 @@ async fn whoever_waits_is_served_in_order_of_arrival() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hint_goes_elsewhere_where_its_worker_is_full() {
-    let dispatcher = dispatcher(2, config(1, AffinityMode::Hint));
+    let dispatcher = dispatcher(2, &config(1, AffinityMode::Hint));
     let home = now(&dispatcher, Some("s")).slot;
     let at_home = now(&dispatcher, Some("s"));
     assert_eq!(at_home.slot, home);
     let away = now(&dispatcher, Some("s"));
     assert_ne!(away.slot, home);
     drop((at_home, away));
-    assert_eq!(now(&dispatcher, Some("s")).slot, home, "it comes home again");
+    assert_eq!(
+        now(&dispatcher, Some("s")).slot,
+        home,
+        "it comes home again"
+    );
     let hits = dispatcher.affinity().hits;
     assert_eq!((hits.hits, hits.misses), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_strict_session_waits_for_its_worker_and_nobody_waits_for_it() {
-    let dispatcher = dispatcher(2, config(1, AffinityMode::StrictQueue));
+    let dispatcher = dispatcher(2, &config(1, AffinityMode::StrictQueue));
     let at_home = now(&dispatcher, Some("s"));
     let waiting = queued(&dispatcher, Some("s"));
     let other = now(&dispatcher, None);
-    assert_ne!(other.slot, at_home.slot, "the other worker is free for others");
+    assert_ne!(
+        other.slot, at_home.slot,
+        "the other worker is free for others"
+    );
     drop(other);
     let home = at_home.slot;
     drop(at_home);
@@ -122,7 +132,7 @@ async fn a_strict_session_waits_for_its_worker_and_nobody_waits_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_strict_session_that_fails_fast_is_refused_at_once() {
-    let dispatcher = dispatcher(2, config(1, AffinityMode::StrictFailFast));
+    let dispatcher = dispatcher(2, &config(1, AffinityMode::StrictFailFast));
     let _at_home = now(&dispatcher, Some("s"));
     let error = dispatcher.lease_now(&ask(Some("s"))).unwrap_err();
     assert!(matches!(error, PoolError::Exhausted { .. }), "{error:?}");
@@ -132,21 +142,21 @@ async fn a_strict_session_that_fails_fast_is_refused_at_once() {
 #[tokio::test(start_paused = true)]
 async fn sessions_stay_with_the_slot_when_its_worker_is_replaced() {
     for mode in [AffinityMode::Hint, AffinityMode::StrictQueue] {
-        let dispatcher = dispatcher(4, config(1, mode));
+        let dispatcher = dispatcher(4, &config(1, mode));
         let home = now(&dispatcher, Some("s")).slot;
         dispatcher.gone(home, "it crashed", true);
         dispatcher.starting(home);
         dispatcher.started(home, Arc::new(Paper));
         assert_eq!(now(&dispatcher, Some("s")).slot, home);
         dispatcher.starting_successor(home);
-        dispatcher.replace(home, Arc::new(Paper), "it is old");
+        dispatcher.replace(home, Arc::new(Paper), "it is old", false);
         assert_eq!(now(&dispatcher, Some("s")).slot, home);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_strict_session_waits_for_the_successor_of_a_lost_worker() {
-    let dispatcher = dispatcher(2, config(1, AffinityMode::StrictQueue));
+    let dispatcher = dispatcher(2, &config(1, AffinityMode::StrictQueue));
     let home = now(&dispatcher, Some("s")).slot;
     dispatcher.gone(home, "it crashed", true);
     let waiting = queued(&dispatcher, Some("s"));
@@ -157,7 +167,7 @@ async fn a_strict_session_waits_for_the_successor_of_a_lost_worker() {
 
 #[tokio::test(start_paused = true)]
 async fn a_slot_that_somebody_waits_for_is_not_dismissed() {
-    let dispatcher = dispatcher(2, config(1, AffinityMode::StrictQueue));
+    let dispatcher = dispatcher(2, &config(1, AffinityMode::StrictQueue));
     let at_home = now(&dispatcher, Some("s"));
     let home = at_home.slot;
     let waiting = queued(&dispatcher, Some("s"));
@@ -165,14 +175,18 @@ async fn a_slot_that_somebody_waits_for_is_not_dismissed() {
     drop(at_home);
     drop(granted(waiting).await);
     assert!(dispatcher.dismiss(home, "fewer"));
-    assert_ne!(now(&dispatcher, Some("s")).slot, home, "the session has moved");
+    assert_ne!(
+        now(&dispatcher, Some("s")).slot,
+        home,
+        "the session has moved"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_replaced_worker_keeps_its_calls_and_its_successor_starts_empty() {
-    let dispatcher = dispatcher(1, config(2, AffinityMode::Hint));
+    let dispatcher = dispatcher(1, &config(2, AffinityMode::Hint));
     let old = now(&dispatcher, None);
-    dispatcher.replace(0, Arc::new(Paper), "it is old");
+    dispatcher.replace(0, Arc::new(Paper), "it is old", false);
     let successor = [now(&dispatcher, None), now(&dispatcher, None)];
     drop(queued(&dispatcher, None));
     assert_eq!(dispatcher.leases().0, 3);
@@ -193,23 +207,27 @@ async fn a_replaced_worker_keeps_its_calls_and_its_successor_starts_empty() {
 
 #[tokio::test(start_paused = true)]
 async fn a_doubted_worker_serves_where_too_few_others_would() {
-    let dispatcher = dispatcher(2, config(1, AffinityMode::Hint));
-    dispatcher.doubt(0, Some("no answer"), 1);
+    let dispatcher = dispatcher(2, &config(1, AffinityMode::Hint));
+    dispatcher.doubt(0, WorkerAct::Degrade, "no answer");
     let first = now(&dispatcher, None);
     assert_eq!(first.slot, 1, "it is out of service");
     drop(queued(&dispatcher, None));
     // The other is doubted too: one of them must serve.
-    dispatcher.doubt(1, Some("no answer"), 1);
+    dispatcher.doubt(1, WorkerAct::LastChoice, "no answer");
     drop(first);
     assert_eq!(now(&dispatcher, None).slot, 1);
-    dispatcher.doubt(0, None, 1);
+    dispatcher.trust(0);
     let both = [now(&dispatcher, None), now(&dispatcher, None)];
-    assert_eq!(both.map(|lease| lease.slot), [0, 1], "the one that is well first");
+    assert_eq!(
+        both.map(|lease| lease.slot),
+        [0, 1],
+        "the one that is well first"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_for_workers_that_cannot_be_had() {
-    let dispatcher = dispatcher(1, config(1, AffinityMode::Hint));
+    let dispatcher = dispatcher(1, &config(1, AffinityMode::Hint));
     let _held = now(&dispatcher, None);
     let waiting = queued(&dispatcher, None);
     dispatcher.despair("crash loop");
@@ -217,9 +235,19 @@ async fn nobody_waits_for_workers_that_cannot_be_had() {
     dispatcher.gone(0, "it crashed", true);
     dispatcher.despair("crash loop");
     let told = waiting.wait(Instant::now()).await.unwrap_err();
-    assert_eq!(told, PoolError::Unavailable { reason: "crash loop".to_owned() });
+    assert_eq!(
+        told,
+        PoolError::Unavailable {
+            reason: "crash loop".to_owned()
+        }
+    );
     let told = dispatcher.lease_now(&ask(None)).unwrap_err();
-    assert_eq!(told, PoolError::Unavailable { reason: "crash loop".to_owned() });
+    assert_eq!(
+        told,
+        PoolError::Unavailable {
+            reason: "crash loop".to_owned()
+        }
+    );
     dispatcher.starting(0);
     dispatcher.started(0, Arc::new(Paper));
     now(&dispatcher, None);
@@ -231,7 +259,7 @@ async fn a_session_at_its_limit_is_refused_and_counted_out_with_its_places() {
         calls_per_session: 2,
         ..config(1, AffinityMode::Hint)
     };
-    let dispatcher = dispatcher(1, config);
+    let dispatcher = dispatcher(1, &config);
     let running = now(&dispatcher, Some("s"));
     let waiting = queued(&dispatcher, Some("s"));
     let refused = |dispatcher: &Arc<_>| Dispatcher::lease_now(dispatcher, &ask(Some("s")));
@@ -287,7 +315,7 @@ proptest! {
             .build()
             .unwrap();
         let _inside = runtime.enter();
-        let dispatcher = dispatcher(3, config(2, mode));
+        let dispatcher = dispatcher(3, &config(2, mode));
         let mut leases: Vec<Lease<Paper>> = Vec::new();
         let mut waiting: Vec<Queued<Paper>> = Vec::new();
         for step in steps {
@@ -313,9 +341,9 @@ proptest! {
                     dispatcher.starting(slot);
                     dispatcher.started(slot, Arc::new(Paper));
                 }
-                Step::Replace(slot) => dispatcher.replace(slot, Arc::new(Paper), "due"),
+                Step::Replace(slot) => dispatcher.replace(slot, Arc::new(Paper), "due", false),
                 Step::Retire(slot) => {
-                    let generation = dispatcher.in_use(slot).0;
+                    let generation = dispatcher.generation(slot);
                     for old in 0..generation {
                         dispatcher.retired(slot, old, "stopped");
                     }

@@ -1,14 +1,13 @@
 //! What the slots' tasks tell the dispatcher: workers that come, go, are doubted and replaced.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use dspex_pool::{Growth, WorkerState};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::seat::{NO_ROOM, Retiring, Slot};
+use super::seat::{NO_ROOM, Slot};
 use super::{Dispatcher, Handle, State};
+use crate::recycle::{self, RecyclingConfig};
 
 /// What a slot is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,14 +18,6 @@ pub(crate) enum Kind {
     Overflow,
     /// Not wanted any more: it takes no new sessions, and ends once nobody waits for it.
     Leaving,
-}
-
-/// What a slot's task wants to know of its worker, to see whether it is due to be recycled.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Use {
-    pub(crate) leases: usize,
-    /// For how long it has had nothing to do.
-    pub(crate) idle: Duration,
 }
 
 impl<W: Handle> Dispatcher<W> {
@@ -72,7 +63,7 @@ impl<W: Handle> Dispatcher<W> {
             let mut state = self.state();
             state.start_failure = None;
             state.hopeless = None;
-            state.seat(slot, worker, now);
+            state.seat(slot, worker, &self.recycling, now);
             self.rank(&mut state, slot);
         }
         self.slot_changed.notify_waiters();
@@ -97,132 +88,6 @@ impl<W: Handle> Dispatcher<W> {
     /// A successor could not be started; the worker that it was for serves on.
     pub(crate) fn successor_failed(&self) {
         self.state().failures += 1;
-    }
-
-    /// Another worker, which is ready, takes the slot. The one that was there takes no new calls.
-    pub(crate) fn replace(self: &Arc<Self>, slot: usize, successor: Arc<W>, why: &str) {
-        {
-            let now = Instant::now();
-            let mut state = self.state();
-            self.retire(&mut state, slot, why, now);
-            state.seat(slot, successor, now);
-            self.rank(&mut state, slot);
-        }
-        self.serve_queue();
-    }
-
-    /// The slot's worker takes no new calls, and none stands in for it.
-    pub(crate) fn withdraw(&self, slot: usize, why: &str) {
-        let now = Instant::now();
-        let mut state = self.state();
-        self.retire(&mut state, slot, why, now);
-        self.rank(&mut state, slot);
-    }
-
-    /// Withdraws the worker of a slot that is not wanted. `false` while somebody waits for it.
-    pub(crate) fn dismiss(&self, slot: usize, why: &str) -> bool {
-        let now = Instant::now();
-        let mut state = self.state();
-        state.slots[slot].kind = Kind::Leaving;
-        if state.queue.anybody_for(slot) {
-            return false;
-        }
-        self.retire(&mut state, slot, why, now);
-        self.rank(&mut state, slot);
-        true
-    }
-
-    /// Waits until a worker that was retired has no calls left, for at most `limit`.
-    pub(crate) async fn emptied(&self, slot: usize, generation: u64, limit: Duration) -> bool {
-        let emptied = async {
-            loop {
-                let ended = self.lease_ended.notified();
-                tokio::pin!(ended);
-                ended.as_mut().enable();
-                let of = |old: &&Retiring<W>| (old.slot, old.generation) == (slot, generation);
-                if self.state().retiring.iter().find(of).is_none_or(|old| old.leases == 0) {
-                    return;
-                }
-                ended.await;
-            }
-        };
-        tokio::time::timeout(limit, emptied).await.is_ok()
-    }
-
-    /// A worker that was retired has ended.
-    pub(crate) fn retired(&self, slot: usize, generation: u64, how: &str) {
-        let now = Instant::now();
-        let mut state = self.state();
-        let of = |old: &Retiring<W>| (old.slot, old.generation) == (slot, generation);
-        let Some(index) = state.retiring.iter().position(of) else {
-            return;
-        };
-        let mut old = state.retiring.swap_remove(index);
-        // Its leases, if there are any, free nothing any more, but they still count until then.
-        if old.life.enter(WorkerState::Terminated, how, now).is_ok()
-            && let Some(change) = old.life.history().pop()
-        {
-            state.slots[slot].life.remember(change);
-        }
-    }
-
-    /// A worker answered a check, or did not: it takes no new calls for now, or takes them again.
-    /// `keep` is how many workers must stay in service: where taking it out would leave fewer, it
-    /// serves on as the last choice.
-    pub(crate) fn doubt(self: &Arc<Self>, slot: usize, why: Option<&str>, keep: usize) {
-        {
-            let now = Instant::now();
-            let mut state = self.state();
-            let others = (0..state.slots.len())
-                .filter(|other| *other != slot && state.slots[*other].serves())
-                .count();
-            let doubted = &mut state.slots[slot];
-            match why {
-                Some(why) => {
-                    doubted.last_choice = others < keep;
-                    if doubted.life.enter(WorkerState::Degraded, why, now).is_err() {
-                        doubted.life.checked(false);
-                    }
-                }
-                None => {
-                    doubted.last_choice = false;
-                    doubted.life.checked(true);
-                    if doubted.life.state() == WorkerState::Degraded {
-                        let entered = doubted.life.enter(
-                            WorkerState::Ready,
-                            "it answers again",
-                            now,
-                        );
-                        debug_assert!(entered.is_ok());
-                        doubted.life.work(doubted.leases > 0, now);
-                    }
-                }
-            }
-            self.rank(&mut state, slot);
-        }
-        self.serve_queue();
-    }
-
-    /// A call found its worker silent: it gets no new ones until the slot's task has looked closer,
-    /// which takes half a second. Not even as the last choice: a call would only share its fate.
-    pub(crate) fn suspect(self: &Arc<Self>, slot: usize, generation: u64) {
-        let suspected = {
-            let state = self.state();
-            let slot = &state.slots[slot];
-            let doubted = slot.life.state() == WorkerState::Degraded;
-            if slot.generation != generation || doubted {
-                return;
-            }
-            Arc::clone(&slot.suspected)
-        };
-        let why = "a call was not answered, nor a ping after it";
-        self.doubt(slot, Some(why), 0);
-        suspected.notify_one();
-    }
-
-    /// Signalled when the slot's worker is under suspicion.
-    pub(crate) fn suspicion(&self, slot: usize) -> Arc<Notify> {
-        Arc::clone(&self.state().slots[slot].suspected)
     }
 
     /// A worker is gone. Its leases free nothing any more.
@@ -277,20 +142,9 @@ impl<W: Handle> Dispatcher<W> {
         }
     }
 
-    /// The slot's worker: which one it is, and what it does.
-    pub(crate) fn in_use(&self, slot: usize) -> (u64, Use) {
-        let state = self.state();
-        let slot = &state.slots[slot];
-        let idle = if slot.leases == 0 {
-            slot.idle_since.elapsed()
-        } else {
-            Duration::ZERO
-        };
-        let used = Use {
-            leases: slot.leases as usize,
-            idle,
-        };
-        (slot.generation, used)
+    /// Which of the slot's workers this one is.
+    pub(crate) fn generation(&self, slot: usize) -> u64 {
+        self.state().slots[slot].generation
     }
 
     // What the pool asks.
@@ -331,8 +185,12 @@ impl<W: Handle> Dispatcher<W> {
         for index in 0..state.slots.len() {
             let slot = &mut state.slots[index];
             // A slot without a worker has nothing to say; one that was being started is cut off.
-            let _ = slot.life.enter(WorkerState::Terminating, "the pool was stopped", now);
-            let _ = slot.life.enter(WorkerState::Terminated, "the pool was stopped", now);
+            let _ = slot
+                .life
+                .enter(WorkerState::Terminating, "the pool was stopped", now);
+            let _ = slot
+                .life
+                .enter(WorkerState::Terminated, "the pool was stopped", now);
             slot.vacate();
             self.rank(&mut state, index);
         }
@@ -370,43 +228,30 @@ impl<W: Handle> Dispatcher<W> {
         self.state().affine = affine;
     }
 
-    fn id(&self, slot: usize, generation: u64) -> Arc<str> {
+    pub(super) fn id(&self, slot: usize, generation: u64) -> Arc<str> {
         format!("{}-{slot}.{generation}", self.name).into()
     }
 
-    /// Takes the slot's worker out, where there is one, and leaves the slot to its successor.
-    fn retire(&self, state: &mut State<W>, slot: usize, why: &str, now: Instant) {
-        let old = &mut state.slots[slot];
-        let Some(worker) = old.worker.clone() else {
-            return;
-        };
-        if let Err(error) = old.life.enter(WorkerState::Terminating, why, now) {
-            tracing::error!(%error, slot, "a worker that retires was somewhere else");
-        }
-        let (generation, leases, id) = (old.generation, old.leases, Arc::clone(&old.id));
-        old.vacate();
-        let next = self.id(slot, old.generation);
-        let life = old.life.hand_over(Arc::clone(&next), now);
-        old.id = next;
-        state.retiring.push(Retiring {
-            slot,
-            id,
-            generation,
-            worker,
-            leases,
-            life,
-        });
-    }
-
     /// Writes a slot's rank anew after anything about it has changed.
-    fn rank(&self, state: &mut State<W>, slot: usize) {
+    pub(super) fn rank(&self, state: &mut State<W>, slot: usize) {
         state.ranks[slot] = state.slots[slot].rank(self.concurrency);
     }
 }
 
 impl<W: Handle> State<W> {
-    fn seat(&mut self, slot: usize, worker: Arc<W>, now: Instant) {
+    pub(super) fn seat(
+        &mut self,
+        slot: usize,
+        worker: Arc<W>,
+        recycling: &RecyclingConfig,
+        now: Instant,
+    ) {
         let slot = &mut self.slots[slot];
+        // Each worker has limits of its own, and chance enough in its name and its time.
+        let seed = self.affinity.hash(&slot.id).bits();
+        slot.limits = recycle::Limits::draw(recycling, seed);
+        slot.seated = now;
+        slot.summons = None;
         slot.worker = Some(worker);
         slot.leases = 0;
         slot.shunned = false;
@@ -428,12 +273,12 @@ impl<W: Handle> State<W> {
 
 impl<W: Handle> Slot<W> {
     /// Whether it takes calls by right, and not as the last choice.
-    fn serves(&self) -> bool {
+    pub(super) fn serves(&self) -> bool {
         let serves = matches!(self.life.state(), WorkerState::Ready | WorkerState::Busy);
         self.worker.is_some() && serves && !self.shunned
     }
 
-    fn vacate(&mut self) {
+    pub(super) fn vacate(&mut self) {
         self.worker = None;
         self.generation += 1;
         self.leases = 0;

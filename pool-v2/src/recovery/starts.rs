@@ -41,8 +41,8 @@ impl Default for StartConfig {
             backoff: Backoff::exponential(Duration::from_secs(1), Duration::from_secs(30))
                 .with_jitter(0.2),
             settled_after: Duration::from_secs(10),
-            failures: 10,
-            open_for: Duration::from_secs(30),
+            failures: 5,
+            open_for: Duration::from_secs(10),
         }
     }
 }
@@ -103,13 +103,6 @@ pub(crate) struct SlotStarts {
     failed: u32,
 }
 
-impl SlotStarts {
-    /// Workers in a row that came to nothing.
-    pub(crate) fn failed_in_a_row(&self) -> u32 {
-        self.failed
-    }
-}
-
 /// Why a slot may not start a worker now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MayNotStart {
@@ -139,7 +132,6 @@ impl MayNotStart {
 #[derive(Debug)]
 #[must_use = "a start whose outcome is not told teaches nothing"]
 pub(crate) struct StartPermit {
-    began: Instant,
     permit: Permit,
 }
 
@@ -186,7 +178,7 @@ impl Starts {
         match self.circuit.try_permit(now) {
             Ok(permit) => {
                 slot.last = Some(now);
-                Ok(StartPermit { began: now, permit })
+                Ok(StartPermit { permit })
             }
             Err(refused) => Err(MayNotStart::Pool {
                 after: refused.retry_after.max(Duration::from_millis(1)),
@@ -201,11 +193,6 @@ impl Starts {
 }
 
 impl StartPermit {
-    /// When the start began.
-    pub(crate) fn began(&self) -> Instant {
-        self.began
-    }
-
     /// The worker has come to something.
     pub(crate) fn settled(self, slot: &mut SlotStarts, now: Instant) {
         slot.failed = 0;

@@ -1,4 +1,4 @@
-//! A worker's memory, its growth, and whether it is due to be recycled.
+//! A worker's memory, and its growth.
 
 use std::sync::Arc;
 
@@ -11,29 +11,22 @@ use crate::leak::MemorySeries;
 #[derive(Debug)]
 pub(super) struct Vitals {
     series: MemorySeries,
-    memory: Option<u64>,
 }
 
 impl Vitals {
     pub(super) fn new(worker: &str, started: Instant) -> Self {
         Self {
             series: MemorySeries::new(worker, started),
-            memory: None,
         }
     }
 }
 
 impl Keeper {
-    /// Measures the worker where it is time to, and says why it is due to be recycled, where it is.
-    pub(super) async fn due(&self, resident: &mut Resident) -> Option<String> {
+    /// Measures the worker's memory, where it is time to.
+    pub(super) async fn measure(&self, resident: &mut Resident) {
         if !self.shared.switches().enhanced_workers {
-            return None;
+            return;
         }
-        self.measure(resident).await;
-        None
-    }
-
-    async fn measure(&self, resident: &mut Resident) {
         let config = &self.shared.config.leak;
         if !resident.vitals.series.is_due(config, Instant::now()) {
             return;
@@ -52,8 +45,7 @@ impl Keeper {
         let series = &mut resident.vitals.series;
         let named = by_name.iter().map(|(name, calls)| (name.as_str(), *calls));
         series.record(config, Instant::now(), memory.pss, named);
-        resident.vitals.memory = Some(memory.pss);
-        let watched = self.shared.config.workers;
+        let watched = self.shared.dispatcher.size();
         let growth = series.growth(config, watched);
         self.shared
             .dispatcher

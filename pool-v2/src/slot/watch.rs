@@ -1,10 +1,13 @@
 //! Watching one worker until it is lost, due to be replaced, or not wanted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Keeper, Resident};
+use crate::dispatcher::Summons;
+use crate::recovery::{Failure, SlotStarts, WorkerAct, decide};
 
 /// How often a worker is looked at, beside its health checks.
 pub(super) const LOOK: Duration = Duration::from_millis(250);
@@ -14,41 +17,48 @@ const SUSPECT: Duration = Duration::from_millis(500);
 /// Why a worker is not watched any longer.
 pub(super) enum End {
     /// It ended, broke the protocol, or answers nobody.
-    Lost { why: String, failed: bool },
-    /// It is well, and is to be replaced.
-    Due { why: String },
+    Lost { why: String },
+    /// It is to be replaced once its successor is ready; `hung` where it answers nobody either.
+    Due { why: String, hung: bool },
     /// The slot is not wanted any more.
     Dismissed,
 }
 
 impl Keeper {
     /// Watches a worker until it must not, or need not, stay.
-    pub(super) async fn watch(&self, resident: &mut Resident) -> End {
+    pub(super) async fn watch(&self, resident: &mut Resident, starts: &mut SlotStarts) -> End {
         let config = &self.shared.config;
         let dispatcher = &self.shared.dispatcher;
-        let suspicion = dispatcher.suspicion(self.slot);
-        let seated = std::sync::Arc::clone(&resident.seated);
+        let bell = dispatcher.bell(self.slot);
+        let seated = Arc::clone(&resident.seated);
         let worker = &seated.worker;
         let mut failures = 0;
         let mut next_check = Instant::now() + config.health_interval;
         loop {
             let look = Instant::now() + LOOK;
-            let suspected = tokio::select! {
-                why = worker.ended() => return self.ended(resident, why),
+            tokio::select! {
+                why = worker.ended() => {
+                    resident.lost(starts);
+                    return End::Lost { why };
+                }
                 () = self.dismissed.cancelled() => return End::Dismissed,
-                () = suspicion.notified() => true,
-                () = tokio::time::sleep_until(look.min(next_check)) => false,
-            };
-            resident.probation.lives(worker.answered(), Instant::now());
-            if suspected {
-                let limit = config.health_timeout.min(SUSPECT);
-                if !worker.is_alive(limit).await {
-                    let why = format!("a call was not answered, nor a ping for {limit:?}");
-                    return self.hung(resident, &why).await;
+                () = bell.notified() => {}
+                () = tokio::time::sleep_until(look.min(next_check)) => {}
+            }
+            resident.settle(&self.shared.starts, starts);
+            match dispatcher.summons(self.slot) {
+                Some(Summons::Replace(why)) => return End::Due { why, hung: false },
+                Some(Summons::Suspect) => {
+                    let limit = config.health_timeout.min(SUSPECT);
+                    if !worker.is_alive(limit).await {
+                        let why = format!("a call was not answered, nor a ping for {limit:?}");
+                        return self.condemn(resident, starts, &why).await;
+                    }
+                    if failures == 0 {
+                        dispatcher.trust(self.slot);
+                    }
                 }
-                if failures == 0 {
-                    dispatcher.doubt(self.slot, None, 0);
-                }
+                None => {}
             }
             if worker
                 .overstayed()
@@ -56,21 +66,22 @@ impl Keeper {
             {
                 let kept = config.give_up_after;
                 let why = format!("it kept a call for {kept:?} after it was given up");
-                return End::Due { why };
+                return End::Due { why, hung: false };
             }
-            if let Some(why) = self.due(resident).await {
-                return End::Due { why };
-            }
+            self.measure(resident).await;
             if Instant::now() < next_check {
                 continue;
             }
             let well = tokio::select! {
-                why = worker.ended() => return self.ended(resident, why),
+                why = worker.ended() => {
+                    resident.lost(starts);
+                    return End::Lost { why };
+                }
                 well = worker.is_alive(config.health_timeout) => well,
             };
             if well {
                 next_check = Instant::now() + config.health_interval;
-                dispatcher.doubt(self.slot, None, 0);
+                dispatcher.trust(self.slot);
                 failures = 0;
                 continue;
             }
@@ -78,27 +89,33 @@ impl Keeper {
             // cost a pool its worker for a whole interval.
             next_check = Instant::now() + config.health_interval.min(SUSPECT);
             failures += 1;
-            let why = format!("{failures} health checks in a row without an answer");
-            if failures >= config.health_failures {
-                return self.hung(resident, &why).await;
+            let failure = Failure::HealthCheck { in_a_row: failures };
+            let act = decide(&config.recovery, failure, dispatcher.in_service(self.slot));
+            let why = act.reason;
+            tracing::warn!(
+                pool = %self.shared.name, worker = %worker.name(), why, act = ?act.worker,
+                "a worker failed a health check"
+            );
+            match act.worker {
+                WorkerAct::Keep => {}
+                WorkerAct::Degrade | WorkerAct::LastChoice => {
+                    dispatcher.doubt(self.slot, act.worker, &why);
+                }
+                WorkerAct::Replace => return self.condemn(resident, starts, &why).await,
+                WorkerAct::ReplaceWhenWarm => {
+                    dispatcher.doubt(self.slot, act.worker, &why);
+                    return End::Due { why, hung: true };
+                }
             }
-            tracing::warn!(pool = %self.shared.name, worker = %worker.name(), why, "a worker is degraded");
-            dispatcher.doubt(self.slot, Some(&why), self.shared.keep_ready());
         }
     }
 
-    fn ended(&self, resident: &mut Resident, why: String) -> End {
-        resident.probation.failed(Instant::now());
-        End::Lost { why, failed: true }
-    }
-
-    async fn hung(&self, resident: &mut Resident, why: &str) -> End {
-        resident.probation.failed(Instant::now());
+    async fn condemn(&self, resident: &mut Resident, starts: &mut SlotStarts, why: &str) -> End {
+        resident.lost(starts);
         let worker = &resident.seated.worker;
         worker.condemn(why);
         End::Lost {
             why: worker.ended().await,
-            failed: true,
         }
     }
 }

@@ -8,6 +8,7 @@ mod conformance;
 mod faults;
 mod sessions;
 mod sizes;
+mod starts;
 
 use std::path::Path;
 use std::sync::Arc;

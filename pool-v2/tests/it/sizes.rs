@@ -5,13 +5,13 @@ use std::time::Duration;
 use dspex_pool::testing::fixture_programs::call;
 use dspex_pool::testing::real;
 use dspex_pool::{Pool, PoolStatus, WorkerState};
-use dspex_pool_v2::{Config, OptimizerConfig, PoolV2, Recycling, Switches};
+use dspex_pool_v2::{Config, OptimizerConfig, PoolV2, RecyclingConfig, Switches};
 use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{LONG, start, start_switched};
 
-async fn until(pool: &PoolV2, wanted: impl Fn(&PoolStatus) -> bool) -> PoolStatus {
+pub(crate) async fn until(pool: &PoolV2, wanted: impl Fn(&PoolStatus) -> bool) -> PoolStatus {
     let began = tokio::time::Instant::now();
     loop {
         let status = pool.status();
@@ -23,7 +23,7 @@ async fn until(pool: &PoolV2, wanted: impl Fn(&PoolStatus) -> bool) -> PoolStatu
     }
 }
 
-async fn echo(pool: &PoolV2) -> String {
+pub(crate) async fn echo(pool: &PoolV2) -> String {
     let call = call("echo", json!({"text": "x"}), LONG);
     pool.execute(call).await.unwrap().worker.to_string()
 }
@@ -33,11 +33,11 @@ async fn a_worker_that_has_run_its_calls_is_replaced_by_one_that_is_ready() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config {
         workers: 1,
-        recycling: Recycling {
+        recycling: RecyclingConfig {
             max_calls: Some(20),
             jitter: 0.0,
-            spacing: Duration::ZERO,
-            ..Recycling::default()
+            spacing: Duration::from_millis(1),
+            ..RecyclingConfig::default()
         },
         ..Config::default()
     };
@@ -54,7 +54,9 @@ async fn a_worker_that_has_run_its_calls_is_replaced_by_one_that_is_ready() {
     let history = &status.workers[0].history;
     let reasons: Vec<&str> = history.iter().map(|c| c.reason.as_str()).collect();
     assert!(
-        reasons.iter().any(|reason| reason.contains("max_calls")),
+        reasons
+            .iter()
+            .any(|reason| reason.contains("it has answered")),
         "{reasons:?}"
     );
 }
@@ -141,8 +143,8 @@ async fn workers_that_die_at_once_are_started_less_and_less_and_callers_are_told
         workers: 1,
         ..Config::default()
     };
-    config.start_circuit.consecutive_failures = 1;
-    config.start_circuit.open_for = LONG;
+    config.recovery.start.failures = 1;
+    config.recovery.start.open_for = LONG;
     let pool = start(config, folder.path()).await;
     // It dies before it has answered anything.
     let error = pool.execute(call("crash", json!({}), LONG)).await;
@@ -156,4 +158,64 @@ async fn workers_that_die_at_once_are_started_less_and_less_and_callers_are_told
     let told = error.unwrap_err().to_string();
     assert!(told.contains("as soon as they are started"), "{told}");
     assert_eq!(pool.status().starts, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_has_grown_too_large_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config {
+        workers: 1,
+        recycling: RecyclingConfig {
+            max_memory: Some(64 << 20),
+            spacing: Duration::from_millis(1),
+            ..RecyclingConfig::default()
+        },
+        ..Config::default()
+    };
+    config.leak.sample_every = Duration::from_secs(1);
+    config.leak.minimum_span = Duration::from_secs(60);
+    let pool = start(config, folder.path()).await;
+    let before = echo(&pool).await;
+    let status = until(&pool, |status| status.workers[0].memory.is_some()).await;
+    assert!(status.workers[0].memory < Some(64 << 20), "{status:#?}");
+    let hoards = call("hoards", json!({"bytes": 96 << 20}), LONG);
+    pool.execute(hoards).await.unwrap();
+    let status = until(&pool, |status| {
+        status.workers[0].id != before && status.workers.len() == 1
+    })
+    .await;
+    let history = &status.workers[0].history;
+    assert!(
+        history.iter().any(|change| change.reason.contains("its memory is")),
+        "{history:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_nobody_calls_is_let_go_down_to_the_least_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config {
+        workers: 3,
+        recycling: RecyclingConfig {
+            idle_ttl: Some(Duration::from_secs(1)),
+            spacing: Duration::from_millis(1),
+            ..RecyclingConfig::default()
+        },
+        optimizer: OptimizerConfig {
+            min: 1,
+            ..OptimizerConfig::default()
+        },
+        ..Config::default()
+    };
+    let switches = Switches {
+        pool_optimizer: true,
+        ..Switches::default()
+    };
+    let launch = real::launch(folder.path());
+    let pool = start_switched(config, launch, switches.unchanging())
+        .await
+        .unwrap();
+    let status = until(&pool, |status| status.workers.len() == 1).await;
+    assert_eq!((status.size, status.failures), (1, 0), "{status:#?}");
+    echo(&pool).await;
 }

@@ -31,6 +31,7 @@ class Job:
     started = False  # it holds a slot
     abandoned = False
     task: asyncio.Task[Outcome] | None = None
+    timer: asyncio.TimerHandle | None = None
     pace: Pace | None = None  # its program's
 
     def __init__(

@@ -186,8 +186,7 @@ class Scheduler:
             # can, and is, whether the server's own cancel comes or not. A loop's timers may fire a
             # clock tick early, which must not look as if the program had cancelled itself.
             left = job.deadline - monotonic() + _TICK
-            timer = self._loop.call_later(left, task.cancel)
-            task.add_done_callback(lambda _ended: timer.cancel())
+            job.timer = self._loop.call_later(left, task.cancel)
         with self._lock:
             job.task = task
             abandoned = job.abandoned
@@ -195,6 +194,8 @@ class Scheduler:
             task.cancel()
 
     def _end_task(self, job: Job, task: asyncio.Task[Outcome]) -> None:
+        if job.timer is not None:
+            job.timer.cancel()
         if task.cancelled():
             error: BaseException = asyncio.CancelledError("the program cancelled itself")
             if job.is_late():

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from . import engine
-from .log import log
 
 # A thread that an import started may be about to end; this long it is waited for, in seconds.
 _GRACE = 0.5
@@ -49,7 +48,9 @@ def warm(imports: Iterable[str], targets: Iterable[str], known: Callable[[], set
     check(known(), "at the start", _GRACE)
     for name in imports:
         if name == "dspy":
-            _warm_dspy()
+            from .dspy_warmup import warm_dspy
+
+            warm_dspy()
         else:
             importlib.import_module(name)
         check(known(), f"after the import of {name!r}", _GRACE)
@@ -153,22 +154,3 @@ def _call(target: str) -> None:
     result = found()
     if inspect.iscoroutine(result):
         asyncio.run(result)
-
-
-def _warm_dspy() -> None:
-    """Sets DSPy up and runs one prediction through it, answered by a dummy inside the process."""
-    from .dspy_engine import load
-
-    dspy = load()
-    try:
-        from dspy.clients.model_metadata import source_info
-        from dspy.utils import DummyLM
-    except ImportError as error:
-        log(f"this DSPy cannot be warmed further: {error}")
-        return
-    if os.environ.get("LITELLM_LOCAL_MODEL_COST_MAP", "").lower() == "true":
-        source_info()  # reads the bundled metadata, which else the first call of each worker does
-    answers = [{"reasoning": "none", "answer": "none"}] * 4
-    with dspy.context(lm=DummyLM(answers), disable_history=True, max_history_size=0, trace=None):
-        for module in (dspy.Predict, dspy.ChainOfThought):
-            module("question -> answer")(question="none")

@@ -18,13 +18,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tokio::time::Instant;
 
 use super::spawner::{lead_own_session, pidfd_of};
 use super::trail::Family;
 
 const SOURCE: &str = include_str!("../../python/dspex_worker/guardian.py");
-/// Between the end of one guardian and the start of the next.
+/// Between the end of one guardian and the start of the next: the shortest, and the longest where
+/// they keep ending.
 const RESTART: Duration = Duration::from_secs(1);
+const LONGEST_RESTART: Duration = Duration::from_secs(60);
 
 /// A handle on the guardian of one family. Dropping the last one lets it do its work and end.
 #[derive(Debug, Clone)]
@@ -149,9 +152,14 @@ impl State {
 
 /// Reaps the guardian, and starts another while there is a spawner.
 fn keep(inner: &Weak<Inner>, mut child: Option<Child>) {
+    let mut pause = RESTART;
     loop {
+        let began = Instant::now();
         if let Some(child) = &mut child {
             let _ = child.wait();
+        }
+        if began.elapsed() > LONGEST_RESTART {
+            pause = RESTART;
         }
         let Some(strong) = inner.upgrade() else {
             return;
@@ -161,7 +169,8 @@ fn keep(inner: &Weak<Inner>, mut child: Option<Child>) {
             tracing::warn!("the guardian has ended; another is started");
         }
         drop(strong);
-        std::thread::sleep(RESTART);
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_RESTART);
         let Some(strong) = inner.upgrade() else {
             return;
         };

@@ -92,6 +92,11 @@ impl Trail {
         self.started
     }
 
+    /// Whether the child, alive or not reaped, still has its number.
+    pub(super) fn leader_is_there(&self) -> bool {
+        Entry::of(self.leader).is_some_and(|entry| entry.started == self.started)
+    }
+
     /// Kills what the child started, again and again until nothing is left. To be called when the
     /// child has ended. It blocks, commonly for some milliseconds and at most for some seconds.
     pub(super) fn sweep(&self) {

@@ -193,8 +193,13 @@ impl Charge {
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
-    /// It is not reaped yet, so its group's number is still its own.
+    /// It is not reaped yet, so its group's number is still its own. Only a worker whose fork server
+    /// died may have been reaped by somebody else.
     fn kill_group(&self) {
+        let is_ours = matches!(self.reaper, Reaper::Us(_)) || self.kept.trail.leader_is_there();
+        if !is_ours {
+            return;
+        }
         let group = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         if let Some(group) = group {
             let _ = rustix::process::kill_process_group(group, Signal::KILL);

@@ -30,6 +30,25 @@ async fn a_forked_worker_answers_calls() {
 }
 
 #[tokio::test]
+async fn a_worker_begins_where_the_warm_up_ended() {
+    let house = House::new();
+    let warmup = ["fixture_programs:counter", "fixture_programs:counter"];
+    let server = house
+        .warm_server(&["fixture_programs"], &warmup)
+        .await
+        .unwrap();
+    for name in ["w-0.0", "w-1.0"] {
+        let worker = house.fork(&server, name).await.unwrap();
+        let counted = answer(&worker, "counter", json!({})).await;
+        assert_eq!(
+            counted,
+            json!({"result": 3}),
+            "a worker is nobody's successor"
+        );
+    }
+}
+
+#[tokio::test]
 async fn many_forks_at_once_are_each_answered() {
     let house = House::new();
     let server = house.server(&["fixture_processes"]).await.unwrap();
@@ -240,7 +259,8 @@ async fn three_hundred_forks_leave_nothing_behind() {
     assert_eq!(descriptors(), servers);
     wait_until("descriptors and children are as before", || {
         let now = possessions();
-        now.0 <= ours.0 && now.2 <= ours.2
+        // Threads of the runtime for blocking work come and go; a leak would be one for each fork.
+        now.0 <= ours.0 && now.1 <= ours.1 + 8 && now.2 <= ours.2
     })
     .await;
 }

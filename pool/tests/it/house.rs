@@ -35,10 +35,21 @@ impl House {
     }
 
     pub(crate) async fn server(&self, imports: &[&str]) -> Result<ForkServer, StartError> {
+        self.warm_server(imports, &[]).await
+    }
+
+    pub(crate) async fn warm_server(
+        &self,
+        imports: &[&str],
+        warmup: &[&str],
+    ) -> Result<ForkServer, StartError> {
         let options = ForkServerOptions {
             name: "zygote".to_owned(),
             imports: imports.iter().map(ToString::to_string).collect(),
-            warmup: Vec::new(),
+            warmup: warmup
+                .iter()
+                .map(|target| target.parse().unwrap())
+                .collect(),
             start_timeout: LONG,
         };
         ForkServer::start(options, &self.spec, &self.spawner, &self.tracker).await

@@ -146,7 +146,7 @@ async fn ten_megabytes_from_c_harm_nobody() {
     let at_exit = json!({"megabytes": 10, "at_exit": true});
     match ask(other, "floods_from_c", at_exit).await {
         Err(PoolError::Crashed { reason, .. }) => {
-            assert!(reason.contains("exit code 7"), "{reason}")
+            assert!(reason.contains("exit code 7"), "{reason}");
         }
         done => panic!("{done:?}"),
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dspex_pool::testing::FakePool;
 use dspex_pool::{ChunkReceiver, Pool as _, chunks};
 use dspex_router::{ExecuteFailed, Executed};
-use dspex_telemetry::Lane;
+use dspex_telemetry::{Blame, Lane};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -155,4 +155,26 @@ async fn a_reader_who_stops_stops_the_program_and_one_who_leaves_ends_it() {
     drop(running);
     assert_eq!(house.stable.status().in_flight, 0);
     assert_eq!(house.window(Lane::Stable).calls, 0, "nobody's error");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_that_waits_for_its_reader_until_the_end_is_not_to_blame() {
+    let house = House::new().await;
+    let program = house.program("p", true).await;
+    numbers(&house.stable, 1_000);
+    let (sender, _receiver) = chunks(4);
+    let mut call = request(&program, "s");
+    call.chunks = Some(sender);
+    let failed = house.router.execute(call).await.unwrap_err();
+    assert_eq!(failed.error.kind(), "program-timeout");
+    assert_eq!(house.window(Lane::Stable).errors_of(Blame::Caller), 1);
+
+    // One that is merely slow is.
+    house.stable.latency(Duration::from_secs(100));
+    numbers(&house.stable, 3);
+    let (sender, _receiver) = chunks(4);
+    let mut call = request(&program, "s");
+    call.chunks = Some(sender);
+    house.router.execute(call).await.unwrap_err();
+    assert_eq!(house.window(Lane::Stable).errors_of(Blame::Program), 1);
 }

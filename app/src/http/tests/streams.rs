@@ -189,7 +189,11 @@ async fn none_in_flight(pool: &FakePool) {
 }
 
 /// A program that yields more than sockets hold, and a client that has asked for it.
-async fn torrent(bench: &Bench, write: Duration) -> (TcpStream, Arc<Mutex<Option<ChunkSender>>>) {
+async fn torrent(
+    bench: &Bench,
+    write: Duration,
+    body: &str,
+) -> (TcpStream, Arc<Mutex<Option<ChunkSender>>>) {
     bench.create_echo().await;
     let sender = Arc::new(Mutex::new(None));
     let keep = Arc::clone(&sender);
@@ -199,7 +203,6 @@ async fn torrent(bench: &Bench, write: Duration) -> (TcpStream, Arc<Mutex<Option
     });
     let limits = ConnectionLimits { write, ..limits() };
     let running = run(bench, limits).await;
-    let body = r#"{"inputs":{}}"#;
     let head = format!(
         "POST {EXECUTE} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/event-stream\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -211,11 +214,12 @@ async fn torrent(bench: &Bench, write: Duration) -> (TcpStream, Arc<Mutex<Option
 }
 
 const CHUNKS: usize = 2_000;
+const BODY: &str = r#"{"inputs":{}}"#;
 
 #[tokio::test]
 async fn a_slow_reader_slows_the_program() {
     let bench = Bench::ready().await;
-    let (mut stream, sender) = torrent(&bench, LONG).await;
+    let (mut stream, sender) = torrent(&bench, LONG, BODY).await;
     let sent = || sender.lock().unwrap().as_ref().map_or(0, ChunkSender::sent);
     // Until nothing moves any more: the sockets are full, and the window.
     let mut before = 0;
@@ -240,15 +244,45 @@ async fn a_slow_reader_slows_the_program() {
 #[tokio::test]
 async fn a_reader_who_takes_nothing_is_cut_off_and_the_call_ends() {
     let bench = Bench::ready().await;
-    let (stream, _sender) = torrent(&bench, SHORT).await;
+    let (stream, _sender) = torrent(&bench, SHORT, BODY).await;
     none_in_flight(&bench.stable).await;
     drop(stream);
 }
 
 #[tokio::test]
+async fn a_reader_who_dawdles_does_not_stretch_the_calls_time() {
+    let bench = Bench::ready().await;
+    let body = r#"{"inputs":{},"timeout_ms":300}"#;
+    let (mut stream, sender) = torrent(&bench, 100 * LONG, body).await;
+    none_in_flight(&bench.stable).await;
+    sender.lock().unwrap().take();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text.matches("event: error").count(), 1);
+    assert!(text.contains("program-timeout"));
+}
+
+#[tokio::test]
+async fn a_client_that_closes_before_the_first_chunk_ends_the_call_too() {
+    let bench = Bench::ready().await;
+    bench.create_echo().await;
+    bench.stable.hold();
+    let running = run(&bench, limits()).await;
+    let head = format!(
+        "POST {EXECUTE} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{BODY}",
+        BODY.len()
+    );
+    let silent = open(running.address, &head).await;
+    bench.stable.wait_for_calls(1).await;
+    drop(silent);
+    none_in_flight(&bench.stable).await;
+}
+
+#[tokio::test]
 async fn a_client_that_closes_its_connection_ends_the_call() {
     let bench = Bench::ready().await;
-    let (mut stream, _sender) = torrent(&bench, LONG).await;
+    let (mut stream, _sender) = torrent(&bench, LONG, BODY).await;
     stream.shutdown().await.unwrap();
     drop(stream);
     none_in_flight(&bench.stable).await;
