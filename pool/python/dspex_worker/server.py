@@ -8,6 +8,7 @@ and calls that come behind their definition wait for it; every id is answered ex
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import platform
@@ -150,6 +151,9 @@ class Server:
                 leave(1)
         threading.Thread(target=self._build_all, name="builder", daemon=True).start()
         self._scheduler = Scheduler(concurrency, self._answer)
+        if not gc.get_freeze_count():  # a fork server has done it
+            gc.collect()
+            gc.freeze()  # what was imported stays, and no collection need look at it again
         self._send({"type": "ready"})
 
     def _on_define(self, frame: dict[str, Any]) -> None:
