@@ -26,10 +26,10 @@ from . import engine, output
 from .chunks import Chunks
 from .engine import LmProfile, Program, Settings
 from .errors import BadOutput, Failure, Rejected, UnknownProgram, describe
-from .job import Job
+from .job import Job, Outcome
 from .log import log
 from .pace import SHORT, Pace
-from .reader import HandedOn, Reader
+from .reader import Reader
 from .scheduler import Scheduler
 from .wire import FrameError, Wire, check_json, encode, encode_chunk, max_frame_from_env
 
@@ -219,7 +219,7 @@ class Server:
         if self._draining:
             self._configured()
         job = self._job(frame)
-        job.program = entry.program
+        job.program, job.pace = entry.program, entry.pace
         self._jobs[job.id] = job  # only the reader adds any, which needs no lock
         if not scheduler.take_slot(job):
             return
@@ -227,11 +227,7 @@ class Server:
             reader.flush()
             scheduler.start(job)  # which answers that
             return
-        (outputs, seconds, error), reads_on = reader.run(job)
-        if not reads_on:
-            entry.pace.held_up(seconds)
-            scheduler.finish(job, outputs, seconds, error)
-            raise HandedOn
+        outputs, seconds, error = reader.run(job, self._on_late_end)
         if seconds > SHORT:
             entry.pace.note(seconds)
         # Nobody could abandon the call meanwhile, because only the reader is told to.
@@ -241,6 +237,14 @@ class Server:
             reader.flush()
             scheduler.serve_waiting()
 
+    def _on_late_end(self, job: Job, outcome: Outcome) -> None:
+        """A call has ended here that was not quick, and somebody else reads by now."""
+        outputs, seconds, error = outcome
+        if job.pace is not None:
+            job.pace.held_up(seconds)
+        if self._scheduler is not None:
+            self._scheduler.finish(job, outputs, seconds, error)
+
     def _job(self, frame: dict[str, Any]) -> Job:
         inputs, timeout = frame["inputs"], frame.get("timeout_ms")
         if type(inputs) is not dict:
@@ -249,7 +253,7 @@ class Server:
         if call_id in self._jobs:
             raise ValueError(f"id {call_id} is in use")
         deadline = None if timeout is None else self._reader.arrived + timeout / 1000
-        return Job(call_id, inputs, deadline, frame["key"], frame.get("request") or "")
+        return Job(call_id, inputs, deadline, frame)
 
     def _dispatch(self, job: Job, entry: _Entry) -> None:
         if entry.program is None:
