@@ -45,6 +45,8 @@ const PACKAGE: &[(&str, &str)] = package![
     "job.py",
     "log.py",
     "output.py",
+    "pace.py",
+    "reader.py",
     "scheduler.py",
     "server.py",
     "stateful_callable.py",

@@ -11,6 +11,7 @@ mod frames;
 mod handshake;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod model;
+mod outgoing;
 mod waiting;
 
 use std::any::Any;
@@ -168,7 +169,7 @@ impl Worker {
             let answer = self.connection.ask(
                 |id| ToWorker::Call {
                     id,
-                    key: call.program.key.to_string(),
+                    key: &call.program.key,
                     inputs: &call.inputs,
                     session: call.session.as_deref(),
                     request: &call.request_id,
@@ -264,9 +265,7 @@ impl Worker {
     pub fn forget(&self, key: &ProgramKey) {
         let mut defined = self.defined();
         if defined.remove(key) {
-            self.connection.tell(&ToWorker::Forget {
-                key: key.to_string(),
-            });
+            self.connection.tell(&ToWorker::Forget { key });
         }
     }
 
@@ -325,7 +324,7 @@ impl Worker {
     fn define(&self, program: &Program) -> Result<Pending<'_>, FrameError> {
         let define = |id| ToWorker::Define {
             id,
-            key: program.key.to_string(),
+            key: &program.key,
             definition: &program.definition,
             stateful: program.stateful,
         };

@@ -14,43 +14,52 @@ from typing import Any
 from .chunks import Chunks
 from .engine import Program
 from .errors import Cancelled
+from .pace import Pace
 
 # The outputs and the program's seconds, or the error.
 Outcome = tuple[dict[str, Any] | None, float, BaseException | None]
 
 
+# The bridge protocol names no calls.
+_NO_FRAME: dict[str, Any] = {"key": ""}
+
+
 class Job:
     """One call."""
 
-    __slots__ = (
-        "abandoned",
-        "chunks",
-        "deadline",
-        "id",
-        "inputs",
-        "key",
-        "left",
-        "program",
-        "request",
-        "started",
-        "state",
-        "task",
-        "timer",
-    )
+    # What most calls leave as it is stands here, and is not written for each.
+    program: Program | None = None
+    chunks: Chunks | None = None  # where the caller wants them
+    state: Any = None  # what the session's last call left behind
+    left: Any = None  # what this call leaves behind
+    started = False  # it holds a slot
+    abandoned = False
+    task: asyncio.Task[Outcome] | None = None
+    timer: asyncio.TimerHandle | None = None
+    pace: Pace | None = None  # its program's
 
-    def __init__(self, call_id: int, inputs: dict[str, Any], deadline: float | None) -> None:
+    def __init__(
+        self,
+        call_id: int,
+        inputs: dict[str, Any],
+        deadline: float | None,
+        frame: dict[str, Any] = _NO_FRAME,
+    ) -> None:
         self.id = call_id
-        self.key = self.request = ""  # for the lines that it prints
         self.inputs = inputs
         self.deadline = deadline  # by `time.monotonic`
-        self.program: Program | None = None
-        self.chunks: Chunks | None = None  # where the caller wants them
-        self.state: Any = None  # what the session's last call left behind
-        self.left: Any = None  # what this call leaves behind
-        self.started = False  # it holds a slot
-        self.abandoned = False
-        self.task: asyncio.Task[Outcome] | None = None
-        self.timer: asyncio.TimerHandle | None = None
+        self._frame = frame
+
+    @property
+    def key(self) -> str:
+        """Its program's."""
+        key: str = self._frame["key"]
+        return key
+
+    @property
+    def request(self) -> str:
+        """What the caller calls it, in the lines that it prints."""
+        return self._frame.get("request") or ""
 
     @property
     def on_loop(self) -> bool:

@@ -1,13 +1,14 @@
 """The worker protocol: frames in, calls to the scheduler, answers out.
 
-Invariants: the main thread only reads frames and answers what needs no waiting, so a ping is
-answered while calls run; definitions are built on a thread of their own, and calls that come
-behind their definition wait for it; every id is answered exactly once.
+Invariants: whoever reads frames runs short calls at most, and is relieved where one is not short
+after all, so a ping is answered while calls run; definitions are built on a thread of their own,
+and calls that come behind their definition wait for it; every id is answered exactly once.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import platform
@@ -15,6 +16,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from queue import SimpleQueue
 from time import monotonic
@@ -24,8 +26,10 @@ from . import engine, output
 from .chunks import Chunks
 from .engine import LmProfile, Program, Settings
 from .errors import BadOutput, Failure, Rejected, UnknownProgram, describe
-from .job import Job
+from .job import Job, Outcome
 from .log import log
+from .pace import SHORT, Pace
+from .reader import Reader
 from .scheduler import Scheduler
 from .wire import FrameError, Wire, check_json, encode, encode_chunk, max_frame_from_env
 
@@ -35,7 +39,7 @@ PROTOCOL = 1
 class _Entry:
     """A definition: being built, built, or refused."""
 
-    __slots__ = ("definition", "program", "refused", "stateful", "waiting")
+    __slots__ = ("definition", "pace", "program", "refused", "stateful", "waiting")
 
     def __init__(self, definition: Any, *, stateful: bool) -> None:
         self.definition = definition
@@ -43,6 +47,7 @@ class _Entry:
         self.program: Program | None = None
         self.refused: BaseException | None = None
         self.waiting: list[Job] = []
+        self.pace = Pace()
 
     def same_as(self, other: _Entry) -> bool:
         return self.definition == other.definition and self.stateful == other.stateful
@@ -53,6 +58,8 @@ class Server:
 
     def __init__(self, wire: Wire, stop_reading: Callable[[], None]) -> None:
         self._wire = wire
+        self._max_frame = wire.max_frame
+        self._reader = Reader(wire, self._handle)
         self._stop_reading = stop_reading
         self._settings: Settings | None = None
         self._scheduler: Scheduler | None = None
@@ -62,11 +69,7 @@ class Server:
         self._builds: SimpleQueue[tuple[int, _Entry]] = SimpleQueue()
         self._unsent = 0  # answers owed that no job stands for any more
         self._draining = False
-
-    def serve(self) -> int:
-        """Runs until shutdown; leaves the process at once at the end of the wire."""
-        self._send_hello()
-        handlers: dict[Any, Callable[[dict[str, Any]], None]] = {
+        self._handlers: dict[Any, Callable[[dict[str, Any]], None]] = {
             "call": self._on_call,
             "ping": self._on_ping,
             "credit": self._on_credit,
@@ -76,27 +79,45 @@ class Server:
             "configure": self._on_configure,
             "shutdown": self._on_shutdown,
         }
-        try:
-            for frame in self._wire.frames():
-                handler = handlers.get(frame.get("type"))
-                if handler is None:
-                    self._on_unknown(frame)
-                    continue
-                try:
-                    handler(frame)
-                except (KeyError, TypeError, ValueError) as error:
-                    raise FrameError(
-                        f"a {frame['type']} frame is malformed: {type(error).__name__}: {error}"
-                    ) from error
-        except FrameError as error:
-            log(f"protocol error: {error}")
+
+    def serve(self) -> int:
+        """Runs until shutdown; leaves the process at once at the end of the wire."""
+        self._send_hello()
+        self._reader.serve(self._end)
+        return 0
+
+    def _end(self, broken: BaseException | None) -> None:
+        if isinstance(broken, FrameError):
+            log(f"protocol error: {broken}")
             leave(2)
-        except OSError as error:
-            log(f"the wire failed: {error}")
+        if isinstance(broken, OSError):
+            log(f"the wire failed: {broken}")
+            leave(1)
+        if broken is not None:
+            log("".join(traceback.format_exception(broken)))
             leave(1)
         if not self._draining:
             leave(0)
-        return 0
+
+    def _handle(self, frame: dict[str, Any]) -> None:
+        kind = frame.get("type")
+        try:
+            if kind == "call":
+                entry = self._entries.get(frame["key"])
+                if entry is not None and entry.pace.quick and "stream" not in frame:
+                    self._on_quick_call(frame, entry)
+                    return
+            # What is held leaves first: at a concurrency of one, answers come in order.
+            self._reader.flush()
+            handler = self._handlers.get(kind)
+            if handler is None:
+                self._on_unknown(frame)
+            else:
+                handler(frame)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FrameError(
+                f"a {kind} frame is malformed: {type(error).__name__}: {error}"
+            ) from error
 
     def _send_hello(self) -> None:
         self._send(
@@ -132,6 +153,9 @@ class Server:
                 leave(1)
         threading.Thread(target=self._build_all, name="builder", daemon=True).start()
         self._scheduler = Scheduler(concurrency, self._answer)
+        if not gc.get_freeze_count():  # a fork server has done it
+            gc.collect()
+            gc.freeze()  # what was imported stays, and no collection need look at it again
         self._send({"type": "ready"})
 
     def _on_define(self, frame: dict[str, Any]) -> None:
@@ -172,35 +196,74 @@ class Server:
             self._sent()
 
     def _on_call(self, frame: dict[str, Any]) -> None:
-        inputs, timeout = frame["inputs"], frame.get("timeout_ms")
-        if type(inputs) is not dict:
-            raise ValueError("inputs are not an object")
-        deadline = None if timeout is None else monotonic() + timeout / 1000
-        job = Job(frame["id"], inputs, deadline)
-        job.state = frame.get("state")
+        job = self._job(frame)
+        if "state" in frame:
+            job.state = frame["state"]
         if frame.get("stream"):
             job.chunks = self._chunks(job.id, frame["window"])
-        job.key, job.request = frame["key"], frame.get("request") or ""
         self._configured()
+        entry = self._entries.get(job.key)
         with self._lock:
-            if job.id in self._jobs:
-                raise ValueError(f"id {job.id} is in use")
             self._jobs[job.id] = job
-            entry = self._entries.get(frame["key"])
             if entry is not None and entry.program is None and entry.refused is None:
                 entry.waiting.append(job)
                 return
         if entry is None:
-            unknown = UnknownProgram(f"program {frame['key']!r} is not defined here")
+            unknown = UnknownProgram(f"program {job.key!r} is not defined here")
             self._answer(job, None, 0.0, unknown)
         else:
             self._dispatch(job, entry)
+
+    def _on_quick_call(self, frame: dict[str, Any], entry: _Entry) -> None:
+        """Runs it on this thread, the reader's."""
+        scheduler, reader = self._scheduler, self._reader
+        assert scheduler is not None
+        if self._draining:
+            self._configured()
+        job = self._job(frame)
+        job.program, job.pace = entry.program, entry.pace
+        self._jobs[job.id] = job  # only the reader adds any, which needs no lock
+        if not scheduler.take_slot(job):
+            return
+        if job.deadline is not None and monotonic() > job.deadline:
+            reader.flush()
+            scheduler.start(job)  # which answers that
+            return
+        outputs, seconds, error = reader.run(job, self._on_late_end)
+        if seconds > SHORT:
+            entry.pace.note(seconds)
+        # Nobody could abandon the call meanwhile, because only the reader is told to.
+        reader.hold(self._body(job, outputs, seconds, error))
+        del self._jobs[job.id]
+        if scheduler.give_slot_back():
+            reader.flush()
+            scheduler.serve_waiting()
+
+    def _on_late_end(self, job: Job, outcome: Outcome) -> None:
+        """A call has ended here that was not quick, and somebody else reads by now."""
+        outputs, seconds, error = outcome
+        if job.pace is not None:
+            job.pace.held_up(seconds)
+        if self._scheduler is not None:
+            self._scheduler.finish(job, outputs, seconds, error)
+
+    def _job(self, frame: dict[str, Any]) -> Job:
+        inputs, timeout = frame["inputs"], frame.get("timeout_ms")
+        if type(inputs) is not dict:
+            raise ValueError("inputs are not an object")
+        call_id = frame["id"]
+        if call_id in self._jobs:
+            raise ValueError(f"id {call_id} is in use")
+        deadline = None if timeout is None else self._reader.arrived + timeout / 1000
+        return Job(call_id, inputs, deadline, frame)
 
     def _dispatch(self, job: Job, entry: _Entry) -> None:
         if entry.program is None:
             self._answer(job, None, 0.0, entry.refused)
             return
-        job.program = entry.program
+        program = job.program = entry.program
+        if not program.is_async and not program.stateful:
+            job.pace = entry.pace
         # A call abandoned while its definition was built has been answered then.
         if not job.abandoned and self._scheduler is not None:
             self._scheduler.submit(job)
@@ -255,26 +318,9 @@ class Server:
     def _answer(
         self, job: Job, outputs: dict[str, Any] | None, seconds: float, error: BaseException | None
     ) -> None:
-        body = None
-        if error is None and outputs is not None:
-            frame = {
-                "type": "result",
-                "id": job.id,
-                "outputs": outputs,
-                "program_ms": round(seconds * 1000, 3),
-            }
-            try:
-                if job.program is not None and job.program.stateful:
-                    check_json("the state that dump_state() told", job.left)
-                    frame["state"] = job.left
-                body = encode(frame, outputs)
-                if not self._wire.fits(body):
-                    error = _too_large("the outputs make", len(body), self._wire.max_frame)
-            except Exception as raised:
-                error = raised
-        if error is not None:
-            body = encode({"type": "error", "id": job.id, "error": describe(error)})
-        assert body is not None
+        if error is None and job.pace is not None:
+            job.pace.note(seconds)
+        body = self._body(job, outputs, seconds, error)
         with self._lock:
             # An abandoned call may be answered by a cancel and by the end of its build: once only.
             if self._jobs.pop(job.id, None) is None:
@@ -282,6 +328,29 @@ class Server:
             self._unsent += 1
         self._send_body(body)
         self._sent()
+
+    def _body(
+        self, job: Job, outputs: dict[str, Any] | None, seconds: float, error: BaseException | None
+    ) -> bytes:
+        if error is None and outputs is not None:
+            frame = {
+                "type": "result",
+                "id": job.id,
+                "outputs": outputs,
+                "program_ms": int(seconds * 1e6) / 1e3,
+            }
+            try:
+                if job.program is not None and job.program.stateful:
+                    check_json("the state that dump_state() told", job.left)
+                    frame["state"] = job.left
+                body = encode(frame, outputs)
+                if len(body) <= self._max_frame:
+                    return body
+                error = _too_large("the outputs make", len(body), self._max_frame)
+            except Exception as raised:
+                error = raised
+        assert error is not None
+        return encode({"type": "error", "id": job.id, "error": describe(error)})
 
     def _sent(self) -> None:
         with self._lock:

@@ -35,7 +35,7 @@ impl Outgoing {
     pub(super) fn new(message: &ToServer<'_>, fds: Vec<OwnedFd>) -> Self {
         // Maps with text keys, and far below the longest frame: an environment is bounded by the
         // kernel.
-        let frame = wire::frame(message, MAX_FRAME).unwrap_or_default();
+        let frame = wire::frame(message, MAX_FRAME).unwrap_or_default().into();
         Self { frame, fds }
     }
 }

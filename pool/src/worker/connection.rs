@@ -1,34 +1,35 @@
-//! The socket of a running worker: one reader, one writer.
-//!
-//! A frame is written straight from the caller's task while the socket takes it; only what the
-//! socket refuses is left to the writing task. A wake-up across cores costs more than the write.
+//! The socket of a running worker: who asks, who is answered, and how it ends.
 
 use std::any::Any;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::net::unix::OwnedReadHalf;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::frames::{self, ToWorker};
-use super::waiting::{Answer, Ending, Waiter, Waiting};
+use super::frames::{self, FromWorker, ToWorker};
+use super::outgoing::Outgoing;
+use super::waiting::{Answer, Answered, Ending, Waiter, Waiting};
 use crate::bridge::explain_end;
 use crate::process::Process;
 use crate::stream::ChunkSender;
 use crate::wire::{self, FrameError};
 
+/// The room that each read has at least. Answers that have come by then are taken at once, and a
+/// read that does not fill it spares the one that would find nothing.
+const ROOM: usize = 16 * 1024;
+
 #[derive(Debug)]
 pub(super) struct Connection {
     name: Arc<str>,
-    socket: OwnedWriteHalf,
-    /// What the socket has not taken yet.
-    backlog: Mutex<BytesMut>,
-    backlog_grew: Notify,
+    outgoing: Outgoing,
+    last_id: AtomicU64,
     waiting: Mutex<Waiting>,
     ended: watch::Sender<Option<Ending>>,
     max_frame: usize,
@@ -46,14 +47,13 @@ impl Connection {
         let (reading, writing) = socket.into_split();
         let connection = Arc::new(Self {
             name,
-            socket: writing,
-            backlog: Mutex::default(),
-            backlog_grew: Notify::new(),
+            outgoing: Outgoing::new(writing),
+            last_id: AtomicU64::new(0),
             waiting: Mutex::default(),
             ended: watch::Sender::new(None),
             max_frame,
         });
-        tracker.spawn(Arc::clone(&connection).write_backlog());
+        tracker.spawn(Arc::clone(&connection).write_what_was_refused());
         tracker.spawn(Arc::clone(&connection).read(reading, received, process));
         connection
     }
@@ -66,11 +66,7 @@ impl Connection {
         chunks: Option<ChunkSender>,
     ) -> Result<Pending<'_>, FrameError> {
         let (answer, answered) = oneshot::channel();
-        let id = {
-            let mut waiting = self.waiting();
-            waiting.last_id += 1;
-            waiting.last_id
-        };
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let frame = wire::frame(&message(id), self.max_frame)?;
         {
             let mut waiting = self.waiting();
@@ -91,7 +87,7 @@ impl Connection {
             };
             waiting.by_id.insert(id, waiter);
         }
-        self.write(&frame);
+        self.outgoing.write(&frame);
         Ok(Pending {
             connection: self,
             id,
@@ -103,7 +99,7 @@ impl Connection {
     /// Sends a message that is not answered.
     pub(super) fn tell(&self, message: &ToWorker<'_>) {
         match wire::frame(message, self.max_frame) {
-            Ok(frame) => self.write(&frame),
+            Ok(frame) => self.outgoing.write(&frame),
             Err(error) => tracing::error!(worker = %self.name, %error, "cannot send a message"),
         }
     }
@@ -161,45 +157,11 @@ impl Connection {
         }
     }
 
-    fn write(&self, frame: &[u8]) {
-        let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rest = frame;
-        if backlog.is_empty() {
-            match self.socket.try_write(rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                // The reader sees the end of the stream and tells everybody.
-                Err(_) => return,
-            }
-        }
-        if !rest.is_empty() {
-            backlog.extend_from_slice(rest);
-            drop(backlog);
-            self.backlog_grew.notify_one();
-        }
-    }
-
-    async fn write_backlog(self: Arc<Self>) {
+    async fn write_what_was_refused(self: Arc<Self>) {
         let mut ended = self.ended.subscribe();
-        loop {
-            tokio::select! {
-                () = self.backlog_grew.notified() => {}
-                _ = async { ended.wait_for(Option::is_some).await.map(drop) } => return,
-            }
-            loop {
-                if self.socket.writable().await.is_err() {
-                    return;
-                }
-                let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
-                match self.socket.try_write(&backlog) {
-                    Ok(written) => backlog.advance(written),
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                    Err(_) => return,
-                }
-                if backlog.is_empty() {
-                    break;
-                }
-            }
+        tokio::select! {
+            () = self.outgoing.write_what_was_refused() => {}
+            _ = ended.wait_for(Option::is_some) => {}
         }
     }
 
@@ -209,10 +171,19 @@ impl Connection {
         mut received: BytesMut,
         process: Arc<Process>,
     ) {
+        let mut batch = Batch::default();
         let broken = loop {
-            match self.deliver_all(&mut received) {
-                Ok(()) => {}
+            match self.deliver_all(&mut received, &mut batch) {
+                Ok(answered) if answered > 1 => {
+                    // Those who were woken here run before we do.
+                    tokio::task::yield_now().await;
+                    self.outgoing.expect_no_more();
+                }
+                Ok(_) => {}
                 Err(reason) => break Some(reason),
+            }
+            if received.capacity() - received.len() < ROOM {
+                received.reserve(4 * ROOM);
             }
             match socket.read_buf(&mut received).await {
                 Ok(0) | Err(_) => {
@@ -245,19 +216,45 @@ impl Connection {
         }
     }
 
-    fn deliver_all(&self, received: &mut BytesMut) -> Result<(), String> {
-        frames::for_each(received, self.max_frame, |frame| {
-            let answered = self.waiting().deliver(frame)?;
-            if let Some(answered) = answered {
-                answered.hand_over();
-            }
+    /// Takes all whole frames to whom they belong, and says how many were answers.
+    fn deliver_all(&self, received: &mut BytesMut, batch: &mut Batch) -> Result<usize, String> {
+        let mut broken = frames::for_each(received, self.max_frame, |frame| {
+            batch.frames.push(frame);
             Ok(())
-        })
+        });
+        {
+            let mut waiting = self.waiting();
+            for frame in batch.frames.drain(..) {
+                match waiting.deliver(frame) {
+                    Ok(answered) => batch.answered.extend(answered),
+                    Err(reason) => {
+                        broken = Err(reason);
+                        break;
+                    }
+                }
+            }
+        }
+        let answers = batch.answered.len();
+        if answers > 1 {
+            self.outgoing.expect(answers);
+        }
+        // Outside the lock: slots come back and callers are woken.
+        for answered in batch.answered.drain(..) {
+            answered.hand_over();
+        }
+        broken.map(|()| answers)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What one read has brought. Kept for its memory.
+#[derive(Debug, Default)]
+struct Batch {
+    frames: Vec<FromWorker>,
+    answered: Vec<Answered>,
 }
 
 /// An answer that is waited for. Dropped before it came, the call is cancelled.

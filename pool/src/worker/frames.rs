@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::launch::LmProfile;
-use crate::program::Definition;
-use crate::wire;
+use crate::program::{Definition, ProgramKey};
+use crate::wire::{self, FrameError};
 
 /// The version that we speak.
 pub(super) const PROTOCOL: u32 = 1;
@@ -27,14 +27,16 @@ pub(super) enum ToWorker<'a> {
     },
     Define {
         id: u64,
-        key: String,
+        #[serde(serialize_with = "as_text")]
+        key: &'a ProgramKey,
         definition: &'a Definition,
         #[serde(skip_serializing_if = "is_false")]
         stateful: bool,
     },
     Call {
         id: u64,
-        key: String,
+        #[serde(serialize_with = "as_text")]
+        key: &'a ProgramKey,
         inputs: &'a Map<String, Value>,
         session: Option<&'a str>,
         request: &'a str,
@@ -58,12 +60,17 @@ pub(super) enum ToWorker<'a> {
         id: u64,
     },
     Forget {
-        key: String,
+        #[serde(serialize_with = "as_text")]
+        key: &'a ProgramKey,
     },
     Ping {
         id: u64,
     },
     Shutdown,
+}
+
+fn as_text<S: Serializer>(key: &ProgramKey, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(key)
 }
 
 fn is_false(value: &bool) -> bool {
@@ -96,10 +103,12 @@ pub(super) fn for_each(
     max_frame: usize,
     mut take: impl FnMut(FromWorker) -> Result<(), String>,
 ) -> Result<(), String> {
-    while let Some(payload) =
-        wire::take_frame(received, max_frame).map_err(|error| error.to_string())?
-    {
-        take(wire::parse(&payload).map_err(|error| error.to_string())?)?;
+    let broken = |error: FrameError| error.to_string();
+    while let Some(payload) = wire::peek_frame(received, max_frame).map_err(broken)? {
+        let frame = wire::parse(payload).map_err(broken)?;
+        let length = payload.len();
+        wire::drop_frame(received, length);
+        take(frame)?;
     }
     Ok(())
 }

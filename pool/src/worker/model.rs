@@ -48,7 +48,6 @@ impl Model {
             let given_up = id == 4;
             let slot = Arc::new(());
             let holds_slot = matches!(id, 2 | 3 | 4 | 6);
-            model.waiting.last_id = id;
             model.waiting.by_id.insert(
                 id,
                 Waiter {

@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -75,12 +76,32 @@ impl fmt::Display for Ending {
 
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    pub(super) last_id: u64,
-    pub(super) by_id: HashMap<u64, Waiter>,
+    pub(super) by_id: HashMap<u64, Waiter, BuildHasherDefault<IdHasher>>,
     /// Why it takes no more frames. Set before its end where the reason is ours.
     pub(super) ending: Option<Ending>,
     /// The reader has ended: nothing will be answered any more.
     pub(super) closed: bool,
+}
+
+/// Ids are ours and count up, so nobody can choose them to collide.
+#[derive(Debug, Default)]
+pub(super) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        // The table looks at the highest bits too, and those of ids are all zero.
+        self.0 = (self.0 ^ id).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
 }
 
 pub(super) struct Waiter {
