@@ -35,10 +35,10 @@ pub enum AffinityMode {
 pub struct AffinityConfig {
     /// What a session's preference is worth.
     pub mode: AffinityMode,
-    /// How long a session that does not call is remembered, at least; at most half as long again.
+    /// How long a session that does not call is remembered.
     #[serde(with = "humantime_serde")]
     pub expire_after: Duration,
-    /// How many sessions are remembered at most. The longest silent are forgotten first.
+    /// How many sessions are remembered at most: of those that called last, at least half as many.
     pub max_sessions: usize,
 }
 

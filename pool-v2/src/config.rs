@@ -43,9 +43,6 @@ pub struct Config {
     /// How long a call that was given up may go on in its worker before the worker is replaced.
     #[serde(with = "humantime_serde")]
     pub give_up_after: Duration,
-    /// How long the calls of a worker that is replaced on purpose may take to end.
-    #[serde(with = "humantime_serde")]
-    pub drain_limit: Duration,
     /// How long a worker may take to end when it is asked to.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
@@ -77,7 +74,6 @@ impl Default for Config {
             health_interval: Duration::from_secs(30),
             health_timeout: Duration::from_secs(5),
             give_up_after: Duration::from_secs(5),
-            drain_limit: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(10),
             affinity: AffinityConfig::default(),
             warm: WarmConfig::default(),

@@ -163,7 +163,8 @@ impl<W: Handle> Dispatcher<W> {
                 reason: reason.clone(),
             })
         } else if wish.is_some_and(|wish| wish.mode == AffinityMode::StrictFailFast) {
-            Some(PoolError::Exhausted {
+            // As configured, so it speaks against nobody.
+            Some(PoolError::TooMany {
                 reason: "the session's worker is busy, and its calls are to fail then".to_owned(),
                 retry_after: self.queue_wait.min(Duration::from_secs(1)),
             })
@@ -294,7 +295,7 @@ impl<W: Handle> Dispatcher<W> {
     }
 
     /// Why nobody was free in time.
-    pub(crate) fn nobody_free(&self) -> PoolError {
+    pub(crate) fn nobody_free(&self, waited: Duration) -> PoolError {
         let state = self.state();
         let none = state.slots.iter().all(|slot| slot.worker.is_none());
         match (&state.hopeless, &state.start_failure) {
@@ -302,7 +303,7 @@ impl<W: Handle> Dispatcher<W> {
                 reason: reason.clone(),
             },
             _ => PoolError::Exhausted {
-                reason: format!("none came free within {:?}", self.queue_wait),
+                reason: format!("none came free within {waited:.1?}"),
                 retry_after: self.queue_wait,
             },
         }

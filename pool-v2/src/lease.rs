@@ -91,6 +91,7 @@ impl<W: Handle> Queued<W> {
     }
 
     pub(crate) async fn wait(mut self, until: Instant) -> Result<Lease<W>, PoolError> {
+        let began = Instant::now();
         match tokio::time::timeout_at(until, &mut self.granted).await {
             Ok(Ok(lease)) => Ok(lease),
             Ok(Err(_closed)) => Err(self.dispatcher.sent_away()),
@@ -98,7 +99,7 @@ impl<W: Handle> Queued<W> {
             Err(_) => self
                 .granted
                 .try_recv()
-                .map_err(|_| self.dispatcher.nobody_free()),
+                .map_err(|_| self.dispatcher.nobody_free(began.elapsed())),
         }
     }
 }

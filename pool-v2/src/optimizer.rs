@@ -118,6 +118,11 @@ impl Memory {
         self.last_change.map(|(at, _)| at)
     }
 
+    /// The size was lowered by somebody else: as after every change, it rests.
+    pub(crate) fn lowered(&mut self, now: Instant) {
+        self.last_change = Some((now, Direction::Down));
+    }
+
     fn changed_within(&self, limit: Duration, now: Instant) -> Option<Direction> {
         self.last_change
             .filter(|(at, _)| now.saturating_duration_since(*at) < limit)

@@ -87,6 +87,11 @@ impl Keeper {
         loop {
             let asked = self.dismissed.run_until_cancelled(self.leave(&mut starts));
             let Some(permit) = asked.await else {
+                // The slot has no worker, and will have none: sessions must not count on it.
+                let why = "the pool needs fewer workers";
+                while !self.shared.dispatcher.dismiss(self.slot, why) {
+                    tokio::time::sleep(DISMISSAL).await;
+                }
                 return;
             };
             let name = self.shared.dispatcher.starting(self.slot);
@@ -149,24 +154,54 @@ impl Keeper {
                     self.see_off(resident);
                     return Left::Dismissed;
                 }
-                End::Due { why, hung } => {
-                    let Some(next) = self.successor(&resident, &why, starts).await else {
-                        // The old one serves on, and is looked at again.
-                        continue;
-                    };
-                    let old = std::mem::replace(&mut resident, next);
-                    if old.seated.worker.is_over() {
-                        dispatcher.gone(self.slot, "it ended before it was replaced", true);
+                End::Due { why, hung } => match self.take_over(&resident, &why, starts).await {
+                    TakenOver::By(next) => {
+                        let old = std::mem::replace(&mut resident, next);
+                        let successor = Arc::clone(&resident.seated);
+                        dispatcher.replace(self.slot, successor, &why, hung);
+                        if hung {
+                            // Nobody would answer those who still wait.
+                            old.seated.worker.condemn(&why);
+                        }
+                        self.see_off(old);
+                    }
+                    TakenOver::Late(next) => {
+                        let Some(next) = next else {
+                            return Left::Lost;
+                        };
+                        resident = next;
                         dispatcher.started(self.slot, Arc::clone(&resident.seated));
-                        continue;
                     }
-                    dispatcher.replace(self.slot, Arc::clone(&resident.seated), &why, hung);
-                    if hung {
-                        // Nobody would answer those who still wait.
-                        old.seated.worker.condemn(&why);
+                    TakenOver::Not => {
+                        // The old one serves on; the next try waits for its turn as every start does.
+                        dispatcher.ask_replacement(self.slot, resident.generation, &why);
                     }
-                    self.see_off(old);
+                    TakenOver::Dismissed => dispatcher.not_replaced(self.slot, false),
+                },
+            }
+        }
+    }
+
+    /// Starts the worker that is to take over, and watches the old one meanwhile.
+    async fn take_over(&self, old: &Resident, why: &str, starts: &mut SlotStarts) -> TakenOver {
+        let dispatcher = &self.shared.dispatcher;
+        let bell = dispatcher.bell(self.slot);
+        let worker = &old.seated.worker;
+        let mut successor = std::pin::pin!(self.successor(old, why, starts));
+        loop {
+            tokio::select! {
+                how = worker.ended() => {
+                    tracing::warn!(
+                        pool = %self.shared.name, worker = %worker.name(), how,
+                        "a worker is lost before its successor is there"
+                    );
+                    dispatcher.gone(self.slot, &how, true);
+                    return TakenOver::Late(successor.await);
                 }
+                () = self.dismissed.cancelled() => return TakenOver::Dismissed,
+                // Its end comes next.
+                () = bell.notified() => self.condemn_the_silent(old).await,
+                next = &mut successor => return next.map_or(TakenOver::Not, TakenOver::By),
             }
         }
     }
@@ -186,7 +221,7 @@ impl Keeper {
             Ok(seated) => Some(Resident::new(seated, old.generation + 1, permit)),
             Err(_) => {
                 permit.failed(starts, Instant::now());
-                self.shared.dispatcher.successor_failed();
+                self.shared.dispatcher.not_replaced(self.slot, true);
                 None
             }
         }
@@ -209,7 +244,8 @@ impl Keeper {
         }
     }
 
-    /// Lets a worker that takes no new calls finish those that it has, and ends it.
+    /// Lets a worker that takes no new calls finish those that somebody waits for, and ends it. Each
+    /// has a deadline of its own, so there is no other.
     fn see_off(&self, old: Resident) {
         let shared = Arc::clone(&self.shared);
         let (slot, stop) = (self.slot, self.stop.clone());
@@ -217,9 +253,7 @@ impl Keeper {
             let Resident {
                 seated, generation, ..
             } = old;
-            let deadline = Instant::now() + shared.config.drain_limit;
             let calls_end = async {
-                // A call that was given up and is still kept is not waited for.
                 while !shared
                     .dispatcher
                     .emptied(slot, generation, watch::LOOK)
@@ -227,10 +261,9 @@ impl Keeper {
                     && seated.worker.wanted_calls() > 0
                 {}
             };
-            tokio::select! {
-                _ = tokio::time::timeout_at(deadline, calls_end) => {}
-                // The pool ends its workers by itself.
-                () = stop.cancelled() => return,
+            // The pool ends its workers by itself.
+            if stop.run_until_cancelled(calls_end).await.is_none() {
+                return;
             }
             seated.worker.shutdown(shared.config.shutdown_timeout).await;
             shared
@@ -270,6 +303,19 @@ impl Resident {
             start.settled(starts, now);
         }
     }
+}
+
+/// How it went with a worker that was to be replaced.
+#[derive(Debug)]
+enum TakenOver {
+    /// Another is ready.
+    By(Resident),
+    /// It ended before; here is another, or none could be started.
+    Late(Option<Resident>),
+    /// None could be started, and it serves on.
+    Not,
+    /// The slot is not wanted any more.
+    Dismissed,
 }
 
 /// Why a slot's worker is not there any more.

@@ -1,7 +1,8 @@
 //! The life of one worker, as a state machine.
 //!
-//! Invariants: the state can only be written by [`Life::enter`], and only along the arrows of
-//! [`legal`]; every change has a reason and is kept, the latest [`KEPT`] of a slot.
+//! Invariants: the state is only written here, and along the arrows of [`legal`]; every change but
+//! that between ready and busy has a reason and is kept, the latest [`KEPT`] of a slot. A slot's next
+//! worker begins a life of its own.
 //!
 //! ```text
 //! initializing ─▶ ready ⇄ busy          terminating ─▶ terminated

@@ -76,13 +76,16 @@ impl Tuner {
                 }
             }
             self.look(&mut memory);
-            self.recycle(&mut recycled);
+            self.recycle(&mut recycled, &mut memory);
         }
     }
 
     fn switch(&self, switches: Switches) {
         let dispatcher = &self.shared.dispatcher;
         dispatcher.set_affine(switches.enhanced_workers);
+        if !switches.enhanced_workers {
+            dispatcher.forget_memory();
+        }
         self.shared
             .starts
             .circuit()
@@ -117,7 +120,7 @@ impl Tuner {
     }
 
     /// Has one worker replaced, or let go, where one is due and the last one was long enough ago.
-    fn recycle(&self, taken: &mut Option<Instant>) {
+    fn recycle(&self, taken: &mut Option<Instant>, memory: &mut Memory) {
         let switches = self.shared.switches();
         if !switches.enhanced_workers {
             return;
@@ -150,7 +153,7 @@ impl Tuner {
             dispatcher.ask_replacement(worker.slot, worker.generation, &due.reason);
             return;
         }
-        // Calls go to the first workers first, so the last one is idle where any is.
+        memory.lowered(now);
         self.tell(&Decision {
             size: size - 1,
             overflow,

@@ -1,8 +1,8 @@
 //! Starts workers: from a warm fork server where that is wanted and safe, else as plain processes.
 //!
-//! Invariants: there is at most one fork server, and it lives as long as the pool, because its
-//! workers die with it; that it cannot be had, or must not be used, costs speed and never a worker;
-//! no more workers are started at the same time than the strategy says.
+//! Invariants: at most one fork server is asked for workers; one that is not asked any more ends with
+//! the last worker that it forked. That it cannot be had, does not answer, or must not be used, costs
+//! speed and never a worker. No more workers are started at the same time than the strategy says.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,6 +20,12 @@ use crate::config::Config;
 
 /// How long a fork server that could not be started, or has died, is left alone.
 const REST: Duration = Duration::from_secs(5);
+/// How long none is started after one that must not fork. What an import leaves behind it will leave
+/// behind again, and each try costs those imports; what passed by may have passed.
+const UNSAFE_REST: Duration = Duration::from_secs(600);
+/// How long a fork may take. It takes milliseconds; a server that does not answer must not keep a slot
+/// empty for as long as a plain start may take.
+const FORK_LIMIT: Duration = Duration::from_secs(5);
 
 /// How many workers are started at the same time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,11 +79,10 @@ enum Server {
     /// None was needed yet, or it has ended.
     Absent,
     Warm(Arc<ForkServer>),
-    /// It must not fork: what it imports has left threads or connections. One that has workers
-    /// already stays for them: it would take them along.
+    /// It must not fork: threads or connections were found in it.
     Unsafe {
         reason: String,
-        _for_its_workers: Option<Arc<ForkServer>>,
+        until: Instant,
     },
     /// It could not be started.
     Failed {
@@ -130,9 +135,18 @@ impl Warmer {
             start_timeout: self.config.start_timeout,
         };
         if warm && let Some(server) = self.server().await {
-            match Worker::fork(options.clone(), &self.launch, &server, &self.tracker).await {
+            let fork = WorkerOptions {
+                start_timeout: options.start_timeout.min(FORK_LIMIT),
+                ..options.clone()
+            };
+            match Worker::fork(fork, &self.launch, &server, &self.tracker).await {
                 Err(error @ StartError::ForkUnsafe { .. }) => {
                     self.is_unsafe(&error);
+                }
+                // A server that answers nobody must not keep the slot empty.
+                Err(error @ StartError::TimedOut { .. }) => {
+                    tracing::warn!(pool = %self.name, %error, "the fork server does not answer");
+                    self.failed(&error);
                 }
                 // The server has died under the fork: a plain worker now, a new server later.
                 Err(error) if server.is_over() => {
@@ -186,30 +200,27 @@ impl Warmer {
     fn known(&self) -> Option<Option<Arc<ForkServer>>> {
         match &*self.lock() {
             Server::Warm(server) if !server.is_over() => Some(Some(Arc::clone(server))),
-            Server::Unsafe { .. } => Some(None),
+            Server::Unsafe { until, .. } if *until > Instant::now() => Some(None),
             Server::Failed { until, .. } if *until > Instant::now() => Some(None),
-            Server::Absent | Server::Warm(_) | Server::Failed { .. } => None,
+            Server::Absent | Server::Warm(_) | Server::Unsafe { .. } | Server::Failed { .. } => {
+                None
+            }
         }
     }
 
     fn is_unsafe(&self, error: &StartError) {
         let reason = error.to_string();
         let mut server = self.lock();
-        if matches!(&*server, Server::Unsafe { .. }) {
-            return;
+        let known = matches!(&*server, Server::Unsafe { reason: before, .. } if *before == reason);
+        if !known {
+            tracing::warn!(
+                pool = %self.name, reason,
+                "workers cannot be forked; they are started as plain processes, which takes longer"
+            );
         }
-        tracing::warn!(
-            pool = %self.name, reason,
-            "workers cannot be forked; they are started as plain processes, which takes longer"
-        );
-        let before = std::mem::replace(&mut *server, Server::Absent);
-        let for_its_workers = match before {
-            Server::Warm(warm) => Some(warm),
-            _ => None,
-        };
         *server = Server::Unsafe {
             reason,
-            _for_its_workers: for_its_workers,
+            until: Instant::now() + UNSAFE_REST,
         };
     }
 
@@ -231,7 +242,7 @@ impl Warmer {
         }
     }
 
-    /// Ends the fork server, and with it every worker that it has forked.
+    /// Lets the fork server go: it ends with the last worker that it has forked.
     pub(crate) fn end(&self) {
         *self.lock() = Server::Absent;
     }

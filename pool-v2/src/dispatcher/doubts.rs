@@ -49,35 +49,39 @@ impl<W: Handle> Dispatcher<W> {
 
     /// A call found its worker silent: it gets no new ones until the slot's task has looked closer,
     /// which takes half a second. Not even as the last choice: a call would only share its fate.
-    pub(crate) fn suspect(self: &Arc<Self>, slot: usize, generation: u64) {
-        let doubted = |slot: &Slot<W>| slot.life.state() == WorkerState::Degraded;
-        if self.summon(slot, generation, Summons::Suspect, |slot| !doubted(slot)) {
-            let why = "a call was not answered, nor a ping after it";
-            self.doubt(slot, WorkerAct::Degrade, why);
+    pub(crate) fn suspect(&self, slot: usize, generation: u64) {
+        let now = Instant::now();
+        let mut state = self.state();
+        let doubted = &mut state.slots[slot];
+        if doubted.generation != generation || doubted.life.state() == WorkerState::Degraded {
+            return;
+        }
+        let why = "a call was not answered, nor a ping after it";
+        if doubted.life.enter(WorkerState::Degraded, why, now).is_ok() {
+            doubted.last_choice = false;
+            doubted.summon(Summons::Suspect);
+            self.rank(&mut state, slot);
         }
     }
 
     /// The slot's worker is to be replaced, once another is ready.
     pub(crate) fn ask_replacement(&self, slot: usize, generation: u64, why: &str) {
-        let replace = Summons::Replace(why.to_owned());
-        self.summon(slot, generation, replace, |slot| slot.summons.is_none());
-    }
-
-    fn summon(
-        &self,
-        slot: usize,
-        generation: u64,
-        summons: Summons,
-        when: impl Fn(&Slot<W>) -> bool,
-    ) -> bool {
         let mut state = self.state();
         let slot = &mut state.slots[slot];
-        let summoned = slot.generation == generation && slot.worker.is_some() && when(slot);
-        if summoned {
-            slot.summons = Some(summons);
-            slot.summoned.notify_one();
+        if slot.generation == generation && slot.worker.is_some() {
+            slot.replacing = true;
+            // A suspicion is more urgent, and may end the worker anyway.
+            if slot.summons.is_none() {
+                slot.summon(Summons::Replace(why.to_owned()));
+            }
         }
-        summoned
+    }
+
+    /// The slot's worker was not replaced: its successor could not be started, or is not wanted.
+    pub(crate) fn not_replaced(&self, slot: usize, failed: bool) {
+        let mut state = self.state();
+        state.failures += u64::from(failed);
+        state.slots[slot].replacing = false;
     }
 
     /// Signalled when the slot's task is called to its worker.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dspex_pool::{Growth, WorkerState, WorkerStatus};
+use dspex_pool::{Growth, WorkerStatus};
 use tokio::time::Instant;
 
 use super::seat::{Retiring, Slot};
@@ -15,7 +15,7 @@ use crate::optimizer::{Load, Measured};
 #[derive(Debug)]
 pub(crate) struct Figures {
     pub(crate) workers: Vec<WorkerStatus>,
-    /// Workers that take calls.
+    /// Workers of the pool's size that take calls.
     pub(crate) ready: usize,
     /// Slots of the pool's size, and those beyond it.
     pub(crate) size: usize,
@@ -69,7 +69,11 @@ impl<W: Handle> Dispatcher<W> {
         let of = |kind| state.slots.iter().filter(|slot| slot.kind == kind).count();
         Figures {
             workers,
-            ready: state.slots.iter().filter(|slot| takes_calls(slot)).count(),
+            ready: state
+                .slots
+                .iter()
+                .filter(|slot| slot.kind == Kind::Regular && slot.serves())
+                .count(),
             size: of(Kind::Regular),
             overflow: of(Kind::Overflow),
             leases: state.leases,
@@ -93,7 +97,7 @@ impl<W: Handle> Dispatcher<W> {
         let ready = |kind| {
             let slots = state.slots.iter();
             slots
-                .filter(|slot| slot.kind == kind && takes_calls(slot))
+                .filter(|slot| slot.kind == kind && slot.serves())
                 .count()
         };
         let busy_overflow = state
@@ -139,12 +143,6 @@ impl<W: Handle> Dispatcher<W> {
             hits: state.affinity.hits(),
         }
     }
-}
-
-fn takes_calls<W: Handle>(slot: &Slot<W>) -> bool {
-    slot.worker.is_some()
-        && !slot.shunned
-        && matches!(slot.life.state(), WorkerState::Ready | WorkerState::Busy)
 }
 
 fn seated_status<W: Handle>(slot: &Slot<W>, now: Instant) -> WorkerStatus {

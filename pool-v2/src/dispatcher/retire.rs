@@ -9,7 +9,7 @@ use std::time::Duration;
 use dspex_pool::WorkerState;
 use tokio::time::Instant;
 
-use super::seat::Retiring;
+use super::seat::{Retiring, Slot};
 use super::{Dispatcher, Handle, Kind, State};
 use crate::recycle;
 
@@ -96,9 +96,14 @@ impl<W: Handle> Dispatcher<W> {
         }
     }
 
-    /// The workers that may be recycled: those of the pool's size that take calls.
+    /// The workers that may be recycled: those of the pool's size that take calls. None while one is
+    /// being replaced, or has still calls to end: one goes at a time.
     pub(crate) fn recyclable(&self, now: Instant) -> Vec<Recyclable> {
         let state = self.state();
+        if !state.retiring.is_empty() || state.slots.iter().any(|slot| slot.replacing) {
+            return Vec::new();
+        }
+        let last = state.slots.iter().rposition(Slot::stays);
         let slots = state.slots.iter().enumerate();
         let recyclable = slots.filter(|(_, slot)| slot.stays() && slot.serves());
         recyclable
@@ -109,9 +114,11 @@ impl<W: Handle> Dispatcher<W> {
                 worker: recycle::Worker {
                     age: now.saturating_duration_since(slot.seated),
                     calls: slot.worker.as_ref().map_or(0, |worker| worker.answered()),
-                    idle: match slot.leases {
-                        0 => now.saturating_duration_since(slot.idle_since),
-                        _ => Duration::ZERO,
+                    // A pool shrinks from its end, so only the last one can be let go.
+                    idle: if slot.leases == 0 && Some(index) == last {
+                        now.saturating_duration_since(slot.idle_since)
+                    } else {
+                        Duration::ZERO
                     },
                     memory: slot.memory,
                     in_flight: slot.leases as usize,

@@ -42,6 +42,8 @@ pub(super) struct Slot<W: Handle> {
     pub(super) seated: Instant,
     /// When it is to be recycled.
     pub(super) limits: recycle::Limits,
+    /// The worker is to be replaced, or is being.
+    pub(super) replacing: bool,
     /// What the slot's task is to look at, and the signal that there is something.
     pub(super) summons: Option<Summons>,
     pub(super) summoned: Arc<Notify>,
@@ -72,6 +74,7 @@ impl<W: Handle> Slot<W> {
             growth: None,
             seated: now,
             limits: recycle::Limits::default(),
+            replacing: false,
             summons: None,
             summoned: Arc::new(Notify::new()),
         }
@@ -80,6 +83,12 @@ impl<W: Handle> Slot<W> {
     /// Whether sessions may count on the slot.
     pub(super) fn stays(&self) -> bool {
         self.kind == Kind::Regular
+    }
+
+    /// Calls the slot's task to its worker.
+    pub(super) fn summon(&mut self, summons: Summons) {
+        self.summons = Some(summons);
+        self.summoned.notify_one();
     }
 
     /// How good a choice the slot is, from 0.

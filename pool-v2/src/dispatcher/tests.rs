@@ -135,7 +135,7 @@ async fn a_strict_session_that_fails_fast_is_refused_at_once() {
     let dispatcher = dispatcher(2, &config(1, AffinityMode::StrictFailFast));
     let _at_home = now(&dispatcher, Some("s"));
     let error = dispatcher.lease_now(&ask(Some("s"))).unwrap_err();
-    assert!(matches!(error, PoolError::Exhausted { .. }), "{error:?}");
+    assert!(matches!(error, PoolError::TooMany { .. }), "{error:?}");
     now(&dispatcher, None);
 }
 
@@ -379,5 +379,29 @@ proptest! {
             prop_assert!(waiting.len() < before, "somebody is served in each round");
         }
         prop_assert_eq!(dispatcher.leases().0, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_ended_before_its_successor_was_there_leaves_it_a_slot_that_serves() {
+    let dispatcher = dispatcher(1, &config(1, AffinityMode::Hint));
+    dispatcher.starting_successor(0);
+    dispatcher.gone(0, "it ended before it was replaced", true);
+    dispatcher.started(0, Arc::new(Paper));
+    let figures = dispatcher.figures();
+    assert_eq!((figures.ready, figures.failures), (1, 1));
+    assert_eq!(figures.workers[0].id, "p-0.1");
+    now(&dispatcher, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_is_dismissed_while_it_has_no_worker_is_not_counted_on() {
+    let dispatcher = dispatcher(2, &config(1, AffinityMode::StrictQueue));
+    dispatcher.gone(1, "killed", true);
+    assert!(dispatcher.dismiss(1, "fewer"));
+    assert_eq!(dispatcher.figures().size, 1);
+    for n in 0..20 {
+        let session = format!("s{n}");
+        assert_eq!(now(&dispatcher, Some(&session)).slot, 0);
     }
 }

@@ -63,6 +63,13 @@ impl<W: Handle> Dispatcher<W> {
             let mut state = self.state();
             state.start_failure = None;
             state.hopeless = None;
+            // It may take over from one that ended while it was started.
+            let id = self.id(slot, state.slots[slot].generation);
+            let seat = &mut state.slots[slot];
+            if seat.life.state() == WorkerState::Terminated {
+                seat.life.succeed(Arc::clone(&id), now);
+                seat.id = id;
+            }
             state.seat(slot, worker, &self.recycling, now);
             self.rank(&mut state, slot);
         }
@@ -83,11 +90,6 @@ impl<W: Handle> Dispatcher<W> {
             }
         }
         self.slot_changed.notify_waiters();
-    }
-
-    /// A successor could not be started; the worker that it was for serves on.
-    pub(crate) fn successor_failed(&self) {
-        self.state().failures += 1;
     }
 
     /// A worker is gone. Its leases free nothing any more.
@@ -145,6 +147,14 @@ impl<W: Handle> Dispatcher<W> {
     /// Which of the slot's workers this one is.
     pub(crate) fn generation(&self, slot: usize) -> u64 {
         self.state().slots[slot].generation
+    }
+
+    /// Memory is not watched any more: what is known of it grows old.
+    pub(crate) fn forget_memory(&self) {
+        for slot in &mut self.state().slots {
+            slot.memory = None;
+            slot.growth = None;
+        }
     }
 
     // What the pool asks.
@@ -252,6 +262,7 @@ impl<W: Handle> State<W> {
         slot.limits = recycle::Limits::draw(recycling, seed);
         slot.seated = now;
         slot.summons = None;
+        slot.replacing = false;
         slot.worker = Some(worker);
         slot.leases = 0;
         slot.shunned = false;
@@ -286,5 +297,6 @@ impl<W: Handle> Slot<W> {
         self.last_choice = false;
         self.memory = None;
         self.growth = None;
+        self.replacing = false;
     }
 }

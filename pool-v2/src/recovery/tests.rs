@@ -185,7 +185,11 @@ fn starts_that_fail_all_over_the_pool_open_its_circuit() {
     assert_eq!(refused, MayNotStart::Pool { after });
     let own_turn = starts.ask(&mut slots[0], now, 0).unwrap_err();
     assert!(matches!(own_turn, MayNotStart::Slot { .. }));
-    assert_eq!(starts.none_for(own_turn, now), Some(after), "whoever says it");
+    assert_eq!(
+        starts.none_for(own_turn, now),
+        Some(after),
+        "whoever says it"
+    );
     let later = now + after;
     let probe = starts.ask(&mut slots[4], later, 0).expect("a probe");
     assert!(

@@ -1,11 +1,15 @@
 //! A worker's memory, and its growth.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Keeper, Resident};
 use crate::leak::MemorySeries;
+
+/// How long a measurement is waited for.
+const MEASURE_WITHIN: Duration = Duration::from_millis(500);
 
 /// What is remembered of a worker beside its state.
 #[derive(Debug)]
@@ -33,8 +37,9 @@ impl Keeper {
         }
         let seated = Arc::clone(&resident.seated);
         // The kernel walks the worker's memory for it: milliseconds, for a large one.
-        let measured = tokio::task::spawn_blocking(move || seated.worker.memory()).await;
-        let Ok(Some(memory)) = measured else {
+        let measured = tokio::task::spawn_blocking(move || seated.worker.memory());
+        // A process that the kernel holds back must not hold back its watch.
+        let Ok(Ok(Some(memory))) = tokio::time::timeout(MEASURE_WITHIN, measured).await else {
             return;
         };
         let calls = resident.seated.calls();

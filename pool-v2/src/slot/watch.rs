@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Keeper, Resident};
+use crate::config::Config;
 use crate::dispatcher::Summons;
 use crate::recovery::{Failure, SlotStarts, WorkerAct, decide};
 
@@ -48,16 +49,20 @@ impl Keeper {
             resident.settle(&self.shared.starts, starts);
             match dispatcher.summons(self.slot) {
                 Some(Summons::Replace(why)) => return End::Due { why, hung: false },
-                Some(Summons::Suspect) => {
-                    let limit = config.health_timeout.min(SUSPECT);
-                    if !worker.is_alive(limit).await {
-                        let why = format!("a call was not answered, nor a ping for {limit:?}");
-                        return self.condemn(resident, starts, &why).await;
+                Some(Summons::Suspect) if !worker.is_alive(suspect_limit(config)).await => {
+                    // As many failed checks as condemn, at once: it does not answer, and others may
+                    // not either.
+                    let in_a_row = config.recovery.health_failures;
+                    let failure = Failure::HealthCheck { in_a_row };
+                    let act = decide(&config.recovery, failure, dispatcher.in_service(self.slot));
+                    let why = format!("a call was not answered, nor a ping: {}", act.reason);
+                    if act.worker == WorkerAct::ReplaceWhenWarm {
+                        return End::Due { why, hung: true };
                     }
-                    if failures == 0 {
-                        dispatcher.trust(self.slot);
-                    }
+                    return self.condemn(resident, starts, &why).await;
                 }
+                Some(Summons::Suspect) if failures == 0 => dispatcher.trust(self.slot),
+                Some(Summons::Suspect) => {}
                 None => {}
             }
             if worker
@@ -110,6 +115,15 @@ impl Keeper {
         }
     }
 
+    /// Condemns a worker that is to be replaced anyway, where a call finds it silent.
+    pub(super) async fn condemn_the_silent(&self, resident: &Resident) {
+        let worker = &resident.seated.worker;
+        let suspected = self.shared.dispatcher.summons(self.slot) == Some(Summons::Suspect);
+        if suspected && !worker.is_alive(suspect_limit(&self.shared.config)).await {
+            worker.condemn("a call was not answered, nor a ping");
+        }
+    }
+
     async fn condemn(&self, resident: &mut Resident, starts: &mut SlotStarts, why: &str) -> End {
         resident.lost(&self.shared.starts, starts);
         let worker = &resident.seated.worker;
@@ -118,4 +132,8 @@ impl Keeper {
             why: worker.ended().await,
         }
     }
+}
+
+fn suspect_limit(config: &Config) -> Duration {
+    config.health_timeout.min(SUSPECT)
 }

@@ -68,10 +68,7 @@ async fn a_session_that_fails_fast_is_refused_while_its_worker_is_busy() {
     };
     let (held, refused) = tokio::join!(held, refused);
     held.unwrap();
-    assert!(
-        matches!(refused, PoolError::Exhausted { .. }),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, PoolError::TooMany { .. }), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

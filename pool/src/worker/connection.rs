@@ -77,6 +77,7 @@ impl Connection {
                     id,
                     answered,
                     cancel: false,
+                    until: None,
                 });
             }
             let waiter = Waiter {
@@ -93,6 +94,7 @@ impl Connection {
             id,
             answered,
             cancel: true,
+            until: None,
         })
     }
 
@@ -143,7 +145,9 @@ impl Connection {
 
     /// The caller has left, or its time is over: the worker is told, the slot stays taken until
     /// the worker answers.
-    fn give_up(&self, id: u64) {
+    /// `until` is when the call's time is over: a program may use all of the time that it was given,
+    /// also where nobody waits any more, so it overstays only from then on.
+    fn give_up(&self, id: u64, until: Option<Instant>) {
         let mut waiting = self.waiting();
         let Some(waiter) = waiting.by_id.get_mut(&id) else {
             return;
@@ -151,7 +155,8 @@ impl Connection {
         waiter.answer = None;
         waiter.chunks = None;
         if waiter.slot.is_some() {
-            waiter.given_up = Some(Instant::now());
+            let now = Instant::now();
+            waiter.given_up = Some(until.map_or(now, |until| until.max(now)));
             drop(waiting);
             self.tell(&ToWorker::Cancel { id });
         }
@@ -264,9 +269,15 @@ pub(super) struct Pending<'a> {
     id: u64,
     answered: oneshot::Receiver<Answer>,
     cancel: bool,
+    until: Option<Instant>,
 }
 
 impl Pending<'_> {
+    /// The worker may use the call's time up to here, whoever waits.
+    pub(super) fn may_run_until(&mut self, deadline: Instant) {
+        self.until = Some(deadline);
+    }
+
     pub(super) async fn wait(&mut self) -> Answer {
         let answer = (&mut self.answered).await;
         self.cancel = false;
@@ -287,7 +298,7 @@ impl Pending<'_> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         if self.cancel {
-            self.connection.give_up(self.id);
+            self.connection.give_up(self.id, self.until);
         }
     }
 }
