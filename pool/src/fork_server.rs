@@ -8,6 +8,7 @@
 //! - A worker's number stays taken until we release it, so that it never means somebody else.
 
 mod channel;
+mod fate;
 mod messages;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use self::channel::{Inbox, Outgoing};
+pub(crate) use self::fate::Fate;
 use self::messages::{FromServer, Kind, ToServer};
 use crate::bridge::explain_end;
 use crate::launch::{LaunchSpec, WorkerLimits};
@@ -140,6 +142,11 @@ impl ForkServer {
     /// Waits for its end and says how it ended.
     pub async fn ended(&self) -> String {
         self.link.why_it_ended().await
+    }
+
+    /// What its workers know of its end.
+    pub(crate) fn fate(&self) -> Fate {
+        Fate::new(self.pid(), self.link.ended.clone())
     }
 
     /// Forks a worker. What it prints goes to the log; the socket is its wire.

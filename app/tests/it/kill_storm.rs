@@ -154,3 +154,44 @@ async fn workers_killed_under_load_fail_no_call_that_may_be_repeated() {
     let pool = pool(&house, "v2").await;
     assert_eq!(pool["failures"], kills, "{pool:#}");
 }
+
+/// The fork server's end is the end of all workers at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fork_server_killed_under_load_fails_no_call_that_may_be_repeated() {
+    let mut house = House::with(&v2_alone(&format!("workers = {WORKERS}\nconcurrency = 4")));
+    house.open().await;
+    house
+        .create_as("sturdy", "storm_programs:notes", true)
+        .await;
+    let house = Arc::new(house);
+    let (before, _) = until(&house, "v2", "whole", whole).await;
+    let server = before["details"]["fork_server"]["pid"].as_i64().unwrap();
+    let mut calls = JoinSet::new();
+    let mut ticks = tokio::time::interval(CALL_EVERY);
+    let mut killed = None;
+    for number in 0..400 {
+        ticks.tick().await;
+        // Even numbers are the calls that may be repeated.
+        calls.spawn(call(Arc::clone(&house), 2 * number));
+        if number == 100 {
+            signal(i32::try_from(server).unwrap(), Signal::KILL);
+            killed = Some(Instant::now());
+        }
+    }
+    let ended = calls.join_all().await;
+    until(&house, "v2", "whole", whole).await;
+    let failed: Vec<String> = ended
+        .iter()
+        .filter(|ended| ended.status != 200)
+        .map(|ended| format!("{} {} {}", ended.mark, ended.status, ended.said))
+        .collect();
+    eprintln!(
+        "{} calls, the fork server killed under them with {WORKERS} workers: {} failed; latency {}; \
+         whole within {:.1?}",
+        ended.len(),
+        failed.len(),
+        spread(ended.iter().map(|ended| ended.took).collect()),
+        killed.unwrap().elapsed(),
+    );
+    assert_eq!(failed, Vec::<String>::new(), "{}", house.log());
+}
