@@ -163,6 +163,12 @@ impl Worker {
     /// See [`PoolError`]; [`PoolError::Unavailable`] where the worker was over before the call was
     /// sent, so that another worker may run it.
     pub async fn call(&self, call: &Call, slot: Box<dyn Any + Send>) -> Result<Reply, PoolError> {
+        // It is as good as gone: another worker may run the call, which was not sent.
+        if self.server.as_ref().is_some_and(Fate::is_sealed) {
+            return Err(PoolError::Unavailable {
+                reason: format!("worker {}: its fork server is gone", self.name),
+            });
+        }
         // A second round only where the worker has lost the program, which it answers before it
         // runs anything. The slot is given back by then; the retry goes without one.
         let mut slot = Some(slot);
@@ -261,9 +267,7 @@ impl Worker {
                 Ok(())
             }
             Ok(Answer::Failed(failure)) => Err(failure.into_error(&self.name)),
-            Ok(Answer::Ended(ending) | Answer::NeverSent(ending)) => {
-                Err(self.lost(ending))
-            }
+            Ok(Answer::Ended(ending) | Answer::NeverSent(ending)) => Err(self.lost(ending)),
             Ok(Answer::Pong) => Err(self.protocol("it answered a definition with a pong")),
         }
     }

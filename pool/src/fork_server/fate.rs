@@ -25,6 +25,11 @@ impl Fate {
         }
     }
 
+    /// Whether the server is gone: then its worker is too, also where nobody has seen that yet.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.ended.borrow().is_some()
+    }
+
     /// How all of its workers were lost, where they were: one loss under one name, and not as many
     /// as there were workers.
     pub(crate) fn shared_by_all(&self) -> Option<PoolError> {
