@@ -8,6 +8,7 @@
 //! - A worker's number stays taken until we release it, so that it never means somebody else.
 
 mod channel;
+mod fate;
 mod link;
 mod messages;
 
@@ -20,6 +21,7 @@ use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::fate::Fate;
 use self::link::Link;
 pub(crate) use self::link::Release;
 use self::messages::{Kind, ToServer};
@@ -138,6 +140,11 @@ impl ForkServer {
     /// Waits for its end and says how it ended.
     pub async fn ended(&self) -> String {
         self.link.why_it_ended().await
+    }
+
+    /// What its workers know of its end.
+    pub(crate) fn fate(&self) -> Fate {
+        Fate::new(self.pid(), self.link.ended.clone())
     }
 
     /// Forks a worker. What it prints goes to the log; the socket is its wire.

@@ -31,7 +31,7 @@ use self::waiting::{Answer, Ending};
 use crate::call::{Call, Reply, SessionState};
 use crate::error::PoolError;
 use crate::failure::{FailureClass, reported_time};
-use crate::fork_server::ForkServer;
+use crate::fork_server::{Fate, ForkServer};
 use crate::launch::LaunchSpec;
 use crate::process::{Memory, Process, Spawner};
 use crate::program::{Program, ProgramKey};
@@ -47,6 +47,8 @@ const PROBE: Duration = Duration::from_millis(100);
 pub struct Worker {
     name: Arc<str>,
     process: Arc<Process>,
+    /// Of the fork server that it ends with, where it has one.
+    server: Option<Fate>,
     connection: Arc<Connection>,
     hello: Hello,
     /// Programs that the worker was told of.
@@ -67,7 +69,7 @@ impl Worker {
         tracker: &TaskTracker,
     ) -> Result<Self, StartError> {
         let ready = handshake::start(options, spec, spawner, tracker).await?;
-        Ok(Self::open(ready, spec, tracker))
+        Ok(Self::open(ready, None, spec, tracker))
     }
 
     /// As [`Worker::start`], but forked from a server that has imported everything already.
@@ -81,10 +83,15 @@ impl Worker {
         tracker: &TaskTracker,
     ) -> Result<Self, StartError> {
         let ready = handshake::fork(options, spec, server, tracker).await?;
-        Ok(Self::open(ready, spec, tracker))
+        Ok(Self::open(ready, Some(server.fate()), spec, tracker))
     }
 
-    fn open(ready: handshake::ReadyWorker, spec: &LaunchSpec, tracker: &TaskTracker) -> Self {
+    fn open(
+        ready: handshake::ReadyWorker,
+        server: Option<Fate>,
+        spec: &LaunchSpec,
+        tracker: &TaskTracker,
+    ) -> Self {
         let name: Arc<str> = ready.name.into();
         let process = Arc::new(ready.process);
         let connection = Connection::open(
@@ -99,6 +106,7 @@ impl Worker {
         Self {
             name,
             process,
+            server,
             connection,
             hello: ready.hello,
             defined,
@@ -156,6 +164,12 @@ impl Worker {
     /// See [`PoolError`]; [`PoolError::Unavailable`] where the worker was over before the call was
     /// sent, so that another worker may run it.
     pub async fn call(&self, call: &Call, slot: Box<dyn Any + Send>) -> Result<Reply, PoolError> {
+        // It is as good as gone: another worker may run the call, which was not sent.
+        if self.server.as_ref().is_some_and(Fate::is_sealed) {
+            return Err(PoolError::Unavailable {
+                reason: format!("worker {}: its fork server is gone", self.name),
+            });
+        }
         // A second round only where the worker has lost the program, which it answers before it
         // runs anything. The slot is given back by then; the retry goes without one.
         let mut slot = Some(slot);
@@ -230,7 +244,7 @@ impl Worker {
                     })
                 }
                 Answer::Failed(failure) => Err(failure.into_error(&self.name)),
-                Answer::Ended(ending) => Err(ending.into_error(&self.name)),
+                Answer::Ended(ending) => Err(self.lost(ending)),
                 Answer::NeverSent(ending) => Err(PoolError::Unavailable {
                     reason: format!("worker {}: {ending}", self.name),
                 }),
@@ -255,9 +269,7 @@ impl Worker {
                 Ok(())
             }
             Ok(Answer::Failed(failure)) => Err(failure.into_error(&self.name)),
-            Ok(Answer::Ended(ending) | Answer::NeverSent(ending)) => {
-                Err(ending.into_error(&self.name))
-            }
+            Ok(Answer::Ended(ending) | Answer::NeverSent(ending)) => Err(self.lost(ending)),
             Ok(Answer::Pong) => Err(self.protocol("it answered a definition with a pong")),
         }
     }
@@ -360,6 +372,15 @@ impl Worker {
         let before = self.process.cpu_time();
         self.ping(within).await
             || matches!((before, self.process.cpu_time()), (Some(before), Some(now)) if now > before)
+    }
+
+    /// How a call's worker was lost.
+    fn lost(&self, ending: Ending) -> PoolError {
+        let with_all = match ending {
+            Ending::Crashed(_) => self.server.as_ref().and_then(Fate::shared_by_all),
+            _ => None,
+        };
+        with_all.unwrap_or_else(|| ending.into_error(&self.name))
     }
 
     /// A message that is too long is the caller's: nothing was sent.

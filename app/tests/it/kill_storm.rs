@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::fleet::{pool, signal, spread, until, whole, whole_length, workers};
 use crate::house::{House, v2_alone};
@@ -16,8 +17,13 @@ use crate::house::{House, v2_alone};
 const WORKERS: usize = 8;
 /// Between two calls: 200 a second.
 const CALL_EVERY: Duration = Duration::from_millis(5);
+/// Calls that are under way at most. A machine that is busy with other things gets fewer calls a
+/// second: what is shown is what kills do, and not what too many calls do.
+const UNDER_WAY: usize = 24;
 /// Between two kills: 100 in a minute. Each slot has its turn every 4.8 s.
 const KILL_EVERY: Duration = Duration::from_millis(600);
+
+type Placed = Result<OwnedSemaphorePermit, AcquireError>;
 
 /// How one call ended.
 struct Ended {
@@ -49,6 +55,18 @@ async fn call(house: Arc<House>, number: usize) -> Ended {
         said: said.as_str().unwrap_or_default().to_owned(),
         mark,
     }
+}
+
+fn calls_a_second() -> Interval {
+    let mut ticks = tokio::time::interval(CALL_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Keeps the place until the call has ended.
+async fn placed(call: impl Future<Output = Ended>, place: Placed) -> Ended {
+    let _place = place.unwrap();
+    call.await
 }
 
 /// Kills this many workers, slot by slot; answers how long each slot was without one that serves.
@@ -94,14 +112,15 @@ async fn workers_killed_under_load_fail_no_call_that_may_be_repeated() {
     let mut calls = JoinSet::new();
     let storm = kill(&house, kills);
     tokio::pin!(storm);
-    let mut ticks = tokio::time::interval(CALL_EVERY);
+    let places = Arc::new(Semaphore::new(UNDER_WAY));
+    let mut ticks = calls_a_second();
     let began = Instant::now();
     let mut sent = 0;
     let back = loop {
         tokio::select! {
             back = &mut storm => break back,
-            _ = ticks.tick() => {
-                calls.spawn(call(Arc::clone(&house), sent));
+            (_, place) = async { (ticks.tick().await, Arc::clone(&places).acquire_owned().await) } => {
+                calls.spawn(placed(call(Arc::clone(&house), sent), place));
                 sent += 1;
             }
         }
@@ -153,4 +172,47 @@ async fn workers_killed_under_load_fail_no_call_that_may_be_repeated() {
     );
     let pool = pool(&house, "v2").await;
     assert_eq!(pool["failures"], kills, "{pool:#}");
+}
+
+/// The fork server's end is the end of all workers at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fork_server_killed_under_load_fails_no_call_that_may_be_repeated() {
+    let mut house = House::with(&v2_alone(&format!("workers = {WORKERS}\nconcurrency = 4")));
+    house.open().await;
+    house
+        .create_as("sturdy", "storm_programs:notes", true)
+        .await;
+    let house = Arc::new(house);
+    let (before, _) = until(&house, "v2", "whole", whole).await;
+    let server = before["details"]["fork_server"]["pid"].as_i64().unwrap();
+    let mut calls = JoinSet::new();
+    let places = Arc::new(Semaphore::new(UNDER_WAY));
+    let mut ticks = calls_a_second();
+    let mut killed = None;
+    for number in 0..400 {
+        ticks.tick().await;
+        let place = Arc::clone(&places).acquire_owned().await;
+        // Even numbers are the calls that may be repeated.
+        calls.spawn(placed(call(Arc::clone(&house), 2 * number), place));
+        if number == 100 {
+            signal(i32::try_from(server).unwrap(), Signal::KILL);
+            killed = Some(Instant::now());
+        }
+    }
+    let ended = calls.join_all().await;
+    until(&house, "v2", "whole", whole).await;
+    let failed: Vec<String> = ended
+        .iter()
+        .filter(|ended| ended.status != 200)
+        .map(|ended| format!("{} {} {}", ended.mark, ended.status, ended.said))
+        .collect();
+    eprintln!(
+        "{} calls, the fork server killed under them with {WORKERS} workers: {} failed; latency {}; \
+         whole within {:.1?}",
+        ended.len(),
+        failed.len(),
+        spread(ended.iter().map(|ended| ended.took).collect()),
+        killed.unwrap().elapsed(),
+    );
+    assert_eq!(failed, Vec::<String>::new(), "{}", house.log());
 }

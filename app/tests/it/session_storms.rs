@@ -8,9 +8,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::fleet::{pool, signal, workers};
+use crate::fleet::{pool, signal, until, workers};
 use crate::house::{House, LONG, own_fixtures, rehearsal, v2_alone};
 
 const SESSIONS: usize = 16;
@@ -74,6 +74,7 @@ async fn workers_killed_between_and_during_calls_lose_no_session_and_count_no_ca
     let house = Arc::new(house);
     let mut callers = Callers::start(&house, 0.02);
     let mut ticks = tokio::time::interval(Duration::from_millis(400));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut hit = 0;
     for number in 0..KILLS {
         ticks.tick().await;
@@ -88,6 +89,12 @@ async fn workers_killed_between_and_during_calls_lose_no_session_and_count_no_ca
         };
         hit += victim.in_flight;
         signal(victim.pid.unwrap(), Signal::KILL);
+        // One after the other: a call is repeated once.
+        until(&house, "v2", "a slot that serves again", |pool| {
+            let now = &workers(pool)[number % WORKERS];
+            now.pid.is_some() && now.id != victim.id
+        })
+        .await;
         callers.none_gave_up();
     }
     let (made, _) = callers.stop().await;
@@ -129,7 +136,10 @@ async fn a_rollout_that_is_rolled_back_loses_no_session() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    until("first stage", &|migration| migration["percent"] == 25.0).await;
+    until("first stage", &|migration| {
+        migration["percent"] == 25.0 && migration["acknowledged"] == true
+    })
+    .await;
     let promote = json!({"why": "a test", "to_end": true});
     let path = "/admin/v1/migrations/current/promote";
     house.post(path, promote).await.ok(200);

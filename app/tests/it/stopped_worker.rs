@@ -23,6 +23,15 @@ async fn held(house: &House, program: &str, mark: &str, patience: Duration) -> A
     house.post(&path, body).await
 }
 
+/// Waits for a file of the house.
+async fn exists(house: &House, name: &str) {
+    let began = Instant::now();
+    while !house.path(name).exists() {
+        assert!(began.elapsed() < LONG, "no file {name}: {}", house.log());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 async fn open(workers: usize) -> House {
     let mut house = House::with(&v2_alone(&format!("workers = {workers}\nconcurrency = 4")));
     house.open().await;
@@ -102,6 +111,8 @@ async fn the_late_answer_of_a_stopped_worker_reaches_nobody() {
         let busy = |pool: &serde_json::Value| workers(pool)[0].in_flight == 1;
         let (pool, _) = until(&house, "v2", "busy", busy).await;
         let victim = workers(&pool)[0].clone();
+        // One that has not begun by its deadline never does, and has nothing to say later.
+        exists(&house, "answered.begun").await;
         signal(victim.pid.unwrap(), Signal::STOP);
         victim
     };
@@ -124,11 +135,7 @@ async fn the_late_answer_of_a_stopped_worker_reaches_nobody() {
     let (pool, _) = until(&house, "v2", "whole", whole).await;
     let stays = workers(&pool)[0].id == victim.id;
     if stays {
-        let began = Instant::now();
-        while !house.path("answered").exists() {
-            assert!(began.elapsed() < LONG, "the call was never let go");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        exists(&house, "answered").await;
     }
     eprintln!(
         "a worker that went on in time {}, and 50 calls after it had their own answers",

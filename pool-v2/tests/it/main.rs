@@ -6,6 +6,7 @@
 
 mod conformance;
 mod faults;
+mod imports;
 mod replacements;
 mod restarts;
 mod rogues;
