@@ -406,11 +406,20 @@ impl Worker {
 async fn wait(
     answer: &mut Pending<'_>,
     chunks: Option<&ChunkSender>,
+    credited: u64,
+) -> Option<Answer> {
+    match chunks {
+        None => Some(answer.wait().await),
+        // Apart, so that calls without chunks do not carry its room along.
+        Some(chunks) => Box::pin(wait_and_credit(answer, chunks, credited)).await,
+    }
+}
+
+async fn wait_and_credit(
+    answer: &mut Pending<'_>,
+    chunks: &ChunkSender,
     mut credited: u64,
 ) -> Option<Answer> {
-    let Some(chunks) = chunks else {
-        return Some(answer.wait().await);
-    };
     // One message for half a window: fewer would hold the worker up, more would only wake it.
     let batch = u64::from(chunks.window()).div_ceil(2);
     loop {

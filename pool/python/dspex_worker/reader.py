@@ -104,6 +104,7 @@ class Reader:
         broken: BaseException | None = None
         frames, handle, read = self._frames, self._handle, self._wire.read
         try:
+            self.flush()  # what the reader before had no time to send
             while True:
                 while frames:
                     handle(frames.popleft())
@@ -123,6 +124,17 @@ class Reader:
             self._over = True
             self._stir.set()
 
+    def _relieve(self, role: list[Job], ended: Callable[[BaseException | None], None]) -> None:
+        """Has another thread read on, where the call that holds the reading up still runs."""
+        try:
+            role.pop()
+        except IndexError:
+            return
+        try:
+            self._start(ended)
+        except RuntimeError:  # as many threads as the limits allow: then nobody watches any more
+            self._read(ended)
+
     def _watch(self, ended: Callable[[BaseException | None], None]) -> None:
         quiet = 0
         while quiet < _QUIET and not self._over:
@@ -134,11 +146,7 @@ class Reader:
             elif not role:
                 quiet += 1
             else:
-                try:
-                    role.pop()
-                except IndexError:
-                    continue  # it has ended just now
-                self._start(ended)
+                self._relieve(role, ended)
         self._asleep = True
         # Whoever begins a call now sees that we sleep, or we see the call.
         if not self._role and not self._over:

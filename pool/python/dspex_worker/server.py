@@ -24,33 +24,17 @@ from typing import Any, NoReturn
 
 from . import engine, output
 from .chunks import Chunks
-from .engine import LmProfile, Program, Settings
-from .errors import BadOutput, Failure, Rejected, UnknownProgram, describe
+from .engine import LmProfile, Settings
+from .entry import Entry
+from .errors import BadOutput, Failure, UnknownProgram, describe
 from .job import Job, Outcome
 from .log import log
-from .pace import SHORT, Pace
+from .pace import SHORT
 from .reader import Reader
 from .scheduler import Scheduler
 from .wire import FrameError, Wire, check_json, encode, encode_chunk, max_frame_from_env
 
 PROTOCOL = 1
-
-
-class _Entry:
-    """A definition: being built, built, or refused."""
-
-    __slots__ = ("definition", "pace", "program", "refused", "stateful", "waiting")
-
-    def __init__(self, definition: Any, *, stateful: bool) -> None:
-        self.definition = definition
-        self.stateful = stateful
-        self.program: Program | None = None
-        self.refused: BaseException | None = None
-        self.waiting: list[Job] = []
-        self.pace = Pace()
-
-    def same_as(self, other: _Entry) -> bool:
-        return self.definition == other.definition and self.stateful == other.stateful
 
 
 class Server:
@@ -64,9 +48,9 @@ class Server:
         self._settings: Settings | None = None
         self._scheduler: Scheduler | None = None
         self._lock = threading.Lock()  # guards the entries and the jobs
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         self._jobs: dict[int, Job] = {}
-        self._builds: SimpleQueue[tuple[int, _Entry]] = SimpleQueue()
+        self._builds: SimpleQueue[tuple[int, Entry]] = SimpleQueue()
         self._unsent = 0  # answers owed that no job stands for any more
         self._draining = False
         self._handlers: dict[Any, Callable[[dict[str, Any]], None]] = {
@@ -160,7 +144,7 @@ class Server:
 
     def _on_define(self, frame: dict[str, Any]) -> None:
         frame_id, key, definition = frame["id"], frame["key"], frame["definition"]
-        entry = _Entry(definition, stateful=frame.get("stateful") is True)
+        entry = Entry(definition, stateful=frame.get("stateful") is True)
         self._configured()
         with self._lock:
             held = self._entries.get(key)
@@ -179,11 +163,7 @@ class Server:
             frame_id, entry = self._builds.get()
             settings = self._settings
             assert settings is not None
-            program, refused = None, None
-            try:
-                program = engine.build(entry.definition, settings, stateful=entry.stateful)
-            except BaseException as error:
-                refused = error if isinstance(error, Failure) else _unbuildable(error)
+            program, refused = entry.build(settings)
             with self._lock:
                 entry.program, entry.refused = program, refused
                 waiting, entry.waiting = entry.waiting, []
@@ -214,7 +194,7 @@ class Server:
         else:
             self._dispatch(job, entry)
 
-    def _on_quick_call(self, frame: dict[str, Any], entry: _Entry) -> None:
+    def _on_quick_call(self, frame: dict[str, Any], entry: Entry) -> None:
         """Runs it on this thread, the reader's."""
         scheduler, reader = self._scheduler, self._reader
         assert scheduler is not None
@@ -257,7 +237,7 @@ class Server:
         deadline = None if timeout is None else self._reader.arrived + timeout / 1000
         return Job(call_id, inputs, deadline, frame)
 
-    def _dispatch(self, job: Job, entry: _Entry) -> None:
+    def _dispatch(self, job: Job, entry: Entry) -> None:
         if entry.program is None:
             self._answer(job, None, 0.0, entry.refused)
             return
@@ -381,10 +361,6 @@ def _count(given: Any) -> int:
 
 def _too_large(what: str, size: int, limit: int) -> Failure:
     return BadOutput(f"{what} a frame of {size} bytes, over the maximum of {limit}")
-
-
-def _unbuildable(error: BaseException) -> Rejected:
-    return Rejected(f"the program cannot be built: {type(error).__name__}: {error}")
 
 
 def _preload(name: str) -> None:

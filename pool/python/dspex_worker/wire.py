@@ -101,7 +101,7 @@ class Wire:
                     body = start + _HEADER
                     end = body + length
                     if end > whole:
-                        if length >= _CHUNK:
+                        if length >= _CHUNK and not frames:
                             frames.append(_object(loads, self._long(chunk[body:], length)))
                             start = whole
                         break

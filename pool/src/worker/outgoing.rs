@@ -120,3 +120,79 @@ impl Outgoing {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::UnixStream;
+    use tokio::net::unix::OwnedReadHalf;
+
+    use super::*;
+
+    fn pair() -> (Outgoing, OwnedReadHalf, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (unread, writing) = ours.into_split();
+        (Outgoing::new(writing), unread, theirs)
+    }
+
+    fn nothing_came(theirs: &UnixStream) -> bool {
+        matches!(theirs.try_read(&mut [0; 8]), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+
+    async fn read(theirs: &mut UnixStream, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        theirs.read_exact(&mut bytes).await.unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn a_frame_leaves_at_once_where_no_others_are_expected() {
+        let (outgoing, _unread, mut theirs) = pair();
+        outgoing.write(b"one");
+        assert_eq!(read(&mut theirs, 3).await, b"one");
+    }
+
+    #[tokio::test]
+    async fn expected_frames_leave_together_and_in_order() {
+        let (outgoing, _unread, mut theirs) = pair();
+        outgoing.expect(3);
+        outgoing.write(b"one");
+        outgoing.write(b"two");
+        assert!(nothing_came(&theirs), "the third is waited for");
+        outgoing.write(b"three");
+        assert_eq!(read(&mut theirs, 11).await, b"onetwothree");
+        outgoing.write(b"four");
+        assert_eq!(read(&mut theirs, 4).await, b"four");
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_come_is_not_waited_for() {
+        let (outgoing, _unread, mut theirs) = pair();
+        outgoing.expect(3);
+        outgoing.write(b"one");
+        outgoing.expect_no_more();
+        assert_eq!(read(&mut theirs, 3).await, b"one");
+    }
+
+    #[tokio::test]
+    async fn what_the_socket_refuses_leaves_when_it_takes_more() {
+        let (outgoing, _unread, mut theirs) = pair();
+        let outgoing = Arc::new(outgoing);
+        let frames: Vec<Vec<u8>> = (0..100_u8).map(|n| vec![n; 50_000]).collect();
+        outgoing.expect(40);
+        for frame in &frames {
+            outgoing.write(frame);
+        }
+        outgoing.expect_no_more();
+        let all = frames.concat();
+        let came = tokio::select! {
+            () = outgoing.write_what_was_refused() => panic!("the socket is open"),
+            came = read(&mut theirs, all.len()) => came,
+        };
+        assert!(came == all, "all of it, and in order");
+        outgoing.write(b"and on");
+        assert_eq!(read(&mut theirs, 6).await, b"and on");
+    }
+}
