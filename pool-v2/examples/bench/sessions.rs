@@ -50,5 +50,8 @@ fn resident() -> Outcome<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     let kilobytes = line.and_then(|line| line.split_whitespace().nth(1));
-    Ok(kilobytes.ok_or("the kernel does not tell VmRSS")?.parse::<u64>()? * 1024)
+    Ok(kilobytes
+        .ok_or("the kernel does not tell VmRSS")?
+        .parse::<u64>()?
+        * 1024)
 }

@@ -186,7 +186,9 @@ async fn a_worker_that_has_grown_too_large_is_replaced() {
     .await;
     let history = &status.workers[0].history;
     assert!(
-        history.iter().any(|change| change.reason.contains("its memory is")),
+        history
+            .iter()
+            .any(|change| change.reason.contains("its memory is")),
         "{history:?}"
     );
 }

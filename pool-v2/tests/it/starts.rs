@@ -51,11 +51,16 @@ async fn what_must_not_be_forked_is_started_plainly_and_the_culprit_is_named() {
             preload: vec![module.to_owned()],
             ..Config::default()
         };
-        let pool = start_with(config, real::launch(folder.path())).await.unwrap();
+        let pool = start_with(config, real::launch(folder.path()))
+            .await
+            .unwrap();
         let server = pool.status().details["fork_server"].clone();
         assert_eq!(server["state"], json!("unsafe"), "{server}");
         let reason = server["reason"].as_str().unwrap();
-        assert!(reason.contains(module) && reason.contains(culprit), "{reason}");
+        assert!(
+            reason.contains(module) && reason.contains(culprit),
+            "{reason}"
+        );
         echo(&pool).await;
         assert_eq!(pool.status().failures, 0);
     }
@@ -68,7 +73,9 @@ async fn a_fork_server_that_dies_is_replaced_with_its_workers() {
         workers: 2,
         ..Config::default()
     };
-    let pool = start_with(config, real::launch(folder.path())).await.unwrap();
+    let pool = start_with(config, real::launch(folder.path()))
+        .await
+        .unwrap();
     let pid = |pool: &dspex_pool_v2::PoolV2| pool.status().details["fork_server"]["pid"].clone();
     let first = pid(&pool);
     echo(&pool).await;
@@ -100,7 +107,9 @@ async fn a_worker_that_ran_out_of_memory_is_told_of_and_replaced_by_one_that_is_
         workers: 1,
         ..Config::default()
     };
-    let pool = start_with(config, hungry(folder.path(), 1 << 30)).await.unwrap();
+    let pool = start_with(config, hungry(folder.path(), 1 << 30))
+        .await
+        .unwrap();
     let before = echo(&pool).await;
     let error = pool
         .execute(call("hoards", json!({"bytes": 2_u64 << 30}), LONG))
@@ -112,5 +121,9 @@ async fn a_worker_that_ran_out_of_memory_is_told_of_and_replaced_by_one_that_is_
         assert!(began.elapsed() < LONG, "{:#?}", pool.status());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(pool.status().failures, 0, "a program's hunger is no fault of the pool");
+    assert_eq!(
+        pool.status().failures,
+        0,
+        "a program's hunger is no fault of the pool"
+    );
 }
