@@ -197,7 +197,6 @@ impl Worker {
                 call.chunks.clone(),
             );
             let mut answer = answer.map_err(|error| self.unsendable(&error))?;
-            answer.may_run_until(call.deadline);
             let waited = wait(&mut answer, call.chunks.as_ref(), taken);
             let Ok(answered) = tokio::time::timeout_at(call.deadline, waited).await else {
                 // The cancel leaves before the probe does.

@@ -82,32 +82,6 @@ async fn a_call_that_runs_when_its_worker_is_recycled_has_all_its_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_leaves_early_costs_no_worker() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = Config {
-        workers: 1,
-        give_up_after: Duration::from_millis(200),
-        ..Config::default()
-    };
-    let pool = start(config, folder.path()).await;
-    let gate = folder.path().join("gate");
-    // The program has 20 s; its caller leaves as soon as it runs.
-    {
-        let held = pool.execute(call("waits_for_file", json!({"path": gate}), LONG));
-        tokio::pin!(held);
-        tokio::select! {
-            early = &mut held => panic!("the gate is shut: {early:?}"),
-            _ = until(&pool, |status| status.in_flight == 1) => {}
-        }
-    }
-    // Five times as long as a call that is past its time is borne.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(pool.status().starts, 1);
-    std::fs::write(&gate, "").unwrap();
-    until(&pool, |status| status.in_flight == 0).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_fork_server_that_does_not_answer_costs_no_worker() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config {

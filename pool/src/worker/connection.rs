@@ -77,7 +77,6 @@ impl Connection {
                     id,
                     answered,
                     cancel: false,
-                    until: None,
                 });
             }
             let waiter = Waiter {
@@ -94,7 +93,6 @@ impl Connection {
             id,
             answered,
             cancel: true,
-            until: None,
         })
     }
 
@@ -145,9 +143,7 @@ impl Connection {
 
     /// The caller has left, or its time is over: the worker is told, the slot stays taken until
     /// the worker answers.
-    /// `until` is when the call's time is over: a program may use all of the time that it was given,
-    /// also where nobody waits any more, so it overstays only from then on.
-    fn give_up(&self, id: u64, until: Option<Instant>) {
+    fn give_up(&self, id: u64) {
         let mut waiting = self.waiting();
         let Some(waiter) = waiting.by_id.get_mut(&id) else {
             return;
@@ -155,8 +151,7 @@ impl Connection {
         waiter.answer = None;
         waiter.chunks = None;
         if waiter.slot.is_some() {
-            let now = Instant::now();
-            waiter.given_up = Some(until.map_or(now, |until| until.max(now)));
+            waiter.given_up = Some(Instant::now());
             drop(waiting);
             self.tell(&ToWorker::Cancel { id });
         }
@@ -269,15 +264,9 @@ pub(super) struct Pending<'a> {
     id: u64,
     answered: oneshot::Receiver<Answer>,
     cancel: bool,
-    until: Option<Instant>,
 }
 
 impl Pending<'_> {
-    /// The worker may use the call's time up to here, whoever waits.
-    pub(super) fn may_run_until(&mut self, deadline: Instant) {
-        self.until = Some(deadline);
-    }
-
     pub(super) async fn wait(&mut self) -> Answer {
         let answer = (&mut self.answered).await;
         self.cancel = false;
@@ -298,7 +287,7 @@ impl Pending<'_> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         if self.cancel {
-            self.connection.give_up(self.id, self.until);
+            self.connection.give_up(self.id);
         }
     }
 }
