@@ -30,6 +30,7 @@ use crate::process::{
     Adoption, Cookie, Forked, Launch, Process, SpawnError, Spawner, Wire, WireEnd, adopt_forked,
 };
 use crate::program::Target;
+use crate::wire::FrameError;
 use crate::worker::StartError;
 
 /// What a fork server is started with.
@@ -101,7 +102,9 @@ impl ForkServer {
             imports: &options.imports,
             warmup: options.warmup.iter().map(ToString::to_string).collect(),
         };
-        self.link.send(&warm, Vec::new());
+        self.link
+            .send(&warm, Vec::new())
+            .map_err(|error| unsendable(&options.name, "what it is to import", &error))?;
         let answer = match warmed.await {
             Ok(answer) => answer,
             Err(_) => {
@@ -206,7 +209,10 @@ impl ForkServer {
         if self.is_over() {
             self.link.shared().asked.remove(&id);
         } else {
-            self.link.send(&fork, handed_down);
+            self.link.send(&fork, handed_down).map_err(|error| {
+                self.link.shared().asked.remove(&id);
+                unsendable(name, "its environment", &error)
+            })?;
         }
         match answered.await {
             Ok(Ok(newborn)) => Ok(newborn.taken()),
@@ -223,5 +229,12 @@ impl ForkServer {
                 reason: format!("its fork server ended: {}", self.ended().await),
             }),
         }
+    }
+}
+
+fn unsendable(name: &str, what: &str, error: &FrameError) -> StartError {
+    StartError::Fatal {
+        name: name.to_owned(),
+        reason: format!("the fork server cannot be told {what}: {error}"),
     }
 }

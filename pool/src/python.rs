@@ -37,6 +37,7 @@ const PACKAGE: &[(&str, &str)] = package![
     "chunks.py",
     "dspy_engine.py",
     "dspy_module.py",
+    "dspy_session.py",
     "dspy_warmup.py",
     "engine.py",
     "entry.py",

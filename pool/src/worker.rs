@@ -171,8 +171,10 @@ impl Worker {
             });
         }
         // A second round only where the worker has lost the program, which it answers before it
-        // runs anything. The slot is given back by then; the retry goes without one.
+        // runs anything. The slot is given back by then; the retry goes without one. No third: a
+        // worker that was just told of the program and does not know it never will.
         let mut slot = Some(slot);
+        let mut again = false;
         let state = call.state.as_ref().filter(|_| call.program.stateful);
         loop {
             self.define_once(&call.program)?;
@@ -228,9 +230,10 @@ impl Worker {
                     Err(self.protocol("it answered a call with a result without outputs"))
                 }
                 Answer::Failed(failure) if failure.class == FailureClass::UnknownProgram => {
-                    if !self.forget_defined(&call.program.key) {
+                    if again || !self.forget_defined(&call.program.key) {
                         return Err(failure.into_error(&self.name));
                     }
+                    again = true;
                     continue;
                 }
                 // It keeps the deadline too, and may be heard first where we are late.

@@ -2,8 +2,10 @@
 //!
 //! Invariants: what is not known does not hold a stage back. A growth takes half an hour of a warm
 //! worker to be told from noise, so a shorter stage could otherwise never pass, and a kind of pool
-//! that does not measure could never be a candidate; it is said to be unjudged instead. And a growth
-//! that both lanes have is the program's: it is reported, and speaks against no pool (law 7).
+//! that does not measure could never be a candidate; it is said to be unjudged instead. A growth that
+//! both lanes have is the program's: it is reported, and speaks against no pool (law 7). So where
+//! stable's growth was not measured, whose the leak is cannot be told, and a person decides: nothing
+//! is rolled back for it.
 
 use dspex_pool::Growth;
 
@@ -22,8 +24,6 @@ pub(super) fn judge(rule: RateRule, seen: &Evidence) -> Option<Reason> {
                     has not measured for long enough, or does not measure";
         return Some(Reason::unjudged(RULE, text.to_owned(), None));
     };
-    // What stable certainly has as well. A slope of stable's that may be chance excuses nothing.
-    let stable = measured(seen.stable_growth.as_ref()).filter(|growth| growth.at_least > 0.0);
     let judged = if rule.action >= Action::Pause {
         growth.at_least
     } else {
@@ -35,15 +35,24 @@ pub(super) fn judge(rule: RateRule, seen: &Evidence) -> Option<Reason> {
     }
     let candidates = described(growth);
     let said_limit = format!("limit {} an hour", wording::share(rule.limit));
-    let (action, text) = match stable {
-        None => (rule.action, format!("{candidates}, {said_limit}")),
+    let (action, text) = match measured(seen.stable_growth.as_ref()) {
+        None => {
+            let text = format!(
+                "{candidates}, {said_limit}; stable's was not measured, so the program may be the cause"
+            );
+            (rule.action.min(Action::Pause), text)
+        }
+        // A slope of stable's that may be chance excuses nothing.
+        Some(other) if other.at_least <= 0.0 => {
+            (rule.action, format!("{candidates}, {said_limit}"))
+        }
         Some(other) => {
             let of_stable = format!(
-                "stable's by {} an hour ({})",
-                wording::percent_of(other.per_hour),
+                "stable's by at least {} an hour ({})",
+                wording::percent_of(other.at_least),
                 other.worker
             );
-            if judged - other.per_hour > limit {
+            if judged - other.at_least > limit {
                 let text = format!("{candidates}, {of_stable}, {said_limit} more than stable's");
                 (rule.action, text)
             } else {

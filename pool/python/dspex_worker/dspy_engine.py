@@ -16,6 +16,7 @@ from typing import Any, get_args
 
 from .annotation import checker, resolve
 from .dspy_module import DspyModule
+from .dspy_session import HISTORY, DspySession, history_field
 from .engine import Instance, LmProfile, Program, Send, Settings, find_callable
 from .errors import InvalidInput, Rejected, keep_secret
 
@@ -89,8 +90,15 @@ class DspyProgram(Program):
     """A DSPy module with the LM it asks."""
 
     def __init__(
-        self, module: DspyModule, inputs: list[_Input], outputs: list[str], *, stateful: bool
+        self,
+        kind: str,
+        module: DspyModule,
+        inputs: list[_Input],
+        outputs: list[str],
+        *,
+        stateful: bool,
     ) -> None:
+        self._kind = kind
         self._module = module
         self._inputs = inputs
         self._names = frozenset(one.name for one in inputs)
@@ -115,11 +123,17 @@ class DspyProgram(Program):
         inputs, input_types = _fields(given, "inputs")
         outputs, output_types = _fields(given, "outputs")
         _check_names(kind, set(input_types), set(output_types))
+        if stateful and (HISTORY in input_types or HISTORY in output_types):
+            raise Rejected(
+                f"signature field {HISTORY!r} has a name that stateful programs use: rename it"
+            )
         find_lm = _lm_finder(definition.get("lm"), settings)
         tools = [find_callable(target, settings) for target in targets]
 
         dspy = _load_or_reject()
         fields = {f["name"]: (input_types[f["name"]], dspy.InputField(**_desc(f))) for f in inputs}
+        if stateful:
+            fields[HISTORY] = history_field(dspy, kind)
         for f in outputs:
             fields[f["name"]] = (output_types[f["name"]], dspy.OutputField(**_desc(f)))
         signature = dspy.Signature(fields, given.get("instructions") or None)
@@ -137,7 +151,8 @@ class DspyProgram(Program):
             for field, (name, kind_of) in zip(inputs, input_types.items(), strict=True)
         ]
         texts = [name for name in answered if output_types.get(name, str) is str]
-        return cls(DspyModule(dspy, module, find_lm, texts), checked, answered, stateful=stateful)
+        asked = DspyModule(dspy, module, find_lm, texts)
+        return cls(kind, asked, checked, answered, stateful=stateful)
 
     def check(self, inputs: dict[str, Any]) -> None:
         """Raises `InvalidInput`, naming the field and the expected type."""
@@ -163,13 +178,10 @@ class DspyProgram(Program):
 
     @contextmanager
     def session(self, state: Any) -> Iterator[Instance]:
-        """A copy of the module for one call, in this state. Raises `BadState`."""
+        """A copy of the module and the session's turns, for one call. Raises `BadState`."""
         # A copy takes far less time than loading a state does (0.05 ms against 1 ms), so none is
         # kept for reuse: what is new needs no cleaning.
-        module = self._module.copy()
-        if state is not None:
-            module.load_state(state)
-        yield module
+        yield DspySession(load(), self._module.copy(), self._kind, self._outputs, state)
 
     def outputs(self, result: Any) -> dict[str, Any]:
         """The declared outputs, and the reasoning of a chain of thought."""

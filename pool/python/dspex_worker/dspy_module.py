@@ -1,4 +1,4 @@
-"""One DSPy module and the LM it asks: called, streamed, and moved from session to session.
+"""One DSPy module and the LM it asks: called, streamed, and moved from worker to worker.
 
 Invariants: DSPy's settings are set inside each call, because threads do not inherit them, and are
 seen by no other call. The LM is the configured one: no state brings another, and none takes a key
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
-from .engine import Instance, Send
+from .engine import Send
 from .errors import Failure
 
 
@@ -21,7 +21,7 @@ class BadState(Failure):
     kind = "program"
 
 
-class DspyModule(Instance):
+class DspyModule:
     """A module. Several threads may call it at once, as long as its state is left alone."""
 
     def __init__(

@@ -2,7 +2,8 @@
 
 Invariants: a generator is closed however its call ends, and is not resumed once nobody waits for
 it; outputs are the same whether the chunks were asked for or not; a call of a stateful program has
-an instance of its own, and leaves a state behind only where it succeeded.
+an instance of its own, and leaves a state behind only where it succeeded; a line that a call began
+to print ends with it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from time import perf_counter
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
+from . import output
 from .engine import Instance, Program
 from .errors import BadOutput
 from .job import Job, Outcome, running
@@ -48,6 +50,8 @@ def run_as_it_is(job: Job) -> Outcome:
         return program.outputs(result), perf_counter() - began, None
     except BaseException as error:
         return None, perf_counter() - began, error
+    finally:
+        output.end(job)
 
 
 async def run_async(job: Job) -> Outcome:
@@ -69,6 +73,8 @@ async def run_async(job: Job) -> Outcome:
         raise
     except BaseException as error:  # asyncio would let SystemExit end the loop of all calls
         return None, 0.0, error
+    finally:
+        output.end(job)
 
 
 async def _result(instance: Program | Instance, job: Job) -> Any:

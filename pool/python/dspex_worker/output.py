@@ -5,7 +5,8 @@ a call begins with a label, `GS program US request GS` in those control characte
 server knows whose it is. What C code writes past Python's streams has none.
 
 Invariants: a line is written whole, in one piece, whoever prints beside it; what is kept is
-bounded; printing never fails and never ends a call.
+bounded, ends with its call, and keeps nothing of the call but its names; printing never fails and
+never ends a call.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Lines(io.TextIOWrapper):
         raw = open(fd, "wb", closefd=False)  # noqa: SIM115  (open as long as the process)
         super().__init__(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
         self._fd = fd
-        self._begun: dict[tuple[int, Job | None], str] = {}
+        # By thread and call, with the label.
+        self._begun: dict[tuple[int, int | None], tuple[str, str]] = {}
         self._renew()
         os.register_at_fork(after_in_child=self._renew)
 
@@ -51,27 +53,34 @@ class Lines(io.TextIOWrapper):
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         call = running.get()
-        who = (threading.get_ident(), call)
+        who = (threading.get_ident(), None if call is None else call.id)
         with self._lock:
-            whole, newline, rest = (self._begun.pop(who, "") + text).rpartition("\n")
+            label, begun = self._begun.pop(who, None) or (_label(call), "")
+            whole, newline, rest = (begun + text).rpartition("\n")
             if newline:
-                self._put(call, whole.split("\n"))
+                self._put(label, whole.split("\n"))
             if len(rest) > _LONGEST:
-                self._put(call, [rest])
+                self._put(label, [rest])
             elif rest:
                 if len(self._begun) >= _MOST_BEGUN:
                     self._put_all()
-                self._begun[who] = rest
+                self._begun[who] = (label, rest)
         return len(text)
 
     def flush(self) -> None:
         """Ends the line that this thread has begun, so that no crash can take it along."""
         call = running.get()
         with self._lock, contextlib.suppress(ValueError, OSError):
-            begun = self._begun.pop((threading.get_ident(), call), None)
-            if begun:
-                self._put(call, [begun])
+            self._end((threading.get_ident(), None if call is None else call.id))
             self.buffer.flush()
+
+    def end(self, call: Job) -> None:
+        """Ends the lines that a call has begun, on whichever thread."""
+        if not self._begun:
+            return
+        with self._lock:
+            for who in [who for who in self._begun if who[1] == call.id]:
+                self._end(who)
 
     def finish(self) -> None:
         """Ends every line that anybody has begun."""
@@ -80,11 +89,15 @@ class Lines(io.TextIOWrapper):
 
     def _put_all(self) -> None:
         while self._begun:
-            (_, call), begun = self._begun.popitem()
-            self._put(call, [begun])
+            self._end(next(iter(self._begun)))
 
-    def _put(self, call: Job | None, lines: list[str]) -> None:
-        label = "" if call is None else _label(call)
+    def _end(self, who: tuple[int, int | None]) -> None:
+        begun = self._begun.pop(who, None)
+        if begun is not None:
+            label, text = begun
+            self._put(label, [text])
+
+    def _put(self, label: str, lines: list[str]) -> None:
         pieces: list[str] = []
         for line in lines:
             if len(line) <= _LONGEST:
@@ -99,24 +112,37 @@ class Lines(io.TextIOWrapper):
                 data = data[os.write(self._fd, data) :]
 
 
-def _label(call: Job) -> str:
+def _label(call: Job | None) -> str:
+    if call is None:
+        return ""
     program, request = (
         str(name)[:_LONGEST_NAME].translate(_CONTROL) for name in (call.key, call.request)
     )
     return f"{_GROUP}{program}{_UNIT}{request}{_GROUP}"
 
 
+_installed: list[Lines] = []
+
+
 def install() -> None:
     """Puts both streams of the process behind lines."""
+    _installed.clear()
     for name in ("stdout", "stderr"):
         given: Any = getattr(sys, name)
         with contextlib.suppress(AttributeError, OSError, ValueError):
             given.flush()
-        setattr(sys, name, Lines(1 if name == "stdout" else 2))
+        lines = Lines(1 if name == "stdout" else 2)
+        setattr(sys, name, lines)
+        _installed.append(lines)
+
+
+def end(call: Job) -> None:
+    """Writes what a call has begun and not ended."""
+    for lines in _installed:
+        lines.end(call)
 
 
 def finish() -> None:
     """Writes what was begun, before the process ends."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, Lines):
-            stream.finish()
+    for lines in _installed:
+        lines.finish()

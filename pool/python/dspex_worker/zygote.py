@@ -76,6 +76,8 @@ class Zygote:
         self._ended: set[int] = set()  # zombies whose end was told
         self._released: set[int] = set()  # to be reaped as soon as they have ended
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # What an import sets is not among it, and what it changes stands here as it was.
+        self._given = dict(os.environb)
         self._cookie_at = _find_cookie()
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
@@ -184,14 +186,15 @@ class Zygote:
         sys.argv[1:] = ["--worker-id", request.name]
         gc.enable()
 
-    @staticmethod
-    def _take_environment(request: Request) -> None:
-        # Only what differs: each page that is written to is the worker's own from then on.
+    def _take_environment(self, request: Request) -> None:
+        # What differs from what the server was given. The rest is left as the imports made it, as
+        # it would be in a process of the worker's own; and each page that is written to is the
+        # worker's own from then on.
         wanted = {**request.environment, b"DSPEX_WIRE_FD": str(request.wire).encode()}
-        for name in [name for name in os.environb if name not in wanted]:
-            del os.environb[name]
+        for name in self._given.keys() - wanted.keys():
+            os.environb.pop(name, None)
         for name, value in wanted.items():
-            if os.environb.get(name) != value:
+            if self._given.get(name) != value:
                 os.environb[name] = value
 
     def _look_after_children(self) -> None:

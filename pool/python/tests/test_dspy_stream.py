@@ -185,19 +185,19 @@ def test_state_is_the_predictors_own_and_holds_no_model(
     worker.define("p", definition(module), stateful=True)
     first = worker.remember("p", None, question="why?")
     state = first["state"]
-    assert all(predictor["lm"] is None for predictor in state.values())
+    assert all(predictor["lm"] is None for predictor in state["module"].values())
     assert "sk-test" not in str(state)
     # A demonstration that one session learned is in its prompts, and in nobody else's.
     taught = {
         name: {**predictor, "demos": [{"question": "teach", "answer": "learned"}]}
-        for name, predictor in state.items()
+        for name, predictor in state["module"].items()
     }
     # A state cannot bring a model of its own.
     for predictor in taught.values():
         predictor["lm"] = {"model": "openai/evil", "api_base": "http://127.0.0.1:1/v1"}
     stand_in.requests.clear()
-    again = worker.remember("p", taught, question="why?")
-    assert all(predictor["demos"] for predictor in again["state"].values())
+    again = worker.remember("p", {"module": taught, "history": []}, question="why?")
+    assert all(predictor["demos"] for predictor in again["state"]["module"].values())
     assert any("learned" in str(request) for request in stand_in.requests)
     assert {request["model"] for request in stand_in.requests} == {"small"}
     stand_in.requests.clear()
@@ -211,12 +211,17 @@ def test_a_stateful_program_streams_too(worker: Worker):
     more = {"stateful": True, "state": None, "stream": True, "window": 4}
     chunks, answer = worker.whole_stream(worker.send_call("p", more=more, question="why?"))
     assert joined(chunks) == answer["outputs"]
-    assert "self" in answer["state"]
+    assert "self" in answer["state"]["module"]
+    assert answer["state"]["history"] == [{"question": "why?", **answer["outputs"]}]
 
 
-def test_a_state_that_does_not_fit_is_told_so(worker: Worker):
+@pytest.mark.parametrize(
+    "state",
+    [{"other": {}}, {"module": {}, "history": []}, {"module": {}, "history": ["x"]}, [], "x"],
+)
+def test_a_state_that_does_not_fit_is_told_so(worker: Worker, state: Any):
     worker.define("p", definition(), stateful=True)
-    error = worker.remember("p", {"other": {}}, question="why?")["error"]
+    error = worker.remember("p", state, question="why?")["error"]
     assert error["class"] == "program"
     assert "does not fit" in error["message"]
     assert worker.remember("p", None, question="why?")["type"] == "result"

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import gc
+import itertools
 import os
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 from conftest import LIMIT, environment
 
-from dspex_worker.output import Lines, calling
+from dspex_worker import execution, output
+from dspex_worker.engine import Program
+from dspex_worker.job import Job, running
+from dspex_worker.output import Lines
+
+numbers = itertools.count(1)
 
 
 class Call:
     def __init__(self, key="echo@1", request="r-1"):
+        self.id = next(numbers)
         self.key = key
         self.request = request
 
@@ -43,9 +53,9 @@ def lines():
 
 @pytest.fixture
 def called():
-    token = calling.set(Call())
+    token = running.set(Call())
     yield
-    calling.reset(token)
+    running.reset(token)
 
 
 def test_outside_a_call_a_line_is_as_it_is(lines):
@@ -63,9 +73,9 @@ def test_in_a_call_each_line_has_its_label(lines):
 
 def test_names_cannot_break_the_label(lines):
     stream, written = lines
-    token = calling.set(Call("a\x1db", "r\n\x1f" + "x" * 500))
+    token = running.set(Call("a\x1db", "r\n\x1f" + "x" * 500))
     print("hello", file=stream)
-    calling.reset(token)
+    running.reset(token)
     label, text = written().rsplit("\x1d", 1)
     assert text == "hello\n"
     assert label == "\x1da?b\x1fr??" + "x" * 197
@@ -93,7 +103,7 @@ def test_calls_on_one_loop_do_not_tear_each_others_lines(lines):
     stream, written = lines
 
     async def work(name):
-        calling.set(Call(name, "r"))
+        running.set(Call(name, "r"))
         for _ in range(3):
             stream.write(name)
             await asyncio.sleep(0)
@@ -119,11 +129,11 @@ def test_what_never_ends_its_line_is_bounded():
     stream = Lines(os.open(os.devnull, os.O_WRONLY))
     for _ in range(1000):
         stream.write("y" * 100)
-    assert sum(map(len, stream._begun.values())) < 2_000
+    assert sum(len(text) for _, text in stream._begun.values()) < 2_000
     for number in range(3_000):
-        calling.set(Call(request=str(number)))
+        running.set(Call(request=str(number)))
         stream.write("z")
-    calling.set(None)
+    running.set(None)
     assert len(stream._begun) <= 1_000
     stream.close()
     os.close(stream._fd)
@@ -135,6 +145,62 @@ def test_a_flush_ends_what_this_thread_began(lines):
     assert not stream._begun
     print(" a line", file=stream)
     assert written() == "half\n a line\n"
+
+
+class Dots(Program):
+    """Prints and never ends its line."""
+
+    def __init__(self, stream, *, is_async):
+        self._stream = stream
+        self.is_async = is_async
+
+    def check(self, _inputs):
+        pass
+
+    def call(self, _inputs):
+        return self._call_async() if self.is_async else self._call()
+
+    def _call(self):
+        print(".", end="", file=self._stream)
+        other = contextvars.copy_context()
+        thread = threading.Thread(
+            target=other.run, args=(lambda: print("t", end="", file=self._stream),)
+        )
+        thread.start()
+        thread.join()
+        return {}
+
+    async def _call_async(self):
+        print(".", end="", file=self._stream)
+        return await asyncio.to_thread(lambda: print("t", end="", file=self._stream))
+
+    def outputs(self, _result):
+        return {}
+
+
+class Inputs(dict):
+    """One that can be watched."""
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_call_that_ended_is_not_kept_for_the_line_that_it_began(lines, monkeypatch, is_async):
+    stream, written = lines
+    monkeypatch.setattr(output, "_installed", [stream])
+    program = Dots(stream, is_async=is_async)
+    watched = []
+    for number in range(1, 21):
+        inputs = Inputs()
+        watched.append(weakref.ref(inputs))
+        job = Job(number, inputs, None, {"key": "dots@1", "request": f"r-{number}"})
+        job.program = program
+        outcome = asyncio.run(execution.run_async(job)) if is_async else execution.run(job)
+        assert outcome[2] is None
+        del inputs, job, outcome
+    assert not stream._begun
+    gc.collect()
+    assert not any(inputs() for inputs in watched)
+    label = "\x1ddots@1\x1fr-20\x1d"
+    assert written().endswith(f"{label}.\n{label}t\n")
 
 
 @pytest.mark.parametrize("text", ["\udc80 lone", "ünïcode", "nul \x00", "\r\n"])

@@ -100,6 +100,18 @@ def is_gone(pid: int) -> bool:
         return True
 
 
+def sees(worker: Peer) -> dict:
+    """What a forked worker, which has said hello, finds about itself."""
+    worker.send({"type": "configure", "allow_modules": ["fixture_processes"], "concurrency": 1})
+    assert worker.receive()["type"] == "ready"
+    definition = {"kind": "callable", "target": "fixture_processes:sees"}
+    worker.send({"type": "define", "id": 1, "key": "sees@1", "definition": definition})
+    call = {"type": "call", "id": 2, "key": "sees@1", "inputs": {}, "session": None}
+    worker.send({**call, "request": "r", "timeout_ms": 60_000})
+    assert worker.receive()["id"] == 1
+    return worker.receive()["outputs"]
+
+
 def test_it_imports_and_is_ready(zygote):
     ready = zygote.warm("json", "fixture_programs", warmup=("fixture_programs:pid",))
     assert ready["type"] == "ready"
@@ -144,16 +156,30 @@ def test_a_key_goes_to_the_worker_and_not_to_the_server(zygote):
     shown = Path(f"/proc/{answer['pid']}/environ").read_bytes()
     assert b"s3cr3t" not in shown
     assert f"{MARK}={'1' * 65}".encode() in shown.split(b"\0"), "found by the mark of its own"
-    worker.send({"type": "configure", "allow_modules": ["fixture_processes"], "concurrency": 1})
-    assert worker.receive()["type"] == "ready"
-    definition = {"kind": "callable", "target": "fixture_processes:sees"}
-    worker.send({"type": "define", "id": 1, "key": "sees@1", "definition": definition})
-    call = {"type": "call", "id": 2, "key": "sees@1", "inputs": {}, "session": None}
-    worker.send({**call, "request": "r", "timeout_ms": 60_000})
-    assert worker.receive()["id"] == 1
-    assert worker.receive()["outputs"]["environment"]["SECRET"] == "s3cr3t"
+    assert sees(worker)["environment"]["SECRET"] == "s3cr3t"
     worker.socket.close()
     os.close(out)
+
+
+def test_what_an_import_did_to_the_environment_holds_in_the_workers(tmp_path):
+    given = {"GIVEN_AND_LEFT": "1", "GIVEN_AND_CHANGED": "1", "GIVEN_AND_WITHDRAWN": "1"}
+    zygote = Zygote(tmp_path / "zygote.log", **given)
+    try:
+        zygote.warm("fixture_processes", "sets_environment")
+        kept = {name: value for name, value in given.items() if name != "GIVEN_AND_WITHDRAWN"}
+        answer, worker, out = zygote.fork(**kept, SET_AND_ASKED_FOR="by the request")
+        assert answer["type"] == "forked"
+        worker.receive()
+        seen = sees(worker)["environment"]
+        assert seen["SET_BY_THE_IMPORT"] == "yes"
+        assert seen["GIVEN_AND_CHANGED"] == "by the import"
+        assert seen["GIVEN_AND_LEFT"] == "1"
+        assert seen["SET_AND_ASKED_FOR"] == "by the request"
+        assert "GIVEN_AND_WITHDRAWN" not in seen
+        worker.socket.close()
+        os.close(out)
+    finally:
+        zygote.stop()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use super::messages::{FromServer, ToServer};
-use crate::wire::{self, MAX_FRAME};
+use crate::wire::{self, FrameError, MAX_FRAME};
 
 /// The most descriptors beside one read.
 const MOST: usize = 32;
@@ -32,11 +32,11 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn new(message: &ToServer<'_>, fds: Vec<OwnedFd>) -> Self {
-        // Maps with text keys, and far below the longest frame: an environment is bounded by the
-        // kernel.
-        let frame = wire::frame(message, MAX_FRAME).unwrap_or_default().into();
-        Self { frame, fds }
+    /// # Errors
+    /// Where the message is too long for one frame, as a large environment can make it.
+    pub(super) fn new(message: &ToServer<'_>, fds: Vec<OwnedFd>) -> Result<Self, FrameError> {
+        let frame = wire::frame(message, MAX_FRAME)?.into();
+        Ok(Self { frame, fds })
     }
 }
 

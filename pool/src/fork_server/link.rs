@@ -17,6 +17,7 @@ use super::channel::{self, Inbox, Outgoing};
 use super::messages::{FromServer, Kind, ToServer};
 use crate::bridge::explain_end;
 use crate::process::{Ended, Forked, Process, Spawner};
+use crate::wire::FrameError;
 
 /// The right to have workers of a server reaped. Each worker's process holds one, and with it the
 /// server.
@@ -95,8 +96,13 @@ impl Link {
         })
     }
 
-    pub(super) fn send(&self, message: &ToServer<'_>, fds: Vec<OwnedFd>) {
-        let _ = self.outbox.send(Outgoing::new(message, fds));
+    /// Sends, unless the server has ended; whoever waits for its answer is told that then.
+    ///
+    /// # Errors
+    /// Where the message cannot be put into a frame: nothing was sent.
+    pub(super) fn send(&self, message: &ToServer<'_>, fds: Vec<OwnedFd>) -> Result<(), FrameError> {
+        let _ = self.outbox.send(Outgoing::new(message, fds)?);
+        Ok(())
     }
 
     pub(super) fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -140,8 +146,9 @@ impl Drop for Newborn {
     fn drop(&mut self) {
         if let Some(Forked { pid, pidfd, .. }) = self.forked.take() {
             let _ = rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL);
-            if let Some(outbox) = self.outbox.upgrade() {
-                let _ = outbox.send(Outgoing::new(&ToServer::Release { pid }, Vec::new()));
+            let release = Outgoing::new(&ToServer::Release { pid }, Vec::new());
+            if let (Some(outbox), Ok(release)) = (self.outbox.upgrade(), release) {
+                let _ = outbox.send(release);
             }
         }
     }

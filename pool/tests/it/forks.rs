@@ -91,6 +91,23 @@ async fn the_end_of_a_forked_worker_is_told_as_of_a_started_one() {
 }
 
 #[tokio::test]
+async fn a_fork_that_cannot_be_asked_for_is_told_and_the_next_one_can() {
+    let mut house = House::new();
+    let server = house.server(&[]).await.unwrap();
+    let large = "x".repeat(65 * 1024 * 1024);
+    house.spec.env.insert("LARGE".to_owned(), large);
+    let error = house.fork(&server, "w-0.0").await.unwrap_err().to_string();
+    assert!(
+        error.contains("w-0.0") && error.contains("environment"),
+        "{error}"
+    );
+    house.spec.env.remove("LARGE");
+    let worker = house.fork(&server, "w-0.1").await.unwrap();
+    let pid = answer(&worker, "pid", json!({})).await;
+    assert_eq!(pid, json!({"pid": worker.pid()}));
+}
+
+#[tokio::test]
 async fn a_forked_worker_shares_nothing_that_it_must_not() {
     let mut house = House::new();
     house.spec.pass_env.push("CARGO_PKG_NAME".to_owned());

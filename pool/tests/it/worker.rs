@@ -84,6 +84,29 @@ fn expect_protocol(then: &str, words: &str, error: &PoolError) {
 }
 
 #[tokio::test]
+async fn a_worker_that_never_knows_the_program_is_told_of_it_twice_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = folder.path().join("told");
+    let script = format!(
+        r#"greet()
+while True:
+    frame = receive()
+    if frame["type"] == "define":
+        open({told:?}, "a").write(".")
+        send(type="result", id=frame["id"])
+    elif frame["type"] == "call":
+        error = {{"class": "unknown_program", "exception": "E", "message": "never heard of it"}}
+        send(type="error", id=frame["id"], error=error)
+"#
+    );
+    let worker = start(&rogue(folder.path(), &script)).await.unwrap();
+    let call = call("echo", json!({"text": "x"}), LONG);
+    let error = worker.call(&call, Box::new(())).await.unwrap_err();
+    assert!(error.to_string().contains("never heard of it"), "{error:?}");
+    assert_eq!(std::fs::read(told).unwrap(), b"..");
+}
+
+#[tokio::test]
 async fn frames_that_break_the_protocol_end_the_worker_and_say_how() {
     let cases = [
         (r#"raw(struct.pack(">I", 1 << 31))"#, "2147483648 bytes"),
