@@ -16,8 +16,8 @@ pub use sqlite::SqliteStore;
 
 use crate::audit::{Change, Write};
 use crate::error::FlagError;
-use crate::flag::FlagValue;
 use crate::revision::Revision;
+use crate::value::FlagValue;
 
 /// A place that keeps the values of flags and every change of them.
 ///
@@ -40,6 +40,15 @@ pub trait FlagStore: Send + Sync {
 
     /// The newest revision: what polling asks for, so it should be cheap.
     async fn revision(&self) -> Result<Revision, FlagError>;
+
+    /// Returns when there may be a new revision: a hint to ask for it sooner than by polling. It may
+    /// be late, missing or for nothing. A store that knows nothing of this never returns, which is
+    /// what it does here.
+    ///
+    /// Must be cancel-safe, and must not return twice in a row without a pause.
+    async fn changed(&self) {
+        std::future::pending::<()>().await;
+    }
 
     /// The newest changes first, at most `limit` of them.
     async fn history(&self, limit: usize) -> Result<Vec<Change>, FlagError>;

@@ -16,9 +16,9 @@ use tokio_util::task::TaskTracker;
 use super::{FlagStore, Stored, StoredValue};
 use crate::audit::{Change, Write};
 use crate::error::{FlagError, shown};
-use crate::flag::{FlagValue, Kind};
 use crate::revision::Revision;
 use crate::rollout::HASH_VERSION;
+use crate::value::{FlagValue, Kind};
 
 /// A [`FlagStore`] in an SQLite database.
 ///

@@ -172,11 +172,11 @@ async fn flags_do_not_open_on_values_of_another_kind_or_hash() {
             .unwrap_err()
     };
 
-    execute(&store, "UPDATE flags SET hash_version = 2").await;
+    execute(&store, "UPDATE flags SET hash_version = 3").await;
     assert_eq!(
         refusal().await.to_string(),
-        "flag `pool_v2_enabled` was written for rollout hash version 2, and this program has \
-         version 1: its keys would change sides; use the program that wrote it, or set the flag \
+        "flag `pool_v2_enabled` was written for rollout hash version 3, and this program has \
+         version 2: its keys would change sides; use the program that wrote it, or set the flag \
          again"
     );
     execute(&store, "UPDATE flags SET value = '5', kind = 'percent'").await;
