@@ -53,7 +53,9 @@ pub use revision::Revision;
 pub use rollout::{Bucket, HASH_VERSION, bucket};
 pub use rules::{Rules, Variant, rules_key};
 pub use snapshot::Snapshot;
-pub use store::{FlagStore, MemoryStore, SqliteStore, Stored, StoredValue};
+#[cfg(feature = "postgres")]
+pub use store::PostgresStore;
+pub use store::{Dialect, FlagStore, MemoryStore, SqlStore, SqliteStore, Stored, StoredValue};
 pub use value::{FlagValue, Kind, Object};
 pub use watch::Subscriber;
 

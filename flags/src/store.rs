@@ -4,7 +4,7 @@
 //! all or nothing, and a write that expects a revision other than the newest is refused.
 
 mod memory;
-mod sqlite;
+mod sql;
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,9 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 pub use memory::MemoryStore;
-pub use sqlite::SqliteStore;
+#[cfg(feature = "postgres")]
+pub use sql::PostgresStore;
+pub use sql::{Dialect, SqlStore, SqliteStore};
 
 use crate::audit::{Change, Write};
 use crate::error::FlagError;

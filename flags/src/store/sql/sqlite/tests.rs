@@ -4,11 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use tempfile::TempDir;
 
 use super::*;
+use crate::audit::Write;
+use crate::revision::Revision;
+use crate::store::FlagStore;
 use crate::testing::conformance;
+use crate::value::FlagValue;
 use crate::{Flags, dspex};
 
 fn options(file: &Path) -> SqliteConnectOptions {
