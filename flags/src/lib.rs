@@ -14,7 +14,7 @@
 //! 6. [`Rules`], [`Variant`]: kill switch, prerequisites, lists and variants.
 //! 7. [`Snapshot`], [`Explanation`]: all values at one revision, and the decisions made from them.
 //! 8. [`Write`], [`Change`]: what is asked for, and what the audit keeps of it.
-//! 9. [`FlagStore`], [`MemoryStore`], [`SqliteStore`]: where the values live.
+//! 9. [`FlagStore`], [`MemoryStore`], [`FileStore`], [`SqlStore`]: where the values live.
 //! 10. [`Subscriber`]: seeing each revision, and acknowledging it.
 //! 11. [`Flags`]: the live handle that ties these together.
 //! 12. [`dspex`]: the flags of dspex itself.
@@ -55,7 +55,9 @@ pub use rules::{Rules, Variant, rules_key};
 pub use snapshot::Snapshot;
 #[cfg(feature = "postgres")]
 pub use store::PostgresStore;
-pub use store::{Dialect, FlagStore, MemoryStore, SqlStore, SqliteStore, Stored, StoredValue};
+pub use store::{
+    Dialect, FileStore, FlagStore, MemoryStore, SqlStore, SqliteStore, Stored, StoredValue,
+};
 pub use value::{FlagValue, Kind, Object};
 pub use watch::Subscriber;
 

@@ -3,6 +3,7 @@
 //! Every store passes the one battery in `testing::conformance`. Two rules carry the rest: a write is
 //! all or nothing, and a write that expects a revision other than the newest is refused.
 
+mod file;
 mod memory;
 mod sql;
 
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub use file::FileStore;
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use sql::PostgresStore;
