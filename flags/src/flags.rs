@@ -23,7 +23,7 @@ use crate::served::Served;
 use crate::snapshot::Snapshot;
 use crate::store::FlagStore;
 use crate::value::{FlagValue, Kind};
-use crate::watch::{Subscriber, SubscriberList};
+use crate::watch::{Observer, Subscriber, SubscriberList};
 
 /// How long [`Flags::run`] tries to store what is only served yet, before it looks at the rest again.
 const PENDING_LIMIT: Duration = Duration::from_secs(5);
@@ -217,6 +217,11 @@ impl Flags {
     /// acknowledged nothing, not even the snapshot that is current.
     pub fn subscribe(&self, name: &str) -> Subscriber {
         self.subscribers.subscribe(name, self.published.subscribe())
+    }
+
+    /// Follows the flags without a name: [`Flags::wait_acknowledged`] does not wait for observers.
+    pub fn observe(&self) -> Observer {
+        Observer(self.published.subscribe())
     }
 
     /// Waits until every subscriber has acknowledged the revision or a newer one, and until there is

@@ -59,7 +59,7 @@ pub use store::{
     Dialect, FileStore, FlagStore, MemoryStore, SqlStore, SqliteStore, Stored, StoredValue,
 };
 pub use value::{FlagValue, Kind, Object};
-pub use watch::Subscriber;
+pub use watch::{Observer, Subscriber};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
