@@ -17,7 +17,8 @@
 //! 9. [`FlagStore`], [`MemoryStore`], [`FileStore`], [`SqlStore`]: where the values live.
 //! 10. [`Subscriber`]: seeing each revision, and acknowledging it.
 //! 11. [`Flags`]: the live handle that ties these together.
-//! 12. [`dspex`]: the flags of dspex itself.
+//! 12. [`flagd`]: export and import, so that flagd evaluates the same.
+//! 13. [`dspex`]: the flags of dspex itself.
 
 mod audit;
 mod clock;
@@ -27,6 +28,7 @@ pub mod dspex;
 mod error;
 mod explain;
 mod flag;
+pub mod flagd;
 mod flags;
 mod layers;
 mod murmur;
