@@ -135,17 +135,19 @@ impl Flags {
     pub async fn write(&self, mut write: Write) -> Result<Revision, FlagError> {
         write.check()?;
         let _one_at_a_time = self.writing.lock().await;
-        let stands = self.snapshot();
-        stands.check(&write)?;
-        // Rules were checked together with those of other flags at this revision. At another the
-        // check may say something else, such as that two writers have made a cycle.
-        if write
+        // Rules are checked together with those of other flags, so at one revision, and written on top
+        // of that: at another the check may say something else, such as that two writers have made a
+        // cycle.
+        let has_rules = write
             .set
             .iter()
-            .any(|(_, value)| value.kind() == Kind::Rules)
-        {
-            write.expected.get_or_insert(stands.revision());
+            .any(|(_, value)| value.kind() == Kind::Rules);
+        if has_rules && write.expected.is_none() {
+            // Where it cannot be read, the write will say so.
+            let _newest = self.refresh().await;
+            write.expected = Some(self.snapshot().revision());
         }
+        self.snapshot().check(&write)?;
         let abandoned = LookOnDrop(Some(&self.look));
         let revision = match self.store.write(&write, clock::now()).await {
             Ok(revision) => revision,

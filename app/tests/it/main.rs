@@ -11,6 +11,7 @@ mod dspy;
 mod endings;
 mod house;
 mod migration;
+mod ofrep;
 mod protocol_faults;
 mod sessions;
 mod streams;

@@ -20,6 +20,7 @@ RESOLVERS = {
 
 
 def main() -> None:
+    """Answer what is asked on standard input."""
     asked = json.load(sys.stdin)
     evaluator = FlagdCore()
     kinds = {

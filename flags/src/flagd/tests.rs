@@ -1,7 +1,7 @@
 //! What is exported means the same to flagd, and comes back as it was.
 //!
 //! The comparison with flagd's own evaluator needs a Python with `openfeature-flagd-core`, named by
-//! `DSPEX_TEST_PYTHON`. Without the variable it says so and passes, but not under `CI`.
+//! `DSPEX_TEST_OPENFEATURE_PYTHON`. Without the variable it says so and passes, but not under `CI`.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -128,12 +128,12 @@ fn keys() -> Vec<Option<String>> {
 
 #[tokio::test]
 async fn flagd_s_own_evaluator_gives_the_same_answers() {
-    let Some(python) = std::env::var_os("DSPEX_TEST_PYTHON") else {
+    let Some(python) = std::env::var_os("DSPEX_TEST_OPENFEATURE_PYTHON") else {
         assert!(
             std::env::var_os("CI").is_none(),
-            "CI may skip nothing: set DSPEX_TEST_PYTHON to a Python with openfeature-flagd-core"
+            "CI may skip nothing: set DSPEX_TEST_OPENFEATURE_PYTHON to a Python with openfeature-flagd-core"
         );
-        eprintln!("skipped: DSPEX_TEST_PYTHON is not set");
+        eprintln!("skipped: DSPEX_TEST_OPENFEATURE_PYTHON is not set");
         return;
     };
     let snapshot = everything().await;

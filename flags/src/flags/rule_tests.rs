@@ -195,7 +195,7 @@ async fn a_prerequisite_must_be_on_for_the_key() {
     assert!(unknown.to_string().contains("`switch`"), "{unknown}");
 }
 
-/// Two processes write half a cycle each, both against the revision before: one of them loses.
+/// Two processes write half a cycle each: the later one is told of the whole.
 #[tokio::test]
 async fn two_writers_cannot_make_a_cycle_together() {
     let store = Arc::new(MemoryStore::new());
@@ -207,7 +207,19 @@ async fn two_writers_cannot_make_a_cycle_together() {
     };
     rule(&one, "switch", requires("share")).await.unwrap();
     let late = rule(&other, "share", requires("switch")).await.unwrap_err();
-    assert!(matches!(late, FlagError::Conflict { .. }), "{late}");
+    assert!(
+        late.to_string().contains("share -> switch -> share"),
+        "{late}"
+    );
+    // Nor by a check that was made before the other had written.
+    let stale = Write {
+        expected: Some(Revision::ZERO),
+        set: vec![(rules_key("limit"), Rules::default().into())],
+        who: "ada".to_owned(),
+        why: "a test".to_owned(),
+    };
+    let stale = other.write(stale).await.unwrap_err();
+    assert!(matches!(stale, FlagError::Conflict { .. }), "{stale}");
     // And whoever wrote past this check is not served.
     let bypass = Write {
         expected: None,
