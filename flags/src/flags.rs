@@ -4,6 +4,8 @@
 //! store is away or unreadable, the last good snapshot is served and [`Flags::store_error`] says why;
 //! a flag may be lowered in this process before the store has it, and is never raised so.
 
+mod revert;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -252,50 +254,6 @@ impl Flags {
     /// [`FlagError::Store`] or [`FlagError::Corrupt`].
     pub async fn history(&self, limit: usize) -> Result<Vec<Change>, FlagError> {
         self.store.history(limit).await
-    }
-
-    /// Sets everything back to what it was at an older revision: a new revision, not a way back in
-    /// time. What was set since and not before is unset, so that the layer below decides.
-    ///
-    /// # Errors
-    ///
-    /// [`FlagError::BadWrite`] for a revision that has not been or that differs in nothing,
-    /// [`FlagError::Conflict`] if somebody else writes meanwhile; else as [`Flags::write`] and
-    /// [`Flags::history`].
-    pub async fn revert(&self, to: Revision, who: &str, why: &str) -> Result<Revision, FlagError> {
-        let stored = self.store.load().await?;
-        let refuse = |problem| Err(FlagError::BadWrite { problem });
-        if to > stored.revision {
-            return refuse(format!(
-                "revision {to} has not been; the newest is {}",
-                stored.revision
-            ));
-        }
-        // The oldest change after that revision tells what stood at it.
-        let mut then = std::collections::BTreeMap::new();
-        for change in self.store.history(usize::MAX).await? {
-            if change.revision > to && change.revision <= stored.revision {
-                then.insert(change.key, change.before.unwrap_or(FlagValue::Unset));
-            }
-        }
-        let unset = FlagValue::Unset;
-        then.retain(|key, value| {
-            let now = stored
-                .values
-                .get(key)
-                .map_or(&unset, |stored| &stored.value);
-            now != value
-        });
-        if then.is_empty() {
-            return refuse(format!("nothing differs from revision {to}"));
-        }
-        self.write(Write {
-            expected: Some(stored.revision),
-            set: then.into_iter().collect(),
-            who: who.to_owned(),
-            why: why.to_owned(),
-        })
-        .await
     }
 
     /// Reads the store again, and publishes what is new in it.

@@ -1,7 +1,7 @@
 //! `/ofrep/v1`: the OpenFeature Remote Evaluation Protocol 0.3, so that any OpenFeature SDK asks this
 //! server for flags.
 //!
-//! Read in this order: [`context`](mod@context) (what is asked), [`evaluate`] (what a flag answers),
+//! Read in this order: [`context`](mod@context) (what is asked), [`evaluate`](mod@evaluate) (what a flag answers),
 //! [`refusal`] (what is answered otherwise), [`access`] (who may ask, and how often), [`events`] (that
 //! there is something new).
 //!
