@@ -73,7 +73,6 @@ impl Problem {
     }
 
     /// What the caller will read.
-    #[cfg(test)]
     pub(crate) fn document(&self) -> &ProblemDocument {
         &self.document
     }

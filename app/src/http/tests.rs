@@ -3,6 +3,7 @@
 mod bench;
 mod dashboard;
 mod flags_and_migrations;
+mod ofrep;
 mod openapi;
 mod pools;
 mod programs;

@@ -16,6 +16,7 @@ mod greed;
 mod house;
 mod kill_storm;
 mod migration;
+mod ofrep;
 mod protocol_faults;
 mod session_storms;
 mod sessions;

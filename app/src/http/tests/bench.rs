@@ -127,7 +127,17 @@ pub(super) fn config() -> Config {
 impl Bench {
     /// A house that is ready.
     pub(super) async fn ready() -> Self {
-        let bench = Self::starting();
+        Self::starting().finish().await
+    }
+
+    /// A house that is ready, whose programs API wants this token.
+    pub(super) async fn guarded(token: &str) -> Self {
+        let token = Some(("TOKEN", Some(token.to_owned())));
+        Self::starting_with(token).finish().await
+    }
+
+    async fn finish(self) -> Self {
+        let bench = self;
         let store = Arc::new(MemoryStore::new());
         let flags = Flags::open(store, dspex_flags::dspex::declarations())
             .await
@@ -150,8 +160,13 @@ impl Bench {
 
     /// A server whose workers are still being started.
     pub(super) fn starting() -> Self {
+        Self::starting_with(None)
+    }
+
+    fn starting_with(programs: Option<(&str, Option<String>)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (tokens, _) = Tokens::open(&DataDir::new(folder.path()), Some(ADMIN), None).unwrap();
+        let data = DataDir::new(folder.path());
+        let (tokens, _) = Tokens::open(&data, Some(ADMIN), programs).unwrap();
         let config = config();
         Self {
             stable: FakePool::new("v1"),

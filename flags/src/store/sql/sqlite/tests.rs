@@ -4,11 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use tempfile::TempDir;
 
 use super::*;
+use crate::audit::Write;
+use crate::revision::Revision;
+use crate::store::FlagStore;
 use crate::testing::conformance;
+use crate::value::FlagValue;
 use crate::{Flags, dspex};
 
 fn options(file: &Path) -> SqliteConnectOptions {
@@ -172,11 +177,11 @@ async fn flags_do_not_open_on_values_of_another_kind_or_hash() {
             .unwrap_err()
     };
 
-    execute(&store, "UPDATE flags SET hash_version = 2").await;
+    execute(&store, "UPDATE flags SET hash_version = 3").await;
     assert_eq!(
         refusal().await.to_string(),
-        "flag `pool_v2_enabled` was written for rollout hash version 2, and this program has \
-         version 1: its keys would change sides; use the program that wrote it, or set the flag \
+        "flag `pool_v2_enabled` was written for rollout hash version 3, and this program has \
+         version 2: its keys would change sides; use the program that wrote it, or set the flag \
          again"
     );
     execute(&store, "UPDATE flags SET value = '5', kind = 'percent'").await;
