@@ -30,6 +30,9 @@ pub struct Draft {
     pub repeatable: Option<bool>,
     /// Whether each session has a state of its own, which outlives the worker.
     pub stateful: bool,
+    /// Whether a call may act on the world beyond its answer, so that it is never made for the sake
+    /// of comparison. Where nobody says: yes, unless it is repeatable.
+    pub side_effects: Option<bool>,
 }
 
 /// What was found in the catalog at start.
@@ -82,16 +85,18 @@ impl Router {
         if self.known.get(&id).is_some() || self.catalog.get(&id).await?.is_some() {
             return Err(RouterError::AlreadyExists { id });
         }
+        let repeatable = draft
+            .repeatable
+            .unwrap_or_else(|| draft.definition.repeatable_by_default());
         let program = Arc::new(Program {
             key: ProgramKey {
                 id,
                 version: self.catalog.reserve().await?,
             },
-            repeatable: draft
-                .repeatable
-                .unwrap_or_else(|| draft.definition.repeatable_by_default()),
+            repeatable,
             definition: draft.definition,
             stateful: draft.stateful,
+            side_effects: draft.side_effects.unwrap_or(!repeatable),
         });
         let kept = self.build_and_keep(&program).await;
         if let Err(error) = kept {
@@ -180,6 +185,7 @@ impl Router {
         };
         self.forget(&key).await;
         self.sessions.forget(&key).await;
+        self.shadow.forget(id);
         tracing::info!(program = %key, "program deleted");
         Ok(())
     }

@@ -36,6 +36,12 @@ const STATEFUL: &str = "
 ALTER TABLE programs ADD COLUMN stateful INTEGER NOT NULL DEFAULT 0 CHECK (stateful IN (0, 1));
 ";
 
+/// Programs that were kept before, and may not be repeated, are taken to act on the world.
+const SIDE_EFFECTS: &str = "
+ALTER TABLE programs ADD COLUMN side_effects INTEGER NOT NULL DEFAULT 1 CHECK (side_effects IN (0, 1));
+UPDATE programs SET side_effects = 1 - repeatable;
+";
+
 /// A catalog in an SQLite database that may hold other crates' tables too.
 #[derive(Debug, Clone)]
 pub struct SqliteCatalog {
@@ -59,6 +65,7 @@ impl SqliteCatalog {
         let mut migrator = Migrator::with_migrations(vec![
             migration(1, "programs", SCHEMA),
             migration(2, "stateful programs", STATEFUL),
+            migration(3, "side effects", SIDE_EFFECTS),
         ]);
         migrator.dangerous_set_table_name("_dspex_router_migrations");
         migrator.run(&writer).await.map_err(CatalogError::Schema)?;
@@ -104,6 +111,10 @@ fn program(row: &SqliteRow) -> Result<Program, CorruptRow> {
         .try_get::<bool, _>("stateful")
         .map_err(column("stateful"))
         .map_err(corrupt)?;
+    let side_effects = row
+        .try_get::<bool, _>("side_effects")
+        .map_err(column("side_effects"))
+        .map_err(corrupt)?;
     let name = id
         .parse::<ProgramId>()
         .map_err(|error| corrupt(error.to_string()))?;
@@ -112,6 +123,7 @@ fn program(row: &SqliteRow) -> Result<Program, CorruptRow> {
         definition,
         repeatable,
         stateful,
+        side_effects,
     })
 }
 
@@ -142,14 +154,15 @@ impl Catalog for SqliteCatalog {
                 source: sqlx::Error::Encode(error.into()),
             })?;
         let kept = sqlx::query(
-            "INSERT INTO programs (id, version, definition, repeatable, stateful, created_at)
-             VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO programs (id, version, definition, repeatable, stateful, side_effects, created_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
         )
         .bind(program.key.id.as_str())
         .bind(version)
         .bind(definition)
         .bind(program.repeatable)
         .bind(program.stateful)
+        .bind(program.side_effects)
         .bind(at.to_string())
         .execute(&self.writer)
         .await
@@ -164,7 +177,7 @@ impl Catalog for SqliteCatalog {
 
     async fn get(&self, id: &ProgramId) -> Result<Option<Program>, CatalogError> {
         sqlx::query(
-            "SELECT id, version, definition, repeatable, stateful FROM programs WHERE id = ?",
+            "SELECT id, version, definition, repeatable, stateful, side_effects FROM programs WHERE id = ?",
         )
         .bind(id.as_str())
         .fetch_optional(&self.reader)
@@ -182,7 +195,7 @@ impl Catalog for SqliteCatalog {
         loop {
             let wanted = limit - page.programs.len();
             let rows = sqlx::query(
-                "SELECT id, version, definition, repeatable, stateful FROM programs
+                "SELECT id, version, definition, repeatable, stateful, side_effects FROM programs
                  WHERE id > ? ORDER BY id LIMIT ?",
             )
             .bind(&after)

@@ -24,6 +24,7 @@ async fn keep(catalog: &dyn Catalog, name: &str) -> Result<Program, CatalogError
         definition: definition(),
         repeatable: name.ends_with('0'),
         stateful: false,
+        side_effects: true,
     };
     catalog.create(&program, Timestamp::UNIX_EPOCH).await?;
     Ok(program)

@@ -301,6 +301,7 @@ async fn a_stable_pool_that_ignores_deadlines_holds_callers_hardly_longer() {
         definition: definition(),
         repeatable: true,
         stateful: false,
+        side_effects: true,
     };
     catalog
         .create(&program, jiff::Timestamp::UNIX_EPOCH)

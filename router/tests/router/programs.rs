@@ -232,6 +232,7 @@ async fn the_way_of_a_call_reads_no_catalog() {
         definition: definition(),
         repeatable: true,
         stateful: false,
+        side_effects: true,
     };
     catalog
         .create(&elsewhere, Timestamp::UNIX_EPOCH)

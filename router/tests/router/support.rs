@@ -188,6 +188,7 @@ pub(crate) fn draft(id: &str) -> Draft {
         definition: definition(),
         repeatable: None,
         stateful: false,
+        side_effects: None,
     }
 }
 
