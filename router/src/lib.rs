@@ -28,18 +28,18 @@ pub mod sessions;
 mod shadow;
 
 pub use adapter::Adapter;
-pub use catalog::{Catalog, CorruptRow, MemoryCatalog, Page, SqliteCatalog};
+pub use catalog::{Catalog, CorruptRow, MemoryCatalog, Page, SqliteCatalog, Version, Versions};
 pub use config::RouterConfig;
 pub use error::{CatalogError, ExecuteFailed, InvalidConfig, RouterError};
 pub use execute::{Execute, Executed};
 pub use health::{CircuitHealth, RouterHealth, SessionsHealth};
-pub use programs::{Draft, Loaded};
+pub use programs::{Draft, Loaded, Put};
 pub use router::{Router, RouterParts};
+pub use sessions::{MemorySessions, SessionStore, SessionsConfig, SqliteSessions};
 pub use shadow::{
     Case, CaseSummary, ComparerView, NoiseConfig, ProgramComparison, Replay, ShadowConfig,
     ShadowCounts, ShadowView,
 };
-pub use sessions::{MemorySessions, SessionStore, SessionsConfig, SqliteSessions};
 
 /// Compiles and runs the README's example as a test.
 #[cfg(doctest)]

@@ -31,14 +31,14 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub use self::case::{Case, CaseSummary};
+use self::comparer::Comparers;
 pub use self::config::{NoiseConfig, ShadowConfig};
 pub use self::copy::Replay;
-pub use self::record::ProgramComparison;
-pub use self::view::{ComparerView, ShadowCounts, ShadowView};
-use self::comparer::Comparers;
 use self::cost::Cost;
+pub use self::record::ProgramComparison;
 use self::record::Record;
 use self::view::Counters;
+pub use self::view::{ComparerView, ShadowCounts, ShadowView};
 use crate::compare::{Rules, RulesConfig};
 use crate::error::InvalidConfig;
 use crate::execute::Room;
@@ -186,9 +186,7 @@ impl Shadow {
     }
 
     fn comparison(&self, program: &ProgramId) -> &Comparison {
-        self.programs
-            .get(program.as_str())
-            .unwrap_or(&self.general)
+        self.programs.get(program.as_str()).unwrap_or(&self.general)
     }
 }
 

@@ -81,6 +81,7 @@ fn evidence(stable: LaneWindow, candidate: LaneWindow) -> Evidence {
         candidate,
         candidate_pool: Some(pool(4)),
         stable_growth: None,
+        differences: None,
         worker_failures: 0,
         host,
         recorded: true,

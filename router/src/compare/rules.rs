@@ -8,9 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::path::Pattern;
 
 /// A kind of rule, from the form of an answer to its words.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// The candidate failed where stable answered. Not a choice: always a difference.

@@ -27,10 +27,7 @@ pub(super) fn look(
         }
         let what = match theirs {
             None => format!("the declared output {} is missing", field.name),
-            Some(_) => format!(
-                "the declared output {} is no {}",
-                field.name, field.r#type
-            ),
+            Some(_) => format!("the declared output {} is no {}", field.name, field.r#type),
         };
         found.push(Difference::new(&path, Tier::Schema, what, ours, theirs));
     }

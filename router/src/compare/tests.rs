@@ -23,18 +23,55 @@ fn found(rules: &Rules, stable: Value, candidate: Value) -> Vec<(String, Tier)> 
 #[test]
 fn each_tier_finds_its_own() {
     let rules = rules(|_| {});
-    let stable = json!({"answer": "Paris", "score": 1.0, "sure": true, "tags": ["a"], "note": null});
+    let stable =
+        json!({"answer": "Paris", "score": 1.0, "sure": true, "tags": ["a"], "note": null});
     for (candidate, path, tier) in [
-        (json!({"answer": "Rome", "score": 1.0, "sure": true, "tags": ["a"], "note": null}), "/answer", Tier::Text),
-        (json!({"answer": "Paris", "score": 1.1, "sure": true, "tags": ["a"], "note": null}), "/score", Tier::Numbers),
-        (json!({"answer": "Paris", "score": 1.0, "sure": false, "tags": ["a"], "note": null}), "/sure", Tier::Text),
-        (json!({"answer": "Paris", "score": "1.0", "sure": true, "tags": ["a"], "note": null}), "/score", Tier::Fields),
-        (json!({"answer": "Paris", "score": 1.0, "sure": true, "tags": ["a", "b"], "note": null}), "/tags", Tier::Fields),
-        (json!({"answer": "Paris", "score": 1.0, "sure": true, "tags": ["b"], "note": null}), "/tags/0", Tier::Text),
-        (json!({"answer": "Paris", "score": 1.0, "sure": true, "tags": ["a"]}), "/note", Tier::Fields),
-        (json!({"answer": "Paris", "score": 1.0, "sure": true, "tags": ["a"], "note": null, "x": 1}), "/x", Tier::Fields),
+        (
+            json!({"answer": "Rome", "score": 1.0, "sure": true, "tags": ["a"], "note": null}),
+            "/answer",
+            Tier::Text,
+        ),
+        (
+            json!({"answer": "Paris", "score": 1.1, "sure": true, "tags": ["a"], "note": null}),
+            "/score",
+            Tier::Numbers,
+        ),
+        (
+            json!({"answer": "Paris", "score": 1.0, "sure": false, "tags": ["a"], "note": null}),
+            "/sure",
+            Tier::Text,
+        ),
+        (
+            json!({"answer": "Paris", "score": "1.0", "sure": true, "tags": ["a"], "note": null}),
+            "/score",
+            Tier::Fields,
+        ),
+        (
+            json!({"answer": "Paris", "score": 1.0, "sure": true, "tags": ["a", "b"], "note": null}),
+            "/tags",
+            Tier::Fields,
+        ),
+        (
+            json!({"answer": "Paris", "score": 1.0, "sure": true, "tags": ["b"], "note": null}),
+            "/tags/0",
+            Tier::Text,
+        ),
+        (
+            json!({"answer": "Paris", "score": 1.0, "sure": true, "tags": ["a"]}),
+            "/note",
+            Tier::Fields,
+        ),
+        (
+            json!({"answer": "Paris", "score": 1.0, "sure": true, "tags": ["a"], "note": null, "x": 1}),
+            "/x",
+            Tier::Fields,
+        ),
     ] {
-        assert_eq!(found(&rules, stable.clone(), candidate.clone()), [(path.to_owned(), tier)], "{candidate}");
+        assert_eq!(
+            found(&rules, stable.clone(), candidate.clone()),
+            [(path.to_owned(), tier)],
+            "{candidate}"
+        );
     }
     assert!(found(&rules, stable.clone(), stable).is_empty());
 }
@@ -49,21 +86,41 @@ fn words_are_compared_and_not_their_spelling() {
         ("caf\u{e9}", "cafe\u{301}"),
         ("\u{fb01}ne", "fine"),
     ] {
-        assert!(found(&loose, json!({"a": one}), json!({"a": other})).is_empty(), "{one:?} {other:?}");
+        assert!(
+            found(&loose, json!({"a": one}), json!({"a": other})).is_empty(),
+            "{one:?} {other:?}"
+        );
     }
-    assert_eq!(found(&loose, json!({"a": "Paris."}), json!({"a": "Paris"})).len(), 1);
-    assert_eq!(found(&loose, json!({"a": "ab"}), json!({"a": "a b"})).len(), 1);
+    assert_eq!(
+        found(&loose, json!({"a": "Paris."}), json!({"a": "Paris"})).len(),
+        1
+    );
+    assert_eq!(
+        found(&loose, json!({"a": "ab"}), json!({"a": "a b"})).len(),
+        1
+    );
     let looser = rules(|config| config.ignore_punctuation = true);
     assert!(found(&looser, json!({"a": "Paris."}), json!({"a": "Paris"})).is_empty());
     let strict = rules(|config| config.ignore_case = false);
-    assert_eq!(found(&strict, json!({"a": "Paris"}), json!({"a": "paris"})).len(), 1);
+    assert_eq!(
+        found(&strict, json!({"a": "Paris"}), json!({"a": "paris"})).len(),
+        1
+    );
 }
 
 #[test]
 fn what_is_ignored_is_looked_at_by_no_tier() {
-    let rules = rules(|config| config.ignore = vec!["/usage".into(), "/items/*/id".into(), "/a~1b".into()]);
+    let rules =
+        rules(|config| config.ignore = vec!["/usage".into(), "/items/*/id".into(), "/a~1b".into()]);
     let stable = json!({"usage": {"total_tokens": 5}, "items": [{"id": 1, "v": "x"}], "a/b": 1});
-    assert!(found(&rules, stable.clone(), json!({"usage": 7, "items": [{"id": "z", "v": "x"}], "a/b": "q"})).is_empty());
+    assert!(
+        found(
+            &rules,
+            stable.clone(),
+            json!({"usage": 7, "items": [{"id": "z", "v": "x"}], "a/b": "q"})
+        )
+        .is_empty()
+    );
     assert!(found(&rules, stable.clone(), json!({"items": [{"v": "x"}]})).is_empty());
     assert_eq!(
         found(&rules, stable, json!({"items": [{"id": 1, "v": "y"}]})),
@@ -79,22 +136,41 @@ fn a_signature_is_held_against_the_candidate_only_where_stable_keeps_it() {
     let stable = object(json!({"answer": "a", "score": 1, "odd": "no integer"}));
     let candidate = object(json!({"answer": "a", "odd": "no integer"}));
     let found = differences(&rules, Some(&signature), &stable, &candidate);
-    let told: Vec<_> = found.iter().map(|one| (one.path.as_str(), one.rule)).collect();
+    let told: Vec<_> = found
+        .iter()
+        .map(|one| (one.path.as_str(), one.rule))
+        .collect();
     assert_eq!(told, [("/score", Tier::Schema), ("/score", Tier::Fields)]);
     assert_eq!(found[0].what, "the declared output score is missing");
 }
 
 #[test]
 fn numbers_have_a_tolerance_and_large_integers_none_to_spare() {
-    let exact = rules(|config| config.tolerance = Tolerance { absolute: 0.0, relative: 0.0 });
-    let (one, next) = (json!({"n": 9_007_199_254_740_992_u64}), json!({"n": 9_007_199_254_740_993_u64}));
+    let exact = rules(|config| {
+        config.tolerance = Tolerance {
+            absolute: 0.0,
+            relative: 0.0,
+        }
+    });
+    let (one, next) = (
+        json!({"n": 9_007_199_254_740_992_u64}),
+        json!({"n": 9_007_199_254_740_993_u64}),
+    );
     assert!(found(&exact, one.clone(), one.clone()).is_empty());
     assert_eq!(found(&exact, one.clone(), next.clone()).len(), 1);
     assert!(found(&rules(|_| {}), one, next).is_empty());
-    let near = rules(|config| config.tolerance = Tolerance { absolute: 0.01, relative: 0.0 });
+    let near = rules(|config| {
+        config.tolerance = Tolerance {
+            absolute: 0.01,
+            relative: 0.0,
+        }
+    });
     assert!(found(&near, json!({"n": 1.0}), json!({"n": 1.009})).is_empty());
     assert_eq!(found(&near, json!({"n": 1.0}), json!({"n": 1.02})).len(), 1);
-    assert!(found(&near, json!({"n": 1}), json!({"n": 1.0})).is_empty(), "1 and 1.0 are one number");
+    assert!(
+        found(&near, json!({"n": 1}), json!({"n": 1.0})).is_empty(),
+        "1 and 1.0 are one number"
+    );
 }
 
 #[test]
@@ -114,7 +190,8 @@ fn what_means_nothing_is_refused_by_name() {
 #[test]
 fn hostile_answers_are_told_in_bounds() {
     let rules = rules(|_| {});
-    let many = |text: &str| Value::Object((0..5_000).map(|n| (format!("k{n}"), json!(text))).collect());
+    let many =
+        |text: &str| Value::Object((0..5_000).map(|n| (format!("k{n}"), json!(text))).collect());
     assert_eq!(found(&rules, many("a"), many("b")).len(), MOST);
     let huge = |letter: &str| json!({"a\u{0}/~": letter.repeat(1 << 20)});
     let object = |value: Value| value.as_object().unwrap().clone();

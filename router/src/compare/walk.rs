@@ -37,7 +37,11 @@ impl Walk<'_> {
             self.at_key(key, |walk| match candidate.get(key) {
                 Some(theirs) => walk.values(ours, theirs),
                 None => walk.tell(Tier::Fields, || {
-                    ("the candidate has no such field".to_owned(), Some(ours), None)
+                    (
+                        "the candidate has no such field".to_owned(),
+                        Some(ours),
+                        None,
+                    )
                 }),
             });
         }

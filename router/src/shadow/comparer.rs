@@ -12,8 +12,8 @@ use dspex_pool::{Call, PoolError, ProgramId, ProgramKey};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::view::ComparerView;
 use super::lock;
+use super::view::ComparerView;
 use crate::router::Router;
 
 /// Failures in a row after which a comparer is left alone.
@@ -81,18 +81,24 @@ impl Comparers {
     }
 
     pub(super) fn told(&self, now: Instant) -> Vec<ComparerView> {
-        let mut told: Vec<_> = self.0.iter().map(|(program, standing)| {
-            let rest = standing.rests_until.map(|until| until.saturating_duration_since(now));
-            ComparerView {
-                program: program.clone(),
-                judged: standing.judged,
-                failed: standing.failed,
-                suspended_ms: rest
-                    .filter(|rest| !rest.is_zero())
-                    .map(|rest| u64::try_from(rest.as_millis()).unwrap_or(u64::MAX)),
-                trouble: standing.trouble.clone(),
-            }
-        }).collect();
+        let mut told: Vec<_> = self
+            .0
+            .iter()
+            .map(|(program, standing)| {
+                let rest = standing
+                    .rests_until
+                    .map(|until| until.saturating_duration_since(now));
+                ComparerView {
+                    program: program.clone(),
+                    judged: standing.judged,
+                    failed: standing.failed,
+                    suspended_ms: rest
+                        .filter(|rest| !rest.is_zero())
+                        .map(|rest| u64::try_from(rest.as_millis()).unwrap_or(u64::MAX)),
+                    trouble: standing.trouble.clone(),
+                }
+            })
+            .collect();
         told.sort_by(|a, b| a.program.cmp(&b.program));
         told
     }
@@ -110,9 +116,10 @@ impl Router {
         stable: &Map<String, Value>,
         candidate: &Map<String, Value>,
     ) -> Result<(bool, String), String> {
-        let entry = self.find(comparer).await.map_err(|error| {
-            format!("the comparer {comparer} cannot be had: {error}")
-        })?;
+        let entry = self
+            .find(comparer)
+            .await
+            .map_err(|error| format!("the comparer {comparer} cannot be had: {error}"))?;
         let key = &entry.program.key;
         let begun = Instant::now();
         if let Some(why) = lock(&self.shadow.comparers).rests(key, begun) {
@@ -133,8 +140,9 @@ impl Router {
         };
         let answer = self.stable.pool.execute(call);
         let said = match tokio::time::timeout_at(begun + limit + GRACE, answer).await {
-            Ok(Ok(reply)) => read(&reply.outputs)
-                .map_err(|problem| format!("the comparer {comparer} {problem}")),
+            Ok(Ok(reply)) => {
+                read(&reply.outputs).map_err(|problem| format!("the comparer {comparer} {problem}"))
+            }
             Ok(Err(PoolError::ProgramTimeout { .. } | PoolError::Hung { .. })) | Err(_) => {
                 Err(format!(
                     "the comparer {comparer} did not answer within {}: make it faster, or raise \
@@ -162,5 +170,11 @@ fn read(outputs: &Map<String, Value>) -> Result<(bool, String), String> {
         ));
     };
     let why = outputs.get("why").and_then(Value::as_str);
-    Ok((equal, why.unwrap_or("it says they differ").chars().take(500).collect()))
+    Ok((
+        equal,
+        why.unwrap_or("it says they differ")
+            .chars()
+            .take(500)
+            .collect(),
+    ))
 }

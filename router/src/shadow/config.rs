@@ -111,8 +111,11 @@ impl ShadowConfig {
                 return Err((setting, share.to_string(), "from 0 to 1"));
             }
         }
-        let all = std::iter::once(("shadow.rules", &self.rules))
-            .chain(self.programs.values().map(|rules| ("shadow.programs", rules)));
+        let all = std::iter::once(("shadow.rules", &self.rules)).chain(
+            self.programs
+                .values()
+                .map(|rules| ("shadow.programs", rules)),
+        );
         for (setting, rules) in all {
             if let Err(error) = Rules::new(rules) {
                 let expected = "tiers, JSON Pointers such as `/items/*/score`, and tolerances";

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use dspex_pool::{Call, Definition, PoolError, Program, Reply, Signature};
 use dspex_breaker::CircuitState;
+use dspex_pool::{Call, Definition, PoolError, Program, Reply, Signature};
 use dspex_telemetry::{Blame, Lane};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -82,8 +82,7 @@ impl Router {
             return;
         }
         counters.copied.fetch_add(1, Relaxed);
-        let control = lock(&shadow.record)
-            .wants_control(&wanted.program.key, shadow.config.noise);
+        let control = lock(&shadow.record).wants_control(&wanted.program.key, shadow.config.noise);
         let answered = self.ask(other, &wanted.program, &wanted.inputs, &wanted.request_id);
         let answered = answered.await;
         if let Ok(reply) = &answered {
@@ -91,14 +90,22 @@ impl Router {
             lock(&shadow.cost).used_more(more, Instant::now());
         }
         let (stable, theirs) = match wanted.leading {
-            Lane::Stable => (Ok(&job.outputs), answered.as_ref().map(|reply| &reply.outputs)),
-            Lane::Candidate => (answered.as_ref().map(|reply| &reply.outputs), Ok(&job.outputs)),
+            Lane::Stable => (
+                Ok(&job.outputs),
+                answered.as_ref().map(|reply| &reply.outputs),
+            ),
+            Lane::Candidate => (
+                answered.as_ref().map(|reply| &reply.outputs),
+                Ok(&job.outputs),
+            ),
         };
         let comparison = shadow.comparison(&wanted.program.key.id);
         if let (true, Ok(stable)) = (control, stable) {
             self.learn_noise(&job, stable, comparison, tokens).await;
         }
-        let (judged, hidden) = self.judge_pair(&wanted.program, stable, theirs, comparison).await;
+        let (judged, hidden) = self
+            .judge_pair(&wanted.program, stable, theirs, comparison)
+            .await;
         if !current() {
             counters.no_candidate.fetch_add(1, Relaxed);
             return;
@@ -114,7 +121,9 @@ impl Router {
             stable: stable.cloned().unwrap_or_default(),
             candidate: theirs
                 .ok()
-                .filter(|outputs| serde_json::to_writer(crate::execute::Room(limit), outputs).is_ok())
+                .filter(|outputs| {
+                    serde_json::to_writer(crate::execute::Room(limit), outputs).is_ok()
+                })
                 .cloned(),
             differences,
         };
@@ -160,7 +169,12 @@ impl Router {
             return;
         }
         self.shadow.counters.controls.fetch_add(1, Relaxed);
-        let again = self.ask(&self.stable, &wanted.program, &wanted.inputs, &wanted.request_id);
+        let again = self.ask(
+            &self.stable,
+            &wanted.program,
+            &wanted.inputs,
+            &wanted.request_id,
+        );
         if let Ok(again) = again.await {
             let signature = signature(&wanted.program);
             let found = differences(&comparison.rules, signature, stable, &again.outputs);
@@ -249,7 +263,12 @@ impl Router {
         let found = match (&stable, &candidate) {
             (Ok(ours), Ok(theirs)) => {
                 let signature = signature(program);
-                Some(differences(rules, signature, &ours.outputs, &theirs.outputs))
+                Some(differences(
+                    rules,
+                    signature,
+                    &ours.outputs,
+                    &theirs.outputs,
+                ))
             }
             _ => None,
         };
@@ -272,13 +291,22 @@ impl Router {
 fn failure(stable: &Map<String, Value>, error: &PoolError) -> Judged {
     let judged = judge(error);
     let of_program = matches!(judged.blame, Blame::Program | Blame::Caller)
-        && !matches!(error, PoolError::ProgramTimeout { .. } | PoolError::TooMany { .. });
+        && !matches!(
+            error,
+            PoolError::ProgramTimeout { .. } | PoolError::TooMany { .. }
+        );
     if !of_program {
         return Judged::Failed(format!("the candidate: {error}"));
     }
     let stable = Value::Object(stable.clone());
     let what = format!("the candidate failed: {error}");
-    Judged::Different(vec![Difference::new("", Tier::Failure, what, Some(&stable), None)])
+    Judged::Different(vec![Difference::new(
+        "",
+        Tier::Failure,
+        what,
+        Some(&stable),
+        None,
+    )])
 }
 
 fn signature(program: &Program) -> Option<&Signature> {

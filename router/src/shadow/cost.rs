@@ -37,7 +37,9 @@ impl Minute {
         if passed == SLOTS as u64 {
             self.slots = [0; SLOTS];
         }
-        self.slots.iter().fold(0, |sum, used| sum.saturating_add(*used))
+        self.slots
+            .iter()
+            .fold(0, |sum, used| sum.saturating_add(*used))
     }
 
     fn add(&mut self, amount: u64) {

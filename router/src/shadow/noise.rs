@@ -48,7 +48,10 @@ impl Noise {
     /// The places that are noise, in order.
     pub(super) fn places(&self, floor: f64) -> Vec<String> {
         let noise = self.places.keys();
-        let mut noise: Vec<String> = noise.filter(|place| self.is_noise(place, floor)).cloned().collect();
+        let mut noise: Vec<String> = noise
+            .filter(|place| self.is_noise(place, floor))
+            .cloned()
+            .collect();
         noise.sort_unstable();
         noise
     }
@@ -84,7 +87,10 @@ mod tests {
         for _ in 0..199 {
             noise.learn(&[at("/time")]);
         }
-        assert!(!noise.covers(&at("/items/7/id"), 0.01), "once in 200 is a slip");
+        assert!(
+            !noise.covers(&at("/items/7/id"), 0.01),
+            "once in 200 is a slip"
+        );
         assert_eq!(noise.places(0.01), ["/time"]);
     }
 
@@ -105,7 +111,11 @@ mod tests {
             }
         }
         assert_eq!(taught, [true, true, false, false, false, true, false, true]);
-        let never = NoiseConfig { learn_first: 0, share: 0.0, floor: 0.0 };
+        let never = NoiseConfig {
+            learn_first: 0,
+            share: 0.0,
+            floor: 0.0,
+        };
         assert!(!Noise::default().wants(never, 10) && !Noise::default().learning(never));
     }
 

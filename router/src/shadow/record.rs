@@ -147,7 +147,10 @@ impl Record {
             return differences;
         };
         let covered = |difference: &Difference| tally.noise.covers(difference, config.floor);
-        differences.into_iter().filter(|one| !covered(one)).collect()
+        differences
+            .into_iter()
+            .filter(|one| !covered(one))
+            .collect()
     }
 
     /// Counts a comparison. `case` is made where it is one; `hidden` says that noise made it equal.

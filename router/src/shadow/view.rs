@@ -1,7 +1,7 @@
 //! What copies and comparisons look like at one moment.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use dspex_flags::dspex;
 use dspex_pool::ProgramId;

@@ -13,5 +13,7 @@ mod programs;
 mod routing;
 mod session_stores;
 mod sessions;
+mod shadow;
 mod streaming;
 mod support;
+mod versions;
