@@ -5,8 +5,8 @@
 //! traffic fires on the lower bound, program by program, so that one program that is wholly wrong
 //! does not hide among the calls of the others.
 
-use super::statistics::{at_least, at_most, number};
 use super::Reason;
+use super::statistics::{at_least, at_most, number};
 use crate::evidence::{Differences, Evidence};
 use crate::thresholds::{Action, Thresholds};
 use crate::wording;

@@ -9,6 +9,7 @@ use dspex_telemetry::{Blame, HostUsage, LaneWindow, Latency, ProgramWindow};
 use super::*;
 use crate::thresholds::percent;
 
+mod differences;
 mod memory;
 
 fn pool(ready: usize) -> PoolStatus {
