@@ -9,4 +9,5 @@ mod programs;
 mod requests;
 mod server;
 mod sessions;
+mod shadow;
 mod streams;

@@ -97,7 +97,7 @@ fn trouble(programs: &[Differences]) -> String {
     match troubled.and_then(|program| Some((program, program.trouble.as_deref()?))) {
         Some((program, trouble)) => format!(
             " ({} of {} came to nothing: {trouble})",
-            wording::count(program.not_compared, "copy"),
+            wording::count(program.not_compared, "copied call"),
             program.program
         ),
         None => String::new(),

@@ -332,7 +332,7 @@ mod tests {
              last minute: 7 copies (600 at most), 0 tokens (no limit); 1 of 256 wait\n\
              since the start: drawn 9\n\
              PROGRAM  COMPARED  DIFFERENT  RATE  AT 99%      NOT JUDGED  NOISE  TROUBLE\n\
-             qa       200       3          1.5%  0.4% to 5%  10          /time  \n\
+             qa       200       3          1.5%  0.4% to 5%  10          /time\n\
              3 differences are kept: `dspex shadow cases`"
         );
     }

@@ -68,7 +68,7 @@ fn what_is_not_known_holds_the_stage_and_says_what_it_lacks() {
         .text
         .clone();
     assert!(
-        text.ends_with("(3 copies of qa came to nothing: the comparer judge is gone)"),
+        text.ends_with("(3 copied calls of qa came to nothing: the comparer judge is gone)"),
         "{text}"
     );
 }
