@@ -10,6 +10,7 @@ mod circuits;
 mod failover;
 mod leaving;
 mod programs;
+mod repeats;
 mod routing;
 mod session_stores;
 mod sessions;

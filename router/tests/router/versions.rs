@@ -99,7 +99,7 @@ async fn a_new_definition_is_a_new_version_and_is_what_new_calls_get() {
         house.stable.checked().contains(&second.key),
         "built before it is served"
     );
-    assert_eq!(house.stable.forgotten(), [first.key.clone()]);
+    assert_eq!(house.stable.forgotten(), std::slice::from_ref(&first.key));
 
     let versions = router.versions(&id, None, 10).await.unwrap().versions;
     let numbers: Vec<_> = versions.iter().map(|one| one.program.key.version).collect();
