@@ -13,6 +13,7 @@ mod house;
 mod migration;
 mod protocol_faults;
 mod sessions;
+mod shadow;
 mod streams;
 mod traffic;
 mod unfit;

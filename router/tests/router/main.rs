@@ -7,6 +7,7 @@
 
 mod catalog;
 mod circuits;
+mod comparisons;
 mod failover;
 mod leaving;
 mod programs;
