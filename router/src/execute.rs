@@ -98,7 +98,10 @@ impl Router {
             chunks: request.chunks,
             deadline,
         };
-        let copy = self.shadow.wanted(&self.served.load(), &call);
+        let copy = self
+            .shadow
+            .wanted(&self.served.load(), &call)
+            .filter(|_| self.candidate_lane().is_some());
         let tell = |lane| {
             if let Some(told) = &request.lane {
                 told.send_replace(Some(lane));
