@@ -22,6 +22,7 @@ mod problem;
 mod programs;
 mod serve;
 mod settings;
+mod shadow;
 mod status;
 mod style;
 mod view;
@@ -71,6 +72,8 @@ enum Command {
     /// Create, list, show, delete and execute programs.
     #[command(visible_alias = "program")]
     Programs(programs::Programs),
+    /// Show copied calls, how their answers compare, and run a difference again.
+    Shadow(shadow::Shadow),
     /// Read and write feature flags.
     #[command(visible_alias = "flag")]
     Flags(flags::Flags),
@@ -93,6 +96,7 @@ impl Command {
             Self::Status(command) => command.format.json,
             Self::Pools(command) => command.format.json,
             Self::Programs(command) => command.format.json,
+            Self::Shadow(command) => command.format.json,
             Self::Flags(command) => command.format.json,
             Self::Migrate(command) => command.format.json,
             Self::Config(command) => command.format.json,
@@ -107,6 +111,7 @@ impl Command {
             Self::Status(command) => block_on(command.run(output)),
             Self::Pools(command) => block_on(command.run(output)),
             Self::Programs(command) => block_on(command.run(output)),
+            Self::Shadow(command) => block_on(command.run(output)),
             Self::Flags(command) => block_on(command.run(output)),
             Self::Migrate(command) => block_on(command.run(output)),
             Self::Config(command) => command.run(output),

@@ -57,6 +57,15 @@ pub const GRADUAL_ROLLOUT_PERCENTAGE: Flag<Percent> = Flag {
     owner: "migration",
 };
 
+/// The share of calls that are copied to the other lane for comparison. A copy is no caller's traffic:
+/// neither the share of the rollout nor the kill switch says anything about it.
+pub const SHADOW_PERCENTAGE: Flag<Percent> = Flag {
+    key: "shadow_percentage",
+    default: Percent::ZERO,
+    description: "the share of calls that are copied to the other lane, where they are safe to repeat, and compared",
+    owner: "router",
+};
+
 /// Every flag above, to hand to [`crate::Flags::open`].
 pub fn declarations() -> Vec<Declaration> {
     vec![
@@ -66,6 +75,7 @@ pub fn declarations() -> Vec<Declaration> {
         TELEMETRY_V2.declaration(),
         POOL_OPTIMIZER.declaration(),
         GRADUAL_ROLLOUT_PERCENTAGE.declaration(),
+        SHADOW_PERCENTAGE.declaration(),
     ]
 }
 

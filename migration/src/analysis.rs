@@ -6,6 +6,7 @@
 //! with 99 % confidence, so a handful of samples never rolls back; a rule that only reports or
 //! holds fires on what was measured, because holding for nothing costs time alone.
 
+mod differences;
 mod errors;
 mod latencies;
 mod memory;
@@ -104,6 +105,7 @@ pub struct LaneSeen {
 pub fn analyse(thresholds: &Thresholds, seen: &Evidence) -> Analysis {
     let mut reasons = surroundings::judge(thresholds, seen);
     reasons.extend(memory::judge(thresholds.memory_growth, seen));
+    reasons.extend(differences::judge(thresholds, seen));
     reasons.extend(samples(thresholds, seen));
     reasons.extend(errors::judge(thresholds, seen));
     reasons.extend(latencies::judge(thresholds, seen));

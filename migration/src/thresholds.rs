@@ -99,6 +99,10 @@ pub struct Thresholds {
     /// memory certainly grows too, what the candidate's does beyond it. Not judged, and nothing held
     /// back, until its pool has measured for long enough.
     pub memory_growth: RateRule,
+    /// Copied calls that the candidate answered differently, as a share of those that were compared:
+    /// its bounds at 99 % confidence. Judged only where the plan has calls copied; then no stage
+    /// ages until the share is known to lie below this.
+    pub difference_rate: RateRule,
     /// CPU of the host. A note by default, see above.
     pub cpu: RateRule,
     /// Memory of the host. A note by default, see above.
@@ -135,6 +139,7 @@ impl Default for Thresholds {
             latency_floor: Duration::from_millis(50),
             worker_failure_rate: rate(1_000, Action::Rollback),
             memory_growth: rate(1_000, Action::Rollback),
+            difference_rate: rate(500, Action::Pause),
             cpu: rate(8_000, Action::Note),
             memory: rate(9_000, Action::Note),
         }

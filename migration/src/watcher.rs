@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use dspex_flags::Percent;
 use dspex_telemetry::{HostSampler, Lane, LaneWindow, Telemetry};
 use tokio::time::Instant;
 
@@ -78,6 +79,7 @@ impl Watcher {
             worker_failures: self.failed_since(since, failures, state.plan.window_limit, now),
             candidate_pool,
             stable_growth: stable_pool.growth,
+            differences: (state.plan.shadow > Percent::ZERO).then(|| candidate.differences()),
             host: self.host.sample(),
             recorded: telemetry.is_enabled(),
             percent: state.percent(),
@@ -108,7 +110,7 @@ impl Watcher {
         let plan = &state.plan;
         let floor = self.began + telemetry.slot();
         let enough = plan.thresholds.minimum_samples;
-        let needs_stable = state.percent() < dspex_flags::Percent::HUNDRED;
+        let needs_stable = state.percent() < Percent::HUNDRED;
         let mut reach = plan.window;
         loop {
             let since = now

@@ -164,6 +164,7 @@ mod tests {
             definition,
             repeatable: false,
             stateful: false,
+            side_effects: true,
         };
         let args = create_program(&program);
         assert_eq!(args["id"], "qa@3");

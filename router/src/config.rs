@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::InvalidConfig;
 use crate::sessions::SessionsConfig;
+use crate::shadow::ShadowConfig;
 
 /// How calls are timed, limited and failed over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub struct RouterConfig {
     pub stream_window: u32,
     /// How many session states are kept, how large, and for how long.
     pub sessions: SessionsConfig,
+    /// How calls are copied to the other lane and compared. How many are is a flag.
+    pub shadow: ShadowConfig,
 }
 
 impl Default for RouterConfig {
@@ -53,6 +56,7 @@ impl Default for RouterConfig {
             max_inputs_bytes: 8 * 1024 * 1024,
             stream_window: 16,
             sessions: SessionsConfig::default(),
+            shadow: ShadowConfig::default(),
         }
     }
 }
@@ -112,6 +116,9 @@ impl RouterConfig {
         if let Err((setting, value, expected)) = self.sessions.validate() {
             return wrong(setting, value, expected);
         }
+        if let Err((setting, value, expected)) = self.shadow.validate() {
+            return wrong(setting, value, expected);
+        }
         self.circuit.validate().map_err(|error| InvalidConfig {
             setting: error.setting,
             value: error.value,
@@ -160,6 +167,15 @@ mod tests {
         assert_eq!(
             refused(|c| c.sessions.expire_after = Duration::ZERO),
             "sessions.expire_after"
+        );
+        assert_eq!(refused(|c| c.shadow.queue = 0), "shadow.queue");
+        assert_eq!(
+            refused(|c| c.shadow.noise.floor = f64::NAN),
+            "shadow.noise.floor"
+        );
+        assert_eq!(
+            refused(|c| c.shadow.rules.ignore = vec!["usage".to_owned()]),
+            "shadow.rules"
         );
         assert_eq!(refused(|c| c.circuit.half_open_max = 0), "half_open_max");
     }

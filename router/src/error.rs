@@ -25,6 +25,16 @@ pub enum RouterError {
         /// Which name.
         id: ProgramId,
     },
+    /// The program is at another version than the one that was to be replaced.
+    #[error("program {id} is at version {served}, and not at {expected} any more: read it again")]
+    VersionConflict {
+        /// Which program.
+        id: ProgramId,
+        /// The version that was to be replaced.
+        expected: u64,
+        /// The version that is served.
+        served: u64,
+    },
     /// The request itself is at fault, before any pool was asked.
     #[error("{message}")]
     InvalidInput {
@@ -88,6 +98,7 @@ impl RouterError {
         match self {
             Self::UnknownProgram { .. } => "unknown-program",
             Self::AlreadyExists { .. } => "program-exists",
+            Self::VersionConflict { .. } => "version-conflict",
             Self::InvalidInput { .. } => "invalid-input",
             Self::InputsTooLarge { .. } => "inputs-too-large",
             Self::Pool(error) => error.kind(),
@@ -118,6 +129,18 @@ impl From<CatalogError> for RouterError {
     fn from(error: CatalogError) -> Self {
         match error {
             CatalogError::AlreadyExists { id } => Self::AlreadyExists { id },
+            CatalogError::Changed {
+                id,
+                expected,
+                served: Some(served),
+            } => Self::VersionConflict {
+                id,
+                expected,
+                served,
+            },
+            CatalogError::Changed {
+                id, served: None, ..
+            } => Self::UnknownProgram { id, nearest: None },
             other => Self::Catalog(other),
         }
     }
@@ -144,6 +167,16 @@ pub enum CatalogError {
     AlreadyExists {
         /// Which name.
         id: ProgramId,
+    },
+    /// The version that was to be replaced is no longer the one that is served.
+    #[error("program {id} is no longer at version {expected}")]
+    Changed {
+        /// Which program.
+        id: ProgramId,
+        /// The version that was to be replaced.
+        expected: u64,
+        /// The version that is served; none where the program is gone.
+        served: Option<u64>,
     },
     /// A row cannot be read as a program. The others are not affected.
     #[error("{0}")]

@@ -18,6 +18,7 @@ use crate::dispatch::LaneState;
 use crate::error::InvalidConfig;
 use crate::sessions::SessionStore;
 use crate::sessions::states::States;
+use crate::shadow::Shadow;
 
 /// The name under which routers acknowledge flags.
 const SUBSCRIBER: &str = "router";
@@ -46,6 +47,7 @@ pub struct Router {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) known: Cache,
     pub(crate) sessions: Arc<States>,
+    pub(crate) shadow: Shadow,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) config: RouterConfig,
     flags: Arc<Flags>,
@@ -75,6 +77,7 @@ impl Router {
             catalog: parts.catalog,
             known: Cache::new(),
             sessions: Arc::new(States::new(parts.sessions, parts.config.sessions.clone())),
+            shadow: Shadow::new(parts.config.shadow.clone())?,
             telemetry: parts.telemetry,
             config: parts.config,
             flags: parts.flags,
@@ -96,6 +99,10 @@ impl Router {
                 .set_enabled(self.served.load().enabled(&dspex::CIRCUIT_BREAKER));
             Arc::new(lane)
         });
+        if lane.is_some() {
+            // Before it can be seen: nothing that is found of it is counted for the one before.
+            self.shadow.begin_anew();
+        }
         self.candidate.store(lane);
         drop(changing);
     }

@@ -1,8 +1,9 @@
-//! `/v1/programs`: create, list, get, delete, execute.
+//! `/v1/programs`: create, list, get, put, delete, versions, execute.
 
 mod draft;
 mod execute;
 mod stream;
+mod versions;
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
@@ -26,7 +27,8 @@ const PAGE_LIMIT: usize = 1000;
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(create, list))
-        .routes(routes!(get, delete))
+        .routes(routes!(get, versions::put, delete))
+        .routes(routes!(versions::versions))
         .routes(routes!(execute::execute))
 }
 
@@ -41,6 +43,8 @@ struct ProgramDocument {
     repeatable: bool,
     /// Whether each session has a state of its own.
     stateful: bool,
+    /// Whether a call may act on the world beyond its answer; such calls are never copied.
+    side_effects: bool,
     /// What a worker builds, as it was given at creation.
     #[schema(value_type = Object)]
     definition: Value,
@@ -53,6 +57,7 @@ impl ProgramDocument {
             version: program.key.version,
             repeatable: program.repeatable,
             stateful: program.stateful,
+            side_effects: program.side_effects,
             definition: serde_json::to_value(&program.definition).unwrap_or(Value::Null),
         }
     }
@@ -61,7 +66,7 @@ impl ProgramDocument {
 /// Create a program. It is really built in a worker before it is accepted.
 #[utoipa::path(
     post, path = "/v1/programs", tag = TAG,
-    request_body(content = draft::DraftBody, description = "The definition's fields stand beside `id`, `repeatable` and `stateful`, or together under `definition`."),
+    request_body(content = draft::DraftBody, description = "The definition's fields stand beside `id`, `repeatable`, `stateful` and `side_effects`, or together under `definition`."),
     responses(
         (status = 201, body = ProgramDocument, headers(("Location" = String))),
         (status = 409, body = ProblemDocument, content_type = "application/problem+json", description = "The name is taken"),

@@ -10,4 +10,5 @@ mod programs;
 mod requests;
 mod server;
 mod sessions;
+mod shadow;
 mod streams;

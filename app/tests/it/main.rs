@@ -22,6 +22,7 @@ mod session_storms;
 mod sessions;
 mod stopped_worker;
 mod stream_storms;
+mod shadow;
 mod streams;
 mod traffic;
 mod unfit;

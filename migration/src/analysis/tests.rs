@@ -9,6 +9,7 @@ use dspex_telemetry::{Blame, HostUsage, LaneWindow, Latency, ProgramWindow};
 use super::*;
 use crate::thresholds::percent;
 
+mod differences;
 mod memory;
 
 fn pool(ready: usize) -> PoolStatus {
@@ -81,6 +82,7 @@ fn evidence(stable: LaneWindow, candidate: LaneWindow) -> Evidence {
         candidate,
         candidate_pool: Some(pool(4)),
         stable_growth: None,
+        differences: None,
         worker_failures: 0,
         host,
         recorded: true,

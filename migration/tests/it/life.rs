@@ -115,6 +115,7 @@ fn evidence(kind: Kind, percent: Percent) -> Evidence {
         candidate: lane(calls, faults),
         candidate_pool: Some(crate::house::simulated::pool_status("v2", 0)),
         stable_growth: None,
+        differences: None,
         worker_failures: 0,
         host: HostUsage {
             cpu_percent: Some(cpu),

@@ -88,6 +88,7 @@ pub(crate) fn program(attribute: &str) -> Outcome<Arc<Program>> {
         },
         repeatable: true,
         stateful: false,
+        side_effects: true,
     }))
 }
 

@@ -41,6 +41,7 @@ pub fn program(id: &str, version: u64, target: &str) -> Arc<Program> {
         },
         repeatable: false,
         stateful: false,
+        side_effects: true,
     })
 }
 

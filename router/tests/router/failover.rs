@@ -301,9 +301,10 @@ async fn a_stable_pool_that_ignores_deadlines_holds_callers_hardly_longer() {
         definition: definition(),
         repeatable: true,
         stateful: false,
+        side_effects: true,
     };
     catalog
-        .create(&program, jiff::Timestamp::UNIX_EPOCH)
+        .keep(&program, None, jiff::Timestamp::UNIX_EPOCH)
         .await
         .unwrap();
     let deaf = Arc::new(Deaf(FakePool::new("v1")));

@@ -135,6 +135,22 @@ impl House {
             .unwrap();
     }
 
+    /// Makes the copies that calls leave, until the house stops following its flags.
+    pub(crate) fn run_shadow(&self) {
+        self.tracker
+            .spawn(self.router.clone().run_shadow(self.stop.clone()));
+    }
+
+    /// Copies this share of calls, once the router serves it.
+    pub(crate) async fn copy_share(&self, percent: &str) {
+        let share = FlagValue::Percent(percent.parse().unwrap());
+        let revision = self.set(&[(dspex::SHADOW_PERCENTAGE.key, share)]).await;
+        self.flags
+            .wait_acknowledged(revision, Duration::from_secs(5))
+            .await
+            .unwrap();
+    }
+
     /// Makes a program that may be repeated, or may not.
     pub(crate) async fn program(&self, id: &str, repeatable: bool) -> ProgramId {
         let draft = Draft {
@@ -188,6 +204,7 @@ pub(crate) fn draft(id: &str) -> Draft {
         definition: definition(),
         repeatable: None,
         stateful: false,
+        side_effects: None,
     }
 }
 

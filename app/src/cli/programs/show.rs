@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::cli::exit::Failure;
 use crate::cli::style::{Paint, Tone, dim, plain};
-use crate::cli::view::{read, setting};
+use crate::cli::view::{moment, read, setting};
 
 /// A program as the server tells it.
 #[derive(Debug, Default, Deserialize)]
@@ -15,6 +15,9 @@ pub(super) struct Program {
     version: u64,
     repeatable: bool,
     stateful: bool,
+    side_effects: bool,
+    /// Where this is one version of several.
+    since: Option<String>,
     definition: Definition,
 }
 
@@ -108,6 +111,51 @@ pub(super) fn created(program: &Program, paint: Paint) -> String {
     )
 }
 
+/// What `put` left.
+pub(super) fn put(program: &Program, paint: Paint) -> String {
+    let name = paint.text(Tone::Strong, &program.id);
+    format!(
+        "{name} is served at version {} ({})",
+        program.version,
+        program.made_of()
+    )
+}
+
+/// The versions of a program.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Versions {
+    versions: Vec<Program>,
+    next: Option<u64>,
+}
+
+/// Versions, one a line, the newest first.
+pub(super) fn versions(page: &Versions, paint: Paint) -> String {
+    let rows = page.versions.iter().map(|version| {
+        [
+            plain(version.version.to_string()),
+            dim(moment(version.since.as_deref().unwrap_or_default())),
+            plain(version.made_of()),
+            plain(version.definition.signature.text()),
+            plain(yes_or_no(version.repeatable)),
+            plain(yes_or_no(version.stateful)),
+        ]
+    });
+    let heading = [
+        "VERSION",
+        "SINCE",
+        "MADE OF",
+        "SIGNATURE",
+        "REPEATABLE",
+        "STATEFUL",
+    ];
+    let mut table = paint.table(heading, rows);
+    if let Some(next) = page.next {
+        table.push_str(&format!("\nthere are older ones than {next}"));
+    }
+    table
+}
+
 /// Programs, one a line.
 pub(super) fn page(page: &Page, paint: Paint) -> String {
     let mut lines = Vec::new();
@@ -167,6 +215,10 @@ pub(super) fn one(program: &Program, paint: Paint) -> String {
         ("tools", Some(tools).filter(|tools| !tools.is_empty())),
         ("repeatable", Some(yes_or_no(program.repeatable).to_owned())),
         ("stateful", program.stateful.then(|| "yes".to_owned())),
+        (
+            "side effects",
+            program.side_effects.then(|| "yes".to_owned()),
+        ),
     ];
     let said = lines.into_iter().filter_map(|(name, text)| {
         let name = paint.text(Tone::Dim, &format!("{name:<13}"));

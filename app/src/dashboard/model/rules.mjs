@@ -57,6 +57,12 @@ const RULES = [
     value: () => null,
   },
   {
+    rule: "difference_rate",
+    name: "Copied calls answered differently",
+    limit: (rules) => percent(rules.difference_rate?.limit),
+    value: () => null,
+  },
+  {
     rule: "degradation",
     name: "Worse than stable at all",
     impliedBy: ["error_ratio", "p99_ratio"],

@@ -35,7 +35,14 @@ impl From<RouterError> for Problem {
                     None => problem.hint("GET /v1/programs lists the programs"),
                 }
             }
-            RouterError::AlreadyExists { .. } => of(StatusCode::CONFLICT, "Program exists"),
+            RouterError::AlreadyExists { .. } => of(StatusCode::CONFLICT, "Program exists")
+                .hint("PUT /v1/programs/{id} makes a new version of it"),
+            RouterError::VersionConflict {
+                expected, served, ..
+            } => of(StatusCode::CONFLICT, "Version conflict")
+                .with("expected", expected)
+                .with("actual", served)
+                .hint("read the program again, and put what is still wanted"),
             RouterError::InvalidInput { .. } => {
                 of(StatusCode::UNPROCESSABLE_ENTITY, "Invalid input")
             }

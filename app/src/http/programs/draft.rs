@@ -23,6 +23,9 @@ pub(super) struct DraftBody {
     /// Whether each session has a state of its own, which outlives the worker; false where absent.
     /// Calls then need the header `X-Session-Id`.
     stateful: Option<bool>,
+    /// Whether a call may act on the world beyond its answer, so that it is never copied for
+    /// comparison; where absent, true unless the program is repeatable.
+    side_effects: Option<bool>,
     /// `dspy` or `callable`.
     kind: String,
     /// For `dspy`: text such as `question, context: list[str] -> answer`, or
@@ -46,6 +49,7 @@ pub(super) fn read(
     let id = take::<ProgramId>(&mut body, "id")?;
     let repeatable = take::<bool>(&mut body, "repeatable")?;
     let stateful = take::<bool>(&mut body, "stateful")?.unwrap_or(false);
+    let side_effects = take::<bool>(&mut body, "side_effects")?;
     let definition = match body.remove("definition") {
         None => body,
         Some(Value::Object(definition)) => match body.keys().next() {
@@ -69,6 +73,7 @@ pub(super) fn read(
         definition,
         repeatable,
         stateful,
+        side_effects,
     })
 }
 
@@ -237,6 +242,10 @@ mod tests {
             (
                 json!({"kind": "callable", "target": "m:f", "stateful": 1}),
                 "stateful",
+            ),
+            (
+                json!({"kind": "callable", "target": "m:f", "side_effects": "none"}),
+                "side_effects",
             ),
             (
                 json!({"definition": {"kind": "callable", "target": "m:f"}, "x": 1}),
