@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use dspex_breaker::CircuitConfig;
+use dspex_breaker::{BudgetConfig, CircuitConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::error::InvalidConfig;
@@ -33,6 +33,9 @@ pub struct RouterConfig {
     pub candidate_check_timeout: Duration,
     /// When a lane's circuit opens and closes.
     pub circuit: CircuitConfig,
+    /// How many calls may be sent once more: to stable, because the candidate failed them, or to
+    /// another worker of stable, because it lost one.
+    pub retry_budget: BudgetConfig,
     /// The largest inputs of one call, in bytes of JSON.
     pub max_inputs_bytes: usize,
     /// Chunks of one streamed answer that may be on their way to a caller who does not take them.
@@ -50,6 +53,13 @@ impl Default for RouterConfig {
             check_timeout: Duration::from_secs(60),
             candidate_check_timeout: Duration::from_secs(10),
             circuit: CircuitConfig::default(),
+            // Half: no caller pays for the migration, so until its circuit opens a candidate may fail
+            // many calls at once, and stable is to answer them. But not with twice its load.
+            retry_budget: BudgetConfig {
+                share: 0.5,
+                minimum_per_second: 50.0,
+                ..BudgetConfig::default()
+            },
             max_inputs_bytes: 8 * 1024 * 1024,
             stream_window: 16,
             sessions: SessionsConfig::default(),
@@ -112,7 +122,9 @@ impl RouterConfig {
         if let Err((setting, value, expected)) = self.sessions.validate() {
             return wrong(setting, value, expected);
         }
-        self.circuit.validate().map_err(|error| InvalidConfig {
+        let checked = self.circuit.validate();
+        let checked = checked.and_then(|()| self.retry_budget.validate());
+        checked.map_err(|error| InvalidConfig {
             setting: error.setting,
             value: error.value,
             expected: error.expected,
@@ -162,6 +174,7 @@ mod tests {
             "sessions.expire_after"
         );
         assert_eq!(refused(|c| c.circuit.half_open_max = 0), "half_open_max");
+        assert_eq!(refused(|c| c.retry_budget.share = -1.0), "share");
     }
 
     #[test]

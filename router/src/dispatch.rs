@@ -6,12 +6,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dspex_breaker::{Circuit, CircuitConfig, Permit};
+use dspex_breaker::{Circuit, CircuitConfig, Note, Permit};
 use dspex_pool::{Call, ChunkSender, PoolError, Reply, SharedPool};
 use dspex_telemetry::{Blame, Lane, Outcome, Telemetry};
 use tokio::time::Instant;
 
-use crate::classify::{CircuitNote, judge};
+use crate::classify::judge;
 use crate::error::{InvalidConfig, RouterError};
 
 /// How long past its deadline a call is left to a pool at most. Pools answer by the deadline
@@ -168,13 +168,12 @@ impl LaneState {
         let now = Instant::now();
         let judged = ended.as_ref().err().map(judge);
         if let Some(permit) = attempt.permit {
-            match judged.map_or(CircuitNote::Success, |judged| judged.circuit) {
+            let note = match judged.map_or(Note::Success, |judged| judged.circuit) {
                 // A worker with many calls on it is one loss, not many in a row.
-                CircuitNote::Failure if self.knows_loss(ended.as_ref().err()) => permit.neutral(),
-                CircuitNote::Success => permit.success(now),
-                CircuitNote::Failure => permit.failure(now),
-                CircuitNote::Neutral => permit.neutral(),
-            }
+                Note::Failure if self.knows_loss(ended.as_ref().err()) => Note::Neutral,
+                note => note,
+            };
+            permit.note(note, now);
         }
         attempt.telemetry.record(
             &Outcome {

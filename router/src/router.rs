@@ -16,6 +16,7 @@ use crate::catalog::cache::Cache;
 use crate::config::RouterConfig;
 use crate::dispatch::LaneState;
 use crate::error::InvalidConfig;
+use crate::rescue::Rescue;
 use crate::sessions::SessionStore;
 use crate::sessions::states::States;
 
@@ -46,6 +47,7 @@ pub struct Router {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) known: Cache,
     pub(crate) sessions: Arc<States>,
+    pub(crate) rescue: Rescue,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) config: RouterConfig,
     flags: Arc<Flags>,
@@ -74,6 +76,7 @@ impl Router {
             served: ArcSwap::new(subscriber.current()),
             catalog: parts.catalog,
             known: Cache::new(),
+            rescue: Rescue::new(&parts.config.retry_budget, parts.config.call_timeout_limit)?,
             sessions: Arc::new(States::new(parts.sessions, parts.config.sessions.clone())),
             telemetry: parts.telemetry,
             config: parts.config,
