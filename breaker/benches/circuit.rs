@@ -39,22 +39,31 @@ fn ours(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("breaker");
     for (name, window_calls) in [
         ("permit and record", None),
-        ("permit and record, window of 100 calls", Some(100)),
+        ("permit and record, last 100 calls", Some(100)),
     ] {
         let circuit = circuit(window_calls);
         let now = Instant::now();
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let now = black_box(now);
-                let permit = circuit.try_permit(now).expect("it is closed");
+                let permit = circuit.try_borrow(now).expect("it is closed");
                 permit.success(now);
             });
         });
     }
+    let owned = circuit(None);
+    let now = Instant::now();
+    group.bench_function("permit and record, an owned permit", |bencher| {
+        bencher.iter(|| {
+            let now = black_box(now);
+            let permit = owned.try_permit(now).expect("it is closed");
+            permit.success(now);
+        });
+    });
     let with_clock = circuit(None);
     group.bench_function("permit and record, two clock readings", |bencher| {
         bencher.iter(|| {
-            let permit = with_clock.try_permit(Instant::now()).expect("it is closed");
+            let permit = with_clock.try_borrow(Instant::now()).expect("it is closed");
             permit.success(Instant::now());
         });
     });

@@ -44,7 +44,7 @@ impl Circuit {
     where
         F: Future<Output = Result<T, E>>,
     {
-        let permit = self.try_permit(Instant::now())?;
+        let permit = self.try_borrow(Instant::now())?;
         let ended = call().await;
         let note = note_of(&ended, judge);
         permit.note(note, Instant::now());

@@ -102,18 +102,38 @@ impl Circuit {
     /// # Errors
     ///
     /// While the circuit is open, and while it is half-open and all probes are under way.
+    #[inline]
     pub fn try_permit(&self, now: Instant) -> Result<Permit, Refused> {
         match self.shared.machine.permit(now) {
             Ok(given) => Ok(Permit {
                 shared: Arc::clone(&self.shared),
-                given,
-                begun: now,
-                reported: false,
+                asked: Asked::new(given, now),
             }),
-            Err(retry_after) => Err(Refused {
-                circuit: Arc::clone(&self.shared.name),
-                retry_after,
+            Err(retry_after) => Err(self.refused(retry_after)),
+        }
+    }
+
+    /// As [`try_permit`](Self::try_permit), with a permit that borrows the circuit.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn try_borrow(&self, now: Instant) -> Result<BorrowedPermit<'_>, Refused> {
+        match self.shared.machine.permit(now) {
+            Ok(given) => Ok(BorrowedPermit {
+                machine: &self.shared.machine,
+                asked: Asked::new(given, now),
             }),
+            Err(retry_after) => Err(self.refused(retry_after)),
+        }
+    }
+
+    #[cold]
+    fn refused(&self, retry_after: Duration) -> Refused {
+        Refused {
+            circuit: Arc::clone(&self.shared.name),
+            retry_after,
         }
     }
 
@@ -196,49 +216,99 @@ impl Circuit {
 #[must_use = "a permit that is dropped at once says nothing about the call"]
 pub struct Permit {
     shared: Arc<Shared>,
+    asked: Asked,
+}
+
+/// A [`Permit`] that borrows its circuit, for calls that do not outlive it: to count the handles on a
+/// circuit costs as much as all the rest.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped at once says nothing about the call"]
+pub struct BorrowedPermit<'a> {
+    machine: &'a Machine,
+    asked: Asked,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Asked {
     given: Given,
     begun: Instant,
     reported: bool,
 }
 
-impl Permit {
-    /// The call succeeded.
-    pub fn success(self, now: Instant) {
-        self.report(now, false);
-    }
-
-    /// The call failed, and it was the callee's fault.
-    pub fn failure(self, now: Instant) {
-        self.report(now, true);
-    }
-
-    /// The call says nothing about the callee: it was never made, was cancelled, or failed by the
-    /// fault of somebody else.
-    pub fn neutral(self) {
-        drop(self);
-    }
-
-    /// The call went like this.
-    pub fn note(self, note: Note, now: Instant) {
-        match note {
-            Note::Success => self.success(now),
-            Note::Failure => self.failure(now),
-            Note::Neutral => self.neutral(),
+impl Asked {
+    #[inline]
+    fn new(given: Given, begun: Instant) -> Self {
+        Self {
+            given,
+            begun,
+            reported: false,
         }
-    }
-
-    fn report(mut self, now: Instant, failed: bool) {
-        self.reported = true;
-        self.shared
-            .machine
-            .report(self.given, self.begun, now, failed);
     }
 }
 
+/// The reports, which are the same for both kinds of permit.
+macro_rules! reports {
+    ($permit:ident, $machine:expr) => {
+        /// The call succeeded.
+        #[inline]
+        pub fn success(self, now: Instant) {
+            self.report(now, false);
+        }
+
+        /// The call failed, and it was the callee's fault.
+        #[inline]
+        pub fn failure(self, now: Instant) {
+            self.report(now, true);
+        }
+
+        /// The call says nothing about the callee: it was never made, was cancelled, or failed by
+        /// the fault of somebody else.
+        pub fn neutral(self) {
+            drop(self);
+        }
+
+        /// The call went like this.
+        #[inline]
+        pub fn note(self, note: Note, now: Instant) {
+            match note {
+                Note::Success => self.success(now),
+                Note::Failure => self.failure(now),
+                Note::Neutral => self.neutral(),
+            }
+        }
+
+        #[inline]
+        fn report(mut self, now: Instant, failed: bool) {
+            self.asked.reported = true;
+            let Asked { given, begun, .. } = self.asked;
+            let $permit = &self;
+            $machine.report(given, begun, now, failed);
+        }
+    };
+}
+
+impl Permit {
+    reports!(permit, permit.shared.machine);
+}
+
+impl BorrowedPermit<'_> {
+    reports!(permit, permit.machine);
+}
+
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
-        if !self.reported {
-            self.shared.machine.give_back(self.given);
+        if !self.asked.reported {
+            self.shared.machine.give_back(self.asked.given);
+        }
+    }
+}
+
+impl Drop for BorrowedPermit<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.asked.reported {
+            self.machine.give_back(self.asked.given);
         }
     }
 }

@@ -26,19 +26,40 @@ impl CountWindow {
         }
     }
 
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a remainder of a number of places in memory"
-    )]
+    #[inline]
     pub(crate) fn record(&self, term: u64, seen: Seen) {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let place = (turn % self.places.len() as u64) as usize;
+        let place = self.turn();
         let failed = if seen.failed { FAILED } else { 0 };
         let slow = if seen.slow { SLOW } else { 0 };
         self.places[place].store(
             term << TERM_SHIFT | failed | slow | TAKEN,
             Ordering::Release,
         );
+    }
+
+    /// The place of the next call. Kept below the number of places: a remainder of a growing number
+    /// would cost a division.
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "a place in memory")]
+    fn turn(&self) -> usize {
+        let mut place = self.next.load(Ordering::Relaxed);
+        loop {
+            let after = place + 1;
+            let after = if after == self.places.len() as u64 {
+                0
+            } else {
+                after
+            };
+            match self.next.compare_exchange_weak(
+                place,
+                after,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return place as usize,
+                Err(now) => place = now,
+            }
+        }
     }
 
     pub(crate) fn counts(&self, term: u64) -> Counts {

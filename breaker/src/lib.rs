@@ -44,7 +44,7 @@ mod window_tests;
 pub use backoff::{Backoff, Delays};
 pub use budget::{BudgetConfig, BudgetFigures, Draw, Exhausted, RetryBudget};
 pub use call::CallError;
-pub use circuit::{Circuit, CircuitState, Permit};
+pub use circuit::{BorrowedPermit, Circuit, CircuitState, Permit};
 pub use class::{ErrorClass, Severity};
 pub use classify::{Classified, Classify, Note};
 pub use config::CircuitConfig;

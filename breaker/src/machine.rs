@@ -124,6 +124,7 @@ impl Machine {
     }
 
     /// Leave to make a call, or after what time to ask again.
+    #[inline]
     pub(crate) fn permit(&self, now: Instant) -> Result<Given, Duration> {
         let word = self.word.load(Ordering::Acquire);
         match word & GATE {
@@ -142,6 +143,7 @@ impl Machine {
         self.permit_probe(now)
     }
 
+    #[cold]
     fn permit_probe(&self, now: Instant) -> Result<Given, Duration> {
         let mut rare = self.lock();
         if matches!(rare.state, State::Open(Some(until)) if until <= now) {
@@ -179,6 +181,7 @@ impl Machine {
     }
 
     /// A call ended, and says something about the callee.
+    #[inline]
     pub(crate) fn report(&self, given: Given, begun: Instant, now: Instant, failed: bool) {
         let slow = self.config.slow_call_rate.is_some()
             && now.saturating_duration_since(begun) >= self.config.slow_call;
@@ -190,6 +193,7 @@ impl Machine {
         }
     }
 
+    #[inline]
     fn report_counted(&self, given: Given, now: Instant, seen: Seen) {
         let still = || self.word.load(Ordering::Acquire) == given.0;
         if !still() {
@@ -205,9 +209,14 @@ impl Machine {
         };
         // A success may complete the minimum of calls, but only opens the circuit if it was slow: a
         // callee that has just answered well gets one more chance.
-        if !(seen.failed || seen.slow) || given.0 & GATE != CLOSED {
-            return;
+        if (seen.failed || seen.slow) && given.0 & GATE == CLOSED {
+            self.judge(given, row, seen, now);
         }
+    }
+
+    /// Opens the circuit where what was just counted asks for it.
+    fn judge(&self, given: Given, row: u32, seen: Seen, now: Instant) {
+        let (term, at) = (given.0 >> GATE_BITS, self.nanos(now));
         let Some(cause) = self.verdict(row, seen, self.window.counts(term, at)) else {
             return;
         };
@@ -274,10 +283,15 @@ impl Machine {
     }
 
     /// A call ended without saying anything about the callee.
+    #[inline]
     pub(crate) fn give_back(&self, given: Given) {
-        if given.0 & GATE != HALF_OPEN {
-            return;
+        if given.0 & GATE == HALF_OPEN {
+            self.give_back_probe(given);
         }
+    }
+
+    #[cold]
+    fn give_back_probe(&self, given: Given) {
         let mut rare = self.lock();
         if rare.word() != given.0 {
             return;
@@ -397,6 +411,7 @@ impl Machine {
         self.word.store(rare.word(), Ordering::Release);
     }
 
+    #[inline]
     fn nanos(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.base);
         // Five centuries fit.

@@ -18,6 +18,7 @@ impl Row {
     }
 
     /// A success ends the row.
+    #[inline]
     pub(crate) fn end(&self, term: u64) {
         let mut old = self.0.load(Ordering::Acquire);
         while old >> COUNT_BITS == term & COUNT && old & COUNT != 0 {

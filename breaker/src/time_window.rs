@@ -53,8 +53,9 @@ impl TimeWindow {
         }
     }
 
+    #[inline]
     pub(crate) fn record(&self, term: u64, at: u64, seen: Seen, still: impl Fn() -> bool) {
-        let number = self.advance(at / self.width);
+        let number = self.advance(at);
         // The call before its failure: a reader takes them the other way round, so he never finds a
         // failure without its call.
         let Some(number) = self.add(|bucket| &bucket.calls, term, number, &still) else {
@@ -92,15 +93,20 @@ impl TimeWindow {
         sum
     }
 
-    fn advance(&self, number: u64) -> u64 {
+    /// The bucket that a call of this time is filed under. Nearly always it is the newest, and that
+    /// is seen without a division.
+    #[inline]
+    fn advance(&self, at: u64) -> u64 {
         let newest = self.newest.load(Ordering::Acquire);
-        if number <= newest {
+        if at < (newest + 1).saturating_mul(self.width) {
             return newest;
         }
+        let number = at / self.width;
         self.newest.fetch_max(number, Ordering::AcqRel).max(number)
     }
 
     /// Adds one, and says under which bucket; none where the term has passed.
+    #[inline]
     fn add(
         &self,
         word: impl Fn(&Bucket) -> &AtomicU64,
