@@ -8,6 +8,8 @@
 //! many there are); and the pure policies: `recovery`, `recycle`, `leak`, `optimizer`.
 
 mod affinity;
+#[doc(hidden)]
+pub mod bench;
 mod clock;
 mod config;
 mod dispatcher;

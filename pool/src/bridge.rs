@@ -26,6 +26,8 @@ use crate::launch::LaunchSpec;
 use crate::process::{Launch, Process, SpawnError, Spawner, Wire, WireEnd};
 use crate::wire::{self, FrameError};
 
+/// How long the last lines of an ended worker are waited for.
+const LAST_LINES: Duration = Duration::from_millis(20);
 /// How long an ended worker is given to be reaped, so that its exit can be told.
 const REAP: Duration = Duration::from_millis(500);
 
@@ -256,13 +258,9 @@ pub(crate) async fn explain_end(process: &Process) -> String {
     if let Some(reason) = process.broke_limit() {
         return format!("{exit}: {reason}");
     }
-    // The log is read by a task of its own; the exit may be known a moment earlier.
-    for _ in 0..20 {
-        if process.output().last().is_some() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    // The log is read by tasks of its own, and the exit may be known a moment earlier. Where somebody
+    // else holds the other end, it does not end.
+    let _ = tokio::time::timeout(LAST_LINES, process.output().complete()).await;
     match process.output().last() {
         Some(line) => format!("{exit}{LAST_WORDS}{line}"),
         None => exit,

@@ -39,6 +39,7 @@ const PACKAGE: &[(&str, &str)] = package![
     "dspy_module.py",
     "dspy_warmup.py",
     "engine.py",
+    "entry.py",
     "errors.py",
     "execution.py",
     "guardian.py",

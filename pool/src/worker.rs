@@ -376,9 +376,14 @@ impl Worker {
 /// Waits for a call's answer, and lets its chunks come as fast as they are taken. `None` once
 /// nobody takes them any more.
 async fn wait(answer: &mut Pending<'_>, chunks: Option<&ChunkSender>) -> Option<Answer> {
-    let Some(chunks) = chunks else {
-        return Some(answer.wait().await);
-    };
+    match chunks {
+        None => Some(answer.wait().await),
+        // Apart, so that calls without chunks do not carry its room along.
+        Some(chunks) => Box::pin(wait_and_credit(answer, chunks)).await,
+    }
+}
+
+async fn wait_and_credit(answer: &mut Pending<'_>, chunks: &ChunkSender) -> Option<Answer> {
     // One message for half a window: fewer would hold the worker up, more would only wake it.
     let batch = u64::from(chunks.window()).div_ceil(2);
     let mut credited = chunks.taken();

@@ -35,12 +35,13 @@ pub(crate) async fn measure(house: &House, load: Load) -> Outcome<Value> {
             let mut latencies = Latencies::default();
             let mut number = 0;
             loop {
+                number += 1;
+                let call = house::call(&program, &inputs, number);
                 let sent = Instant::now();
                 if sent >= end {
                     return Ok(latencies);
                 }
-                number += 1;
-                let reply = pool.execute(house::call(&program, &inputs, number)).await?;
+                let reply = pool.execute(call).await?;
                 if reply.outputs != *inputs {
                     return Err(format!("an answer was {:?}", reply.outputs).into());
                 }

@@ -13,6 +13,7 @@
 mod bare;
 mod dispatch;
 mod echo;
+mod forks;
 mod house;
 mod kills;
 mod latency;
@@ -20,6 +21,7 @@ mod memory;
 mod order;
 mod placement;
 mod processor;
+mod sessions;
 mod stand_in;
 mod waiting;
 
@@ -70,7 +72,9 @@ fn measure(order: &str) -> Outcome<Value> {
                 Measure::Waiting(load) => waiting::measure(&house, load).await,
                 Measure::Kills(load) => kills::measure(&house, load).await,
                 Measure::Memory(load) => memory::measure(&house, load).await,
+                Measure::Forks(load) => forks::measure(&house, load).await,
                 Measure::Dispatch(load) => dispatch::measure(&house, load).await,
+                Measure::Sessions(load) => sessions::measure(&load),
             };
             house.tracker.close();
             result

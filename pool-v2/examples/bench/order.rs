@@ -45,8 +45,12 @@ pub(crate) enum Measure {
     Kills(Kills),
     /// Start and own memory of workers with DSPy.
     Memory(Memory),
+    /// How soon workers with DSPy are ready that a warm fork server forks.
+    Forks(Forks),
     /// What a call costs this process while many are queued.
     Dispatch(Dispatch),
+    /// What a session costs that is remembered.
+    Sessions(Sessions),
 }
 
 /// A closed loop of echo calls.
@@ -91,6 +95,21 @@ pub(crate) struct Memory {
     pub(crate) workers: usize,
     /// `dspy.Predict` calls that each worker runs before it is looked at again.
     pub(crate) predicts: u32,
+}
+
+/// Workers forked at once, so many times.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Forks {
+    pub(crate) workers: usize,
+    pub(crate) repeats: usize,
+}
+
+/// So many sessions, all known at once.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sessions {
+    pub(crate) sessions: usize,
 }
 
 /// Many calls at once to workers that cost next to nothing.

@@ -20,6 +20,10 @@ from .pace import Pace
 Outcome = tuple[dict[str, Any] | None, float, BaseException | None]
 
 
+# The bridge protocol names no calls.
+_NO_FRAME: dict[str, Any] = {"key": ""}
+
+
 class Job:
     """One call."""
 
@@ -39,14 +43,23 @@ class Job:
         call_id: int,
         inputs: dict[str, Any],
         deadline: float | None,
-        key: str = "",
-        request: str = "",
+        frame: dict[str, Any] = _NO_FRAME,
     ) -> None:
         self.id = call_id
         self.inputs = inputs
         self.deadline = deadline  # by `time.monotonic`
-        self.key = key  # this and the next are for the lines that it prints
-        self.request = request
+        self._frame = frame
+
+    @property
+    def key(self) -> str:
+        """Its program's."""
+        key: str = self._frame["key"]
+        return key
+
+    @property
+    def request(self) -> str:
+        """What the caller calls it, in the lines that it prints."""
+        return self._frame.get("request") or ""
 
     @property
     def on_loop(self) -> bool:

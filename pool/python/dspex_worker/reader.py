@@ -59,10 +59,11 @@ class Reader:
         while not self._over:
             self._watch(ended)
 
-    def run(self, job: Job) -> tuple[Outcome, bool]:
-        """Runs a call on this thread, which is the reader, and says whether it still is.
+    def run(self, job: Job, late: Callable[[Job, Outcome], None]) -> Outcome:
+        """Runs a call on this thread, which is the reader.
 
-        Where it is not, the call is to be ended as on any thread, and `HandedOn` to be raised.
+        Where it is not the reader any more afterwards, the call is given to `late`, to be ended as
+        on any thread, and `HandedOn` is raised.
         """
         role = [job]
         self._role = role
@@ -73,8 +74,9 @@ class Reader:
         try:
             role.pop()
         except IndexError:
-            return outcome, False
-        return outcome, True
+            late(job, outcome)
+            raise HandedOn from None
+        return outcome
 
     def hold(self, body: bytes) -> None:
         """Sends an answer soon, with others. For the reader."""

@@ -8,6 +8,7 @@ and calls that come behind their definition wait for it; every id is answered ex
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import platform
@@ -23,33 +24,17 @@ from typing import Any, NoReturn
 
 from . import engine, output
 from .chunks import Chunks
-from .engine import LmProfile, Program, Settings
-from .errors import BadOutput, Failure, Rejected, UnknownProgram, describe
-from .job import Job
+from .engine import LmProfile, Settings
+from .entry import Entry
+from .errors import BadOutput, Failure, UnknownProgram, describe
+from .job import Job, Outcome
 from .log import log
-from .pace import SHORT, Pace
-from .reader import HandedOn, Reader
+from .pace import SHORT
+from .reader import Reader
 from .scheduler import Scheduler
 from .wire import FrameError, Wire, check_json, encode, encode_chunk, max_frame_from_env
 
 PROTOCOL = 1
-
-
-class _Entry:
-    """A definition: being built, built, or refused."""
-
-    __slots__ = ("definition", "pace", "program", "refused", "stateful", "waiting")
-
-    def __init__(self, definition: Any, *, stateful: bool) -> None:
-        self.definition = definition
-        self.stateful = stateful
-        self.program: Program | None = None
-        self.refused: BaseException | None = None
-        self.waiting: list[Job] = []
-        self.pace = Pace()
-
-    def same_as(self, other: _Entry) -> bool:
-        return self.definition == other.definition and self.stateful == other.stateful
 
 
 class Server:
@@ -63,9 +48,9 @@ class Server:
         self._settings: Settings | None = None
         self._scheduler: Scheduler | None = None
         self._lock = threading.Lock()  # guards the entries and the jobs
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, Entry] = {}
         self._jobs: dict[int, Job] = {}
-        self._builds: SimpleQueue[tuple[int, _Entry]] = SimpleQueue()
+        self._builds: SimpleQueue[tuple[int, Entry]] = SimpleQueue()
         self._unsent = 0  # answers owed that no job stands for any more
         self._draining = False
         self._handlers: dict[Any, Callable[[dict[str, Any]], None]] = {
@@ -150,11 +135,14 @@ class Server:
                 leave(1)
         threading.Thread(target=self._build_all, name="builder", daemon=True).start()
         self._scheduler = Scheduler(concurrency, self._answer)
+        if not gc.get_freeze_count():  # a fork server has done it
+            gc.collect()
+            gc.freeze()  # what was imported stays, and no collection need look at it again
         self._send({"type": "ready"})
 
     def _on_define(self, frame: dict[str, Any]) -> None:
         frame_id, key, definition = frame["id"], frame["key"], frame["definition"]
-        entry = _Entry(definition, stateful=frame.get("stateful") is True)
+        entry = Entry(definition, stateful=frame.get("stateful") is True)
         self._configured()
         with self._lock:
             held = self._entries.get(key)
@@ -173,11 +161,7 @@ class Server:
             frame_id, entry = self._builds.get()
             settings = self._settings
             assert settings is not None
-            program, refused = None, None
-            try:
-                program = engine.build(entry.definition, settings, stateful=entry.stateful)
-            except BaseException as error:
-                refused = error if isinstance(error, Failure) else _unbuildable(error)
+            program, refused = entry.build(settings)
             with self._lock:
                 entry.program, entry.refused = program, refused
                 waiting, entry.waiting = entry.waiting, []
@@ -208,14 +192,14 @@ class Server:
         else:
             self._dispatch(job, entry)
 
-    def _on_quick_call(self, frame: dict[str, Any], entry: _Entry) -> None:
+    def _on_quick_call(self, frame: dict[str, Any], entry: Entry) -> None:
         """Runs it on this thread, the reader's."""
         scheduler, reader = self._scheduler, self._reader
         assert scheduler is not None
         if self._draining:
             self._configured()
         job = self._job(frame)
-        job.program = entry.program
+        job.program, job.pace = entry.program, entry.pace
         self._jobs[job.id] = job  # only the reader adds any, which needs no lock
         if not scheduler.take_slot(job):
             return
@@ -223,11 +207,7 @@ class Server:
             reader.flush()
             scheduler.start(job)  # which answers that
             return
-        (outputs, seconds, error), reads_on = reader.run(job)
-        if not reads_on:
-            entry.pace.held_up(seconds)
-            scheduler.finish(job, outputs, seconds, error)
-            raise HandedOn
+        outputs, seconds, error = reader.run(job, self._on_late_end)
         if seconds > SHORT:
             entry.pace.note(seconds)
         # Nobody could abandon the call meanwhile, because only the reader is told to.
@@ -237,6 +217,14 @@ class Server:
             reader.flush()
             scheduler.serve_waiting()
 
+    def _on_late_end(self, job: Job, outcome: Outcome) -> None:
+        """A call has ended here that was not quick, and somebody else reads by now."""
+        outputs, seconds, error = outcome
+        if job.pace is not None:
+            job.pace.held_up(seconds)
+        if self._scheduler is not None:
+            self._scheduler.finish(job, outputs, seconds, error)
+
     def _job(self, frame: dict[str, Any]) -> Job:
         inputs, timeout = frame["inputs"], frame.get("timeout_ms")
         if type(inputs) is not dict:
@@ -245,9 +233,9 @@ class Server:
         if call_id in self._jobs:
             raise ValueError(f"id {call_id} is in use")
         deadline = None if timeout is None else self._reader.arrived + timeout / 1000
-        return Job(call_id, inputs, deadline, frame["key"], frame.get("request") or "")
+        return Job(call_id, inputs, deadline, frame)
 
-    def _dispatch(self, job: Job, entry: _Entry) -> None:
+    def _dispatch(self, job: Job, entry: Entry) -> None:
         if entry.program is None:
             self._answer(job, None, 0.0, entry.refused)
             return
@@ -371,10 +359,6 @@ def _count(given: Any) -> int:
 
 def _too_large(what: str, size: int, limit: int) -> Failure:
     return BadOutput(f"{what} a frame of {size} bytes, over the maximum of {limit}")
-
-
-def _unbuildable(error: BaseException) -> Rejected:
-    return Rejected(f"the program cannot be built: {type(error).__name__}: {error}")
 
 
 def _preload(name: str) -> None:

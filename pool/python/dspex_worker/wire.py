@@ -117,20 +117,18 @@ class Wire:
 
     def send(self, body: bytes) -> None:
         """Writes one frame. Raises `OSError` when the other side is gone."""
-        self._write(len(body).to_bytes(_HEADER, "big") + body)
+        self.send_all([body])
 
     def send_all(self, bodies: list[bytes]) -> None:
         """Writes several frames at once. Raises `OSError` when the other side is gone."""
         if len(bodies) == 1:
-            self.send(bodies[0])
-            return
-        parts = []
-        for body in bodies:
-            parts.append(len(body).to_bytes(_HEADER, "big"))
-            parts.append(body)
-        self._write(b"".join(parts))
-
-    def _write(self, data: bytes) -> None:
+            data = len(bodies[0]).to_bytes(_HEADER, "big") + bodies[0]
+        else:
+            parts = []
+            for body in bodies:
+                parts.append(len(body).to_bytes(_HEADER, "big"))
+                parts.append(body)
+            data = b"".join(parts)
         with self._lock:
             sent = os.write(self._write_fd, data)
             if sent < len(data):

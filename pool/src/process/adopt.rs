@@ -157,6 +157,7 @@ fn follow(
 ) -> io::Result<()> {
     let stream = pipe::Receiver::from_owned_fd(stream)?;
     let log = Arc::clone(log);
+    process.output.opened();
     tracker.spawn(output::follow(stream, from, log, process.exit.clone()));
     Ok(())
 }

@@ -31,7 +31,11 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 /// The last lines that a child wrote.
 #[derive(Debug, Default)]
-pub struct LastLines(Mutex<VecDeque<String>>);
+pub struct LastLines {
+    lines: Mutex<VecDeque<String>>,
+    /// Streams that are being read.
+    open: watch::Sender<usize>,
+}
 
 impl LastLines {
     fn push(&self, line: &str) {
@@ -64,8 +68,24 @@ impl LastLines {
         self.lines().iter().cloned().collect()
     }
 
+    /// Waits until nothing more can come.
+    pub(crate) async fn complete(&self) {
+        let mut open = self.open.subscribe();
+        // It only fails where the sender is gone, which is `self`.
+        let _ = open.wait_for(|open| *open == 0).await;
+    }
+
+    /// A stream is about to be read.
+    pub(super) fn opened(&self) {
+        self.open.send_modify(|open| *open += 1);
+    }
+
+    fn closed(&self) {
+        self.open.send_modify(|open| *open = open.saturating_sub(1));
+    }
+
     fn lines(&self) -> MutexGuard<'_, VecDeque<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -171,6 +191,7 @@ pub(super) async fn follow(
     }
     let dropped = log.budget().report_all();
     log.tell_dropped(dropped);
+    log.last.closed();
 }
 
 /// Adds to a line, and cuts it where it is too long.

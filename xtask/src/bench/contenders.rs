@@ -18,14 +18,10 @@ use crate::venv::Venv;
 /// Calls in flight and workers of the comparison with other pools.
 pub(super) const IN_FLIGHT: usize = 16;
 pub(super) const WORKERS: usize = 2;
+/// Workers of which one after the other is killed. Each slot starts one worker a second at most.
+const KILLED: usize = 4;
 /// The length of the echoed text.
 const BYTES: usize = 100;
-
-/// Figures that have a limit and no measurement yet.
-const NOT_YET: [(&str, &str); 2] = [
-    ("fork/dspy", "pool V2 has no fork server yet"),
-    ("sessions/dspex", "pool V2 remembers no sessions yet"),
-];
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -93,9 +89,7 @@ impl Contenders {
             list: Vec::new(),
             amount,
             python: workers.python(),
-            absent: NOT_YET
-                .map(|(name, why)| (name.to_owned(), why.to_owned()))
-                .into(),
+            absent: Vec::new(),
         };
         let harness = build(places, interrupt)?;
         contenders.add_echo(&harness, places);
@@ -226,8 +220,16 @@ impl Contenders {
                 json!({ "memory": { "workers": 8, "predicts": 100 }}),
             ),
             (
+                "fork/dspy",
+                json!({ "forks": { "workers": 8, "repeats": 5 }}),
+            ),
+            (
                 "kills/dspy",
-                json!({ "kills": { "workers": WORKERS, "kills": kills, "dspy": true }}),
+                json!({ "kills": { "workers": KILLED, "kills": kills, "dspy": true }}),
+            ),
+            (
+                "sessions/dspex",
+                json!({ "sessions": { "sessions": 1_000_000 }}),
             ),
         ];
         for (name, measure) in measures {

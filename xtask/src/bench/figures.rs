@@ -154,9 +154,9 @@ pub(super) fn all(samples: &Samples, absent: &[(String, String)]) -> Vec<Figure>
         ),
         ratio(
             "dispatch",
-            "64 workers, 10,000 queued calls: processor time of a call, against 2 workers",
+            "64 workers, 10,000 queued calls: dispatcher's processor time of a call, against 2 workers",
             AtMost(2.0),
-            source.ratio("dispatch/64", "dispatch/2", "cost_us"),
+            source.ratio("dispatch/64", "dispatch/2", "dispatch_us"),
         ),
     ]
 }

@@ -15,12 +15,15 @@ use super::surroundings::Surroundings;
 use crate::places::Places;
 
 /// Fields of a contender's result that are written down, where it has them.
-const FIELDS: [&str; 9] = [
+const FIELDS: [&str; 12] = [
     "rate",
     "p50_us",
     "p99_us",
     "share",
     "cost_us",
+    "dispatch_us",
+    "lookup_p50_us",
+    "warm_ms",
     "ready_ms",
     "lost",
     "client_cpu_us",
@@ -95,6 +98,10 @@ impl Record {
     pub(super) fn write(&self, places: &Places) -> Result<()> {
         let path = path(places);
         let text = serde_json::to_string_pretty(self)? + "\n";
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
+        }
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 }
