@@ -102,7 +102,15 @@ fn ours(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// `DSPEX_BENCH_RIVALS=0` leaves the others out.
+fn with_rivals() -> bool {
+    std::env::var("DSPEX_BENCH_RIVALS").map_or(true, |value| value != "0")
+}
+
 fn rivals(criterion: &mut Criterion) {
+    if !with_rivals() {
+        return;
+    }
     let mut group = criterion.benchmark_group("breaker");
     let failsafe = failsafe::Config::new().build();
     group.bench_function("failsafe, call", |bencher| {
@@ -130,6 +138,9 @@ fn services(criterion: &mut Criterion) {
     group.bench_function("tower layer", |bencher| {
         bencher.iter(|| black_box(now_or_never(ours.call(black_box(1)))).is_ok());
     });
+    if !with_rivals() {
+        return;
+    }
     let layer = CircuitBreakerLayer::builder()
         .failure_rate_threshold(0.5)
         .sliding_window_size(100)

@@ -65,7 +65,9 @@ impl Pool for Ready {
 }
 
 fn pool() -> Arc<Ready> {
-    Arc::new(Ready { worker: "w-0".into() })
+    Arc::new(Ready {
+        worker: "w-0".into(),
+    })
 }
 
 /// A router with this share of its traffic on the candidate, and one program.
@@ -147,7 +149,12 @@ fn execute(criterion: &mut Criterion) {
         ("execute on stable", "0", 1, false),
         ("execute on the candidate", "100", 1, false),
         ("execute on stable, in a session", "0", 1, true),
-        ("execute on stable, one of 10,000 programs", "0", 10_000, false),
+        (
+            "execute on stable, one of 10,000 programs",
+            "0",
+            10_000,
+            false,
+        ),
     ] {
         let router = runtime.block_on(router(share, programs));
         let run = |request| {
