@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dspex_breaker::{Circuit, CircuitConfig, Note, Permit};
+use dspex_breaker::{BorrowedPermit, Circuit, CircuitConfig, Note};
 use dspex_pool::{Call, ChunkSender, PoolError, Reply, SharedPool};
 use dspex_telemetry::{Blame, Lane, Outcome, Telemetry};
 use tokio::time::Instant;
@@ -38,7 +38,7 @@ pub(crate) struct LaneState {
 pub(crate) struct Attempt<'a> {
     pub(crate) program: &'a Arc<str>,
     /// None where the call was let through against the circuit's advice.
-    pub(crate) permit: Option<Permit>,
+    pub(crate) permit: Option<BorrowedPermit<'a>>,
     /// When the caller stops waiting, which may be after the attempt's own deadline.
     pub(crate) caller_until: Instant,
     /// When a call that takes chunks must have sent its first; none where it has all its time.
@@ -117,8 +117,11 @@ impl LaneState {
     ///
     /// To refuse here helps nobody while the pool has a worker: one program that crashes would shut
     /// out the callers of all others. So an open circuit only refuses for a pool without workers.
-    pub(crate) fn last_resort(&self, now: Instant) -> Result<Option<Permit>, RouterError> {
-        match self.circuit.try_permit(now) {
+    pub(crate) fn last_resort(
+        &self,
+        now: Instant,
+    ) -> Result<Option<BorrowedPermit<'_>>, RouterError> {
+        match self.circuit.try_borrow(now) {
             Ok(permit) => Ok(Some(permit)),
             Err(_) if self.pool.status().ready > 0 => Ok(None),
             Err(refused) => Err(RouterError::CircuitOpen {

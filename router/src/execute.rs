@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_breaker::Permit;
+use dspex_breaker::BorrowedPermit;
 use dspex_pool::{Call, ChunkSender, PoolError, ProgramId, Reply};
 use dspex_telemetry::Lane;
 use serde_json::{Map, Value};
@@ -175,7 +175,7 @@ impl Router {
             return Tried::NotRouted;
         };
         let now = Instant::now();
-        let Ok(permit) = candidate.circuit.try_permit(now) else {
+        let Ok(permit) = candidate.circuit.try_borrow(now) else {
             // No attempt, but a call that was the candidate's and that it could not serve. Were it
             // left out, a candidate broken enough to open its circuit would show too few failures
             // to be taken back.
@@ -244,7 +244,7 @@ impl Router {
         };
         // Only with the circuit's leave: a program that takes every worker down with it must not
         // take twice as many.
-        match self.stable.circuit.try_permit(Instant::now()) {
+        match self.stable.circuit.try_borrow(Instant::now()) {
             Ok(permit) if Instant::now() < call.deadline => {
                 let Some(rescued) = self.rescue.again(&call.request_id, &lost) else {
                     return Err(RouterError::Pool(lost));
@@ -263,7 +263,7 @@ impl Router {
         }
     }
 
-    fn stable_permit(&self) -> Result<Option<Permit>, RouterError> {
+    fn stable_permit(&self) -> Result<Option<BorrowedPermit<'_>>, RouterError> {
         self.stable.last_resort(Instant::now())
     }
 
@@ -271,7 +271,7 @@ impl Router {
         &self,
         call: Call,
         entry: &Entry,
-        permit: Option<Permit>,
+        permit: Option<BorrowedPermit<'_>>,
     ) -> Result<Reply, RouterError> {
         let now = Instant::now();
         let attempt = Attempt {
