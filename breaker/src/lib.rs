@@ -29,6 +29,7 @@ mod layer;
 mod machine;
 mod matrix;
 mod mode;
+mod rare;
 mod recovery;
 mod retry;
 mod row;

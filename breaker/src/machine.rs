@@ -12,8 +12,6 @@
 //! - The word is written under the lock only, so whoever holds the lock knows the term.
 //! - What a permit reports counts only in the term in which it was given.
 
-use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -23,27 +21,18 @@ use tokio::time::Instant;
 use crate::chance::scrambled;
 use crate::config::CircuitConfig;
 use crate::mode::Mode;
+use crate::rare::{
+    self, CLOSED, DISABLED, FORCED_OPEN, GATE, GATE_BITS, HALF_OPEN, METRICS_ONLY, OPEN, Rare,
+    State,
+};
 use crate::row::Row;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
-use crate::transition::{Cause, CircuitEvent, Phase, Transition};
+use crate::transition::{Cause, CircuitEvent, Transition};
 use crate::window::{Counts, Seen, Window};
-
-/// How many transitions are remembered, and how many events a slow subscriber may be behind.
-const HISTORY: usize = 32;
 
 /// When a caller that found all probes taken should come back, unless the circuit opens for
 /// shorter than that.
 const PROBE_RETRY: Duration = Duration::from_secs(1);
-
-/// The gates, in the low bits of the word.
-const GATE_BITS: u32 = 3;
-const GATE: u64 = (1 << GATE_BITS) - 1;
-const CLOSED: u64 = 0;
-const OPEN: u64 = 1;
-const HALF_OPEN: u64 = 2;
-const FORCED_OPEN: u64 = 3;
-const METRICS_ONLY: u64 = 4;
-const DISABLED: u64 = 5;
 
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -58,30 +47,6 @@ pub(crate) struct Machine {
     row: Row,
     rare: Mutex<Rare>,
     events: broadcast::Sender<CircuitEvent>,
-}
-
-#[derive(Debug)]
-struct Rare {
-    mode: Mode,
-    state: State,
-    term: u64,
-    history: VecDeque<Transition>,
-    /// How often it has opened since it was last closed.
-    opened: u32,
-    /// Where the chance of the next open time comes from.
-    chance: u64,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum State {
-    Closed,
-    /// None: until a person says otherwise.
-    Open(Option<Instant>),
-    HalfOpen {
-        under_way: u32,
-        succeeded: u32,
-        last_given: Instant,
-    },
 }
 
 /// What the next call would find.
@@ -99,22 +64,14 @@ pub(crate) struct Given(u64);
 impl Machine {
     /// A closed circuit; `config` must be valid.
     pub(crate) fn new(config: CircuitConfig, base: Instant) -> Self {
-        let rare = Rare {
-            mode: Mode::Automatic,
-            state: State::Closed,
-            term: 0,
-            history: VecDeque::with_capacity(HISTORY),
-            opened: 0,
-            chance: RandomState::new().hash_one(0),
-        };
         Self {
             base,
             word: AtomicU64::new(CLOSED),
             until: AtomicU64::new(0),
             window: Window::new(config.window, config.window_calls),
             row: Row::new(),
-            rare: Mutex::new(rare),
-            events: broadcast::Sender::new(HISTORY),
+            rare: Mutex::new(Rare::new()),
+            events: broadcast::Sender::new(rare::HISTORY),
             config,
         }
     }
@@ -383,18 +340,7 @@ impl Machine {
 
     fn change(&self, rare: &mut Rare, to: State, at: Instant, cause: Cause) {
         rare.term += 1;
-        let number = rare.history.back().map_or(1, |last| last.number + 1);
-        if rare.history.len() == HISTORY {
-            rare.history.pop_front();
-        }
-        let transition = Transition {
-            number,
-            at,
-            from: rare.state.phase(),
-            to: to.phase(),
-            cause,
-        };
-        rare.history.push_back(transition);
+        let transition = rare.remember(to, at, cause);
         if matches!(to, State::Closed) {
             rare.opened = 0;
         }
@@ -425,29 +371,5 @@ impl Machine {
         // Nothing panics while it holds the lock, and if it did, the counters would still be
         // usable: refusing every call from then on would be worse.
         self.rare.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Rare {
-    fn word(&self) -> u64 {
-        let gate = match (self.mode, self.state) {
-            (Mode::Disabled, _) => DISABLED,
-            (Mode::MetricsOnly, _) => METRICS_ONLY,
-            (Mode::ForcedOpen, _) => FORCED_OPEN,
-            (Mode::Automatic, State::Closed) => CLOSED,
-            (Mode::Automatic, State::Open(_)) => OPEN,
-            (Mode::Automatic, State::HalfOpen { .. }) => HALF_OPEN,
-        };
-        self.term << GATE_BITS | gate
-    }
-}
-
-impl State {
-    fn phase(&self) -> Phase {
-        match self {
-            Self::Closed => Phase::Closed,
-            Self::Open(_) => Phase::Open,
-            Self::HalfOpen { .. } => Phase::HalfOpen,
-        }
     }
 }

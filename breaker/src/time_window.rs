@@ -98,7 +98,7 @@ impl TimeWindow {
     #[inline]
     fn advance(&self, at: u64) -> u64 {
         let newest = self.newest.load(Ordering::Acquire);
-        if at < (newest + 1).saturating_mul(self.width) {
+        if at < newest.saturating_add(1).saturating_mul(self.width) {
             return newest;
         }
         let number = at / self.width;

@@ -33,6 +33,8 @@ mod error;
 mod machine;
 #[path = "../src/mode.rs"]
 mod mode;
+#[path = "../src/rare.rs"]
+mod rare;
 #[path = "../src/row.rs"]
 mod row;
 #[path = "../src/time_window.rs"]
