@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use dspex_breaker::CircuitConfig;
+use dspex_breaker::{BudgetConfig, CircuitConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::error::InvalidConfig;
@@ -34,6 +34,9 @@ pub struct RouterConfig {
     pub candidate_check_timeout: Duration,
     /// When a lane's circuit opens and closes.
     pub circuit: CircuitConfig,
+    /// How many calls may be sent once more: to stable, because the candidate failed them, or to
+    /// another worker of stable, because it lost one.
+    pub retry_budget: BudgetConfig,
     /// The largest inputs of one call, in bytes of JSON.
     pub max_inputs_bytes: usize,
     /// Chunks of one streamed answer that may be on their way to a caller who does not take them.
@@ -53,6 +56,13 @@ impl Default for RouterConfig {
             check_timeout: Duration::from_secs(60),
             candidate_check_timeout: Duration::from_secs(10),
             circuit: CircuitConfig::default(),
+            // Half: no caller pays for the migration, so until its circuit opens a candidate may fail
+            // many calls at once, and stable is to answer them. But not with twice its load.
+            retry_budget: BudgetConfig {
+                share: 0.5,
+                minimum_per_second: 50.0,
+                ..BudgetConfig::default()
+            },
             max_inputs_bytes: 8 * 1024 * 1024,
             stream_window: 16,
             sessions: SessionsConfig::default(),
@@ -119,7 +129,9 @@ impl RouterConfig {
         if let Err((setting, value, expected)) = self.shadow.validate() {
             return wrong(setting, value, expected);
         }
-        self.circuit.validate().map_err(|error| InvalidConfig {
+        let checked = self.circuit.validate();
+        let checked = checked.and_then(|()| self.retry_budget.validate());
+        checked.map_err(|error| InvalidConfig {
             setting: error.setting,
             value: error.value,
             expected: error.expected,
@@ -178,6 +190,7 @@ mod tests {
             "shadow.rules"
         );
         assert_eq!(refused(|c| c.circuit.half_open_max = 0), "half_open_max");
+        assert_eq!(refused(|c| c.retry_budget.share = -1.0), "share");
     }
 
     #[test]

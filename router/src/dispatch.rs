@@ -6,12 +6,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dspex_breaker::{Circuit, CircuitConfig, Permit};
+use dspex_breaker::{BorrowedPermit, Circuit, CircuitConfig, Note};
 use dspex_pool::{Call, ChunkSender, PoolError, Reply, SharedPool};
 use dspex_telemetry::{Blame, Lane, Outcome, Telemetry};
 use tokio::time::Instant;
 
-use crate::classify::{CircuitNote, judge};
+use crate::classify::judge;
 use crate::error::{InvalidConfig, RouterError};
 
 /// How long past its deadline a call is left to a pool at most. Pools answer by the deadline
@@ -38,7 +38,7 @@ pub(crate) struct LaneState {
 pub(crate) struct Attempt<'a> {
     pub(crate) program: &'a Arc<str>,
     /// None where the call was let through against the circuit's advice.
-    pub(crate) permit: Option<Permit>,
+    pub(crate) permit: Option<BorrowedPermit<'a>>,
     /// When the caller stops waiting, which may be after the attempt's own deadline.
     pub(crate) caller_until: Instant,
     /// When a call that takes chunks must have sent its first; none where it has all its time.
@@ -117,8 +117,11 @@ impl LaneState {
     ///
     /// To refuse here helps nobody while the pool has a worker: one program that crashes would shut
     /// out the callers of all others. So an open circuit only refuses for a pool without workers.
-    pub(crate) fn last_resort(&self, now: Instant) -> Result<Option<Permit>, RouterError> {
-        match self.circuit.try_permit(now) {
+    pub(crate) fn last_resort(
+        &self,
+        now: Instant,
+    ) -> Result<Option<BorrowedPermit<'_>>, RouterError> {
+        match self.circuit.try_borrow(now) {
             Ok(permit) => Ok(Some(permit)),
             Err(_) if self.pool.status().ready > 0 => Ok(None),
             Err(refused) => Err(RouterError::CircuitOpen {
@@ -168,13 +171,12 @@ impl LaneState {
         let now = Instant::now();
         let judged = ended.as_ref().err().map(judge);
         if let Some(permit) = attempt.permit {
-            match judged.map_or(CircuitNote::Success, |judged| judged.circuit) {
+            let note = match judged.map_or(Note::Success, |judged| judged.circuit) {
                 // A worker with many calls on it is one loss, not many in a row.
-                CircuitNote::Failure if self.knows_loss(ended.as_ref().err()) => permit.neutral(),
-                CircuitNote::Success => permit.success(now),
-                CircuitNote::Failure => permit.failure(now),
-                CircuitNote::Neutral => permit.neutral(),
-            }
+                Note::Failure if self.knows_loss(ended.as_ref().err()) => Note::Neutral,
+                note => note,
+            };
+            permit.note(note, now);
         }
         attempt.telemetry.record(
             &Outcome {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_breaker::Permit;
+use dspex_breaker::BorrowedPermit;
 use dspex_pool::{Call, ChunkSender, PoolError, ProgramId, Reply};
 use dspex_telemetry::Lane;
 use serde_json::{Map, Value};
@@ -17,6 +17,7 @@ use crate::catalog::cache::Entry;
 use crate::dispatch::Attempt;
 use crate::error::{ExecuteFailed, RouterError};
 use crate::failover::{candidate_time, may_ask_again, may_ask_stable};
+use crate::rescue::Rescued;
 use crate::route;
 use crate::router::Router;
 use crate::sessions::states::Held;
@@ -107,16 +108,17 @@ impl Router {
                 told.send_replace(Some(lane));
             }
         };
+        self.rescue.budget.deposit(begun);
         let (ended, lane, failed_over) = match self.try_candidate(&call, &entry, tell).await {
             Tried::Ended(ended) => (ended.map_err(RouterError::Pool), Lane::Candidate, false),
             tried => {
                 tell(Lane::Stable);
-                let failed_over = matches!(tried, Tried::AskStable);
-                (
-                    self.ask_stable(call, &entry).await,
-                    Lane::Stable,
-                    failed_over,
-                )
+                let failed_over = matches!(tried, Tried::AskStable(_));
+                let ended = self.ask_stable(call, &entry).await;
+                if let Tried::AskStable(Some(rescued)) = tried {
+                    rescued.ended(ended.is_ok());
+                }
+                (ended, Lane::Stable, failed_over)
             }
         };
         let ended = match ended {
@@ -183,12 +185,12 @@ impl Router {
             return Tried::NotRouted;
         };
         let now = Instant::now();
-        let Ok(permit) = candidate.circuit.try_permit(now) else {
+        let Ok(permit) = candidate.circuit.try_borrow(now) else {
             // No attempt, but a call that was the candidate's and that it could not serve. Were it
             // left out, a candidate broken enough to open its circuit would show too few failures
             // to be taken back.
             candidate.record_refused(&entry.name, &self.telemetry, now);
-            return Tried::AskStable;
+            return Tried::AskStable(None);
         };
         let repeatable = entry.program.repeatable;
         let left = call.deadline.saturating_duration_since(now);
@@ -213,20 +215,27 @@ impl Router {
             ..call.clone()
         };
         let ended = candidate.attempt(call_there, attempt).await;
-        match &ended {
+        let rescued = match &ended {
             Err(error)
                 if may_ask_stable(error, repeatable, cut < call.deadline, streamed(call))
                     && Instant::now() < call.deadline =>
             {
-                tracing::info!(
-                    request_id = %call.request_id,
-                    program = %entry.name,
-                    %error,
-                    "the candidate failed a call; stable answers it"
-                );
-                Tried::AskStable
+                let rescued = self.rescue.failover(&call.request_id, error);
+                if rescued.is_some() {
+                    tracing::info!(
+                        request_id = %call.request_id,
+                        program = %entry.name,
+                        %error,
+                        "the candidate failed a call; stable answers it"
+                    );
+                }
+                rescued
             }
-            _ => Tried::Ended(ended),
+            _ => None,
+        };
+        match rescued {
+            Some(rescued) => Tried::AskStable(Some(rescued)),
+            None => Tried::Ended(ended),
         }
     }
 
@@ -245,21 +254,26 @@ impl Router {
         };
         // Only with the circuit's leave: a program that takes every worker down with it must not
         // take twice as many.
-        match self.stable.circuit.try_permit(Instant::now()) {
+        match self.stable.circuit.try_borrow(Instant::now()) {
             Ok(permit) if Instant::now() < call.deadline => {
+                let Some(rescued) = self.rescue.again(&call.request_id, &lost) else {
+                    return Err(RouterError::Pool(lost));
+                };
                 tracing::info!(
                     request_id = %call.request_id,
                     program = %entry.name,
                     error = %lost,
                     "stable lost a worker under a call; another worker answers it"
                 );
-                self.attempt_stable(call, entry, Some(permit)).await
+                let ended = self.attempt_stable(call, entry, Some(permit)).await;
+                rescued.ended(ended.is_ok());
+                ended
             }
             _ => Err(RouterError::Pool(lost)),
         }
     }
 
-    fn stable_permit(&self) -> Result<Option<Permit>, RouterError> {
+    fn stable_permit(&self) -> Result<Option<BorrowedPermit<'_>>, RouterError> {
         self.stable.last_resort(Instant::now())
     }
 
@@ -267,7 +281,7 @@ impl Router {
         &self,
         call: Call,
         entry: &Entry,
-        permit: Option<Permit>,
+        permit: Option<BorrowedPermit<'_>>,
     ) -> Result<Reply, RouterError> {
         let now = Instant::now();
         let attempt = Attempt {
@@ -320,8 +334,9 @@ fn streamed(call: &Call) -> bool {
 enum Tried {
     /// The call is stable's, or there is no candidate.
     NotRouted,
-    /// The candidate failed, or its circuit is open: stable answers.
-    AskStable,
+    /// The candidate failed, or its circuit is open: stable answers. A call that the candidate was
+    /// sent is stable's second attempt, and accounted for as such.
+    AskStable(Option<Rescued>),
     /// The candidate's answer, or its error, is the call's.
     Ended(Result<Reply, PoolError>),
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::dispatch::LaneState;
 use crate::error::RouterError;
+use crate::rescue::RescueHealth;
 use crate::router::Router;
 
 /// The router at one moment.
@@ -22,6 +23,8 @@ pub struct RouterHealth {
     pub candidate: Option<PoolStatus>,
     /// One circuit for each lane that has a pool, stable's first.
     pub circuits: Vec<CircuitHealth>,
+    /// Calls that are sent once more, and what is left to do so.
+    pub rescue: RescueHealth,
     /// The revision of the flags that calls are routed by.
     pub flag_revision: Revision,
 }
@@ -107,6 +110,7 @@ impl Router {
             stable: self.stable.pool.status(),
             candidate: candidate.map(|lane| lane.pool.status()),
             circuits,
+            rescue: self.rescue.health(now),
             flag_revision: self.served.load().revision(),
         }
     }

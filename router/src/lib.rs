@@ -2,9 +2,10 @@
 //!
 //! Read in this order: [`Router`] (what callers use), [`RouterConfig`], [`catalog`] (programs that
 //! survive restarts), then how a call goes: `route` (which lane), `dispatch` (one attempt on one
-//! lane), `failover` (whether stable gets a second attempt), `classify` (who is to blame), and
-//! [`sessions`] (what stateful programs leave from one call to the next). After the answer: `shadow`
-//! (copies for the other lane) and [`compare`] (whether two answers say the same).
+//! lane), `failover` (whether stable may get a second attempt), `rescue` (whether the budget has one
+//! left), `classify` (who is to blame), and [`sessions`] (what stateful programs leave from one call to
+//! the next). After the answer: `shadow` (copies for the other lane) and [`compare`] (whether two
+//! answers say the same).
 //! [`Adapter`] keeps the five operations of the older adapter.
 //!
 //! Invariants: the way of a call takes no lock and reads no database for a program that is known;
@@ -22,6 +23,7 @@ mod execute;
 mod failover;
 mod health;
 mod programs;
+mod rescue;
 mod route;
 mod router;
 pub mod sessions;
@@ -34,6 +36,7 @@ pub use error::{CatalogError, ExecuteFailed, InvalidConfig, RouterError};
 pub use execute::{Execute, Executed};
 pub use health::{CircuitHealth, RouterHealth, SessionsHealth};
 pub use programs::{Draft, Loaded, Put};
+pub use rescue::{ActiveRescue, RescueHealth, RuleHealth};
 pub use router::{Router, RouterParts};
 pub use sessions::{MemorySessions, SessionStore, SessionsConfig, SqliteSessions};
 pub use shadow::{

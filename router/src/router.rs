@@ -16,6 +16,7 @@ use crate::catalog::cache::Cache;
 use crate::config::RouterConfig;
 use crate::dispatch::LaneState;
 use crate::error::InvalidConfig;
+use crate::rescue::Rescue;
 use crate::sessions::SessionStore;
 use crate::sessions::states::States;
 use crate::shadow::Shadow;
@@ -48,6 +49,7 @@ pub struct Router {
     pub(crate) known: Cache,
     pub(crate) sessions: Arc<States>,
     pub(crate) shadow: Shadow,
+    pub(crate) rescue: Rescue,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) config: RouterConfig,
     flags: Arc<Flags>,
@@ -76,6 +78,7 @@ impl Router {
             served: ArcSwap::new(subscriber.current()),
             catalog: parts.catalog,
             known: Cache::new(),
+            rescue: Rescue::new(&parts.config.retry_budget, parts.config.call_timeout_limit)?,
             sessions: Arc::new(States::new(parts.sessions, parts.config.sessions.clone())),
             shadow: Shadow::new(parts.config.shadow.clone())?,
             telemetry: parts.telemetry,

@@ -8,6 +8,7 @@
 
 mod compare;
 mod contenders;
+mod core;
 mod figures;
 mod page;
 mod plot;
@@ -36,6 +37,37 @@ pub(crate) struct Options {
 enum Subject {
     /// Pool V2: calls a second, latency, memory, recovery
     Pool(Pool),
+    /// Flags, breaker and router: a decision, a permit, a way through
+    Core(Core),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A whole run, with --rivals and without --quick or --only, is written to bench/results and to the
+README. Every other run is only printed.
+
+Exit code 0: it was measured, whether or not the limits are met. With --compare, 1 where a figure is
+worse than in the checked-in result.")]
+struct Core {
+    /// Measure other crates of the kind too
+    #[arg(long)]
+    rivals: bool,
+    /// One short round, for a first look
+    #[arg(long)]
+    quick: bool,
+    /// Hold the ratios against the checked-in result and write nothing
+    #[arg(long)]
+    compare: bool,
+    /// Measure only what begins with this, such as `breaker/` or `router/execute`
+    #[arg(long, value_name = "PREFIX")]
+    only: Option<String>,
+}
+
+impl Core {
+    /// Whether the run is one to publish.
+    fn whole(&self) -> bool {
+        self.rivals && !self.quick && self.only.is_none()
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,14 +104,20 @@ impl Pool {
 
 /// Measures. Answers false only where `--compare` found something worse.
 pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> Result<bool> {
-    let Subject::Pool(pool) = &options.subject;
+    match &options.subject {
+        Subject::Pool(pool) => run_pool(pool, places, interrupt),
+        Subject::Core(core) => core::run(core, places, interrupt),
+    }
+}
+
+fn run_pool(pool: &Pool, places: &Places, interrupt: &Interrupt) -> Result<bool> {
     let before = if pool.compare {
         Some(Record::read(places)?)
     } else {
         None
     };
     let contenders = Contenders::prepare(pool, places, interrupt)?;
-    let surroundings = Surroundings::look(places, &contenders)?;
+    let surroundings = Surroundings::look(places, &contenders);
     let mut samples = Samples::default();
     rounds::run(&contenders, &mut samples, interrupt)?;
     let record = Record::of(surroundings, &contenders, &samples);

@@ -27,7 +27,9 @@ pub(crate) struct Release(pub(super) Arc<Link>);
 impl Release {
     /// The worker is killed or has ended: its number may be given on.
     pub(crate) fn send(&self, pid: u32) {
-        self.0.send(&ToServer::Release { pid }, Vec::new());
+        if let Err(error) = self.0.send(&ToServer::Release { pid }, Vec::new()) {
+            tracing::error!(pid, %error, "a worker's number cannot be released");
+        }
     }
 }
 

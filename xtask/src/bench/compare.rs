@@ -25,7 +25,8 @@ pub(super) fn worse(before: &Record, now: &Record) -> Vec<Worse> {
     among(&before.figures, &now.figures)
 }
 
-fn among(before: &[Figure], now: &[Figure]) -> Vec<Worse> {
+/// The same, of the figures alone.
+pub(super) fn among(before: &[Figure], now: &[Figure]) -> Vec<Worse> {
     now.iter()
         .filter(|figure| figure.portable)
         .filter_map(|figure| {

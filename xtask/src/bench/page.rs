@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use super::figures::{Figure, Limit};
 use super::record::Record;
 use super::spread::Spread;
+use super::surroundings::Surroundings;
 use crate::places::Places;
 
 const BEGIN: &str = "<!-- cargo xtask bench pool writes from here -->";
@@ -35,7 +36,7 @@ pub(super) fn write(record: &Record, places: &Places) -> Result<()> {
     fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
     let path = places.root.join("README.md");
     let readme = fs::read_to_string(&path).context("cannot read the README")?;
-    let readme = between_markers(&readme, &rates(record))
+    let readme = between_markers(&readme, BEGIN, &rates(record))
         .with_context(|| format!("{} has no lines {BEGIN:?} and {END:?}", path.display()))?;
     fs::write(&path, readme).with_context(|| format!("cannot write {}", path.display()))
 }
@@ -46,11 +47,11 @@ pub(super) fn text(record: &Record) -> String {
     text.push('\n');
     text.push_str(&rates(record));
     text.push('\n');
-    text.push_str(&surroundings(record));
+    text.push_str(&surroundings(&record.surroundings, record.rounds));
     text
 }
 
-fn limits(figures: &[Figure]) -> String {
+pub(super) fn limits(figures: &[Figure]) -> String {
     let mut text = "| figure | limit | measured | met |\n|---|---|---|---|\n".to_owned();
     for figure in figures {
         let limit = match figure.limit {
@@ -109,8 +110,7 @@ fn rates(record: &Record) -> String {
     text
 }
 
-fn surroundings(record: &Record) -> String {
-    let on = &record.surroundings;
+pub(super) fn surroundings(on: &Surroundings, rounds: usize) -> String {
     let versions: Vec<String> = on
         .versions
         .iter()
@@ -120,7 +120,7 @@ fn surroundings(record: &Record) -> String {
     format!(
         "Medians of {} rounds, with the smallest and the largest. {}, commit {}; {}, {} cores, Linux {}, \
          load before the run {}; {}.\n",
-        record.rounds,
+        rounds,
         on.date,
         on.commit,
         on.cpu,
@@ -131,7 +131,7 @@ fn surroundings(record: &Record) -> String {
     )
 }
 
-fn span(spread: &Spread) -> String {
+pub(super) fn span(spread: &Spread) -> String {
     let Spread {
         median, min, max, ..
     } = *spread;
@@ -170,8 +170,8 @@ fn short(value: f64) -> String {
 }
 
 /// The README with what stands between its markers replaced.
-fn between_markers(readme: &str, table: &str) -> Option<String> {
-    let begin = readme.find(BEGIN)? + BEGIN.len();
+pub(super) fn between_markers(readme: &str, begin: &str, table: &str) -> Option<String> {
+    let begin = readme.find(begin)? + begin.len();
     let end = begin + readme[begin..].find(END)?;
     Some(format!("{}\n{table}{}", &readme[..begin], &readme[end..]))
 }
@@ -199,13 +199,13 @@ mod tests {
     #[test]
     fn only_what_is_between_the_markers_changes() {
         let readme = format!("before\n{BEGIN}\nold\nlines\n{END}\nafter\n");
-        let written = between_markers(&readme, "| new |\n").expect("markers");
+        let written = between_markers(&readme, BEGIN, "| new |\n").expect("markers");
         assert_eq!(written, format!("before\n{BEGIN}\n| new |\n{END}\nafter\n"));
         assert_eq!(
-            between_markers(&written, "| new |\n").expect("again"),
+            between_markers(&written, BEGIN, "| new |\n").expect("again"),
             written
         );
-        assert_eq!(between_markers("none", ""), None);
+        assert_eq!(between_markers("none", BEGIN, ""), None);
     }
 
     #[test]

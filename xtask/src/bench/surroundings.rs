@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
 
-use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use super::contenders::Contenders;
@@ -28,7 +27,12 @@ pub(super) struct Surroundings {
 }
 
 impl Surroundings {
-    pub(super) fn look(places: &Places, contenders: &Contenders) -> Result<Self> {
+    pub(super) fn look(places: &Places, contenders: &Contenders) -> Self {
+        Self::of(places, python_versions(contenders))
+    }
+
+    /// With the versions of what is measured.
+    pub(super) fn of(places: &Places, mut versions: BTreeMap<String, String>) -> Self {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let load_before = load
@@ -37,7 +41,6 @@ impl Surroundings {
             .and_then(|first| first.parse().ok())
             .unwrap_or(f64::NAN);
         let cpu_info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let mut versions = python_versions(contenders);
         let rustc = answer(Command::new("rustc").arg("--version"));
         versions.insert("rustc".to_owned(), rustc.replace("rustc ", ""));
         let mut git = Command::new("git");
@@ -59,7 +62,7 @@ impl Surroundings {
                 "the machine is not idle (load {load_before}): compare the ratios, not the rates"
             );
         }
-        Ok(surroundings)
+        surroundings
     }
 }
 
