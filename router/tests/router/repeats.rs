@@ -1,6 +1,7 @@
 //! Properties of failover: what is never run twice, and by when everything has ended.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -76,12 +77,12 @@ type Runs = Arc<Mutex<HashMap<String, u32>>>;
 
 /// Attempts on this pool go as the script says, over and over.
 fn script(pool: &FakePool, script: &[Goes], runs: &Runs) {
-    let next = Arc::new(Mutex::new(script.to_vec().into_iter().cycle()));
+    let (script, turn) = (script.to_vec(), AtomicUsize::new(0));
     let how: Arc<Mutex<HashMap<String, Goes>>> = Arc::default();
     let (drawn, runs) = (how.clone(), runs.clone());
     // The latency is asked first, once for each attempt.
     pool.latency_with(move |call| {
-        let goes = next.lock().unwrap().next().unwrap_or(Goes::Well);
+        let goes = script[turn.fetch_add(1, SeqCst) % script.len()];
         let id = call.request_id.to_string();
         drawn.lock().unwrap().insert(id.clone(), goes);
         *runs.lock().unwrap().entry(id).or_default() += u32::from(goes.may_have_run());
