@@ -38,6 +38,14 @@ struct Bench {
     target: String,
 }
 
+impl Bench {
+    /// Whether a benchmark that begins with this may be in it: names begin with their crate's.
+    fn may_hold(&self, only: &str) -> bool {
+        let package = self.package.trim_start_matches("dspex-");
+        only.starts_with(package) || package.starts_with(only)
+    }
+}
+
 /// What criterion writes of a benchmark's name.
 #[derive(Deserialize)]
 struct Name {
@@ -52,9 +60,12 @@ struct Sampled {
 }
 
 pub(super) fn run(core: &Core, places: &Places, interrupt: &Interrupt) -> Result<Samples> {
-    let benches = benches(places);
+    let mut benches = benches(places);
+    if let Some(only) = &core.only {
+        benches.retain(|bench| bench.may_hold(only));
+    }
     if benches.is_empty() {
-        bail!("none of {CRATES:?} has a benchmark: there is nothing to measure");
+        bail!("none of {CRATES:?} has such a benchmark: there is nothing to measure");
     }
     build(&benches, places, interrupt)?;
     let rounds = if core.quick { 1 } else { ROUNDS };
@@ -214,6 +225,18 @@ mod tests {
         assert_eq!(read, Some((name, 3.0)));
         assert_eq!(allocations("allocations many"), None);
         assert_eq!(allocations("breaker/permit time: 3"), None);
+    }
+
+    #[test]
+    fn only_the_crates_that_a_prefix_may_mean_are_built() {
+        let bench = Bench {
+            package: "dspex-router".to_owned(),
+            target: "execute".to_owned(),
+        };
+        for only in ["router/execute", "router", "rou", ""] {
+            assert!(bench.may_hold(only), "{only}");
+        }
+        assert!(!bench.may_hold("breaker/"));
     }
 
     #[test]
