@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use dspex_breaker::CircuitState;
+use dspex_breaker::{CircuitState, Draw};
 use dspex_pool::{Call, Definition, PoolError, Program, Reply, Signature};
 use dspex_telemetry::{Blame, Lane};
 use futures_util::StreamExt as _;
@@ -151,6 +151,10 @@ impl Router {
         }
         if !lock(&self.shadow.cost).take(tokens, now) {
             counters.cost.fetch_add(1, Relaxed);
+            return false;
+        }
+        if self.rescue.budget.withdraw(Draw::Shadow, now).is_err() {
+            counters.budget.fetch_add(1, Relaxed);
             return false;
         }
         true

@@ -59,6 +59,8 @@ counters! {
     busy,
     /// Dropped: the cost cap of the minute is used up.
     cost,
+    /// Dropped: the budget that callers' second tries come from has nothing left for copies.
+    budget,
     /// Copies made.
     copied,
     /// Calls made on stable once more, to learn its noise.
