@@ -10,6 +10,7 @@ use dspex_flags::{Flags, Snapshot, Subscriber, dspex};
 use dspex_pool::SharedPool;
 use dspex_telemetry::{Lane, Telemetry};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
 use crate::catalog::cache::Cache;
@@ -34,6 +35,9 @@ pub struct RouterParts {
     pub catalog: Arc<dyn Catalog>,
     /// Where the states of stateful programs' sessions are kept.
     pub sessions: Arc<dyn SessionStore>,
+    /// Where states are written, also for callers that have left: wait for it before the store is
+    /// closed.
+    pub tracker: TaskTracker,
     /// Timeouts, limits and circuits.
     pub config: RouterConfig,
 }
@@ -74,7 +78,11 @@ impl Router {
             served: ArcSwap::new(subscriber.current()),
             catalog: parts.catalog,
             known: Cache::new(),
-            sessions: Arc::new(States::new(parts.sessions, parts.config.sessions.clone())),
+            sessions: Arc::new(States::new(
+                parts.sessions,
+                parts.config.sessions.clone(),
+                parts.tracker,
+            )),
             telemetry: parts.telemetry,
             config: parts.config,
             flags: parts.flags,
