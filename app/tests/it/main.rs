@@ -17,6 +17,7 @@ mod house;
 mod kill_storm;
 mod migration;
 mod protocol_faults;
+mod refusals;
 mod session_storms;
 mod sessions;
 mod stopped_worker;
