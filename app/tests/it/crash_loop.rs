@@ -163,6 +163,9 @@ async fn without_the_switch_circuit_breaker_no_number_of_failures_stops_the_star
 
     // On again, the failures that still come open it.
     set(true).await.ok(200);
-    until(&house, "v2", "an open circuit", |pool| circuit(pool) == "open").await;
+    until(&house, "v2", "an open circuit", |pool| {
+        circuit(pool) == "open"
+    })
+    .await;
     metric(1).await;
 }
