@@ -103,6 +103,7 @@ impl House {
             telemetry: Arc::clone(&telemetry),
             catalog: materials.catalog,
             sessions: materials.sessions,
+            tracker: tasks.tracker.clone(),
             config: config.router.clone(),
         })?;
         let loaded = router.load().await?;

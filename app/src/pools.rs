@@ -69,6 +69,9 @@ pub(crate) trait Starter: fmt::Debug + Send + Sync {
     /// Which setting cannot be used, and why.
     fn check(&self) -> Result<(), (&'static str, String)>;
 
+    /// How many processes and threads one worker has by itself.
+    fn processes_of_a_worker(&self) -> u64;
+
     /// Starts the pool; answers when its workers are ready, or with why they are not.
     async fn start(
         &self,
@@ -142,6 +145,12 @@ impl PoolSettings {
     pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
         self.overrides.limits.over(Limits::NONE).check()?;
         self.starter.check()
+    }
+
+    /// Whether a worker of this pool can live within its limits: they come from two sections.
+    pub(crate) fn check_limits(&self, config: &Config) -> Result<(), (&'static str, String)> {
+        let limits = self.overrides.limits.over(config.python.limits);
+        limits.check_processes(self.starter.processes_of_a_worker())
     }
 
     /// The interpreter of this pool.

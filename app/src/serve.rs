@@ -254,7 +254,8 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServeE
             "pools ended"
         );
     }
-    // What is left are tasks that watch processes; those end with us in any case.
+    // What is left are tasks that watch processes, which end with us in any case, and writes of states
+    // for callers that have left, which must not find the store closed.
     all_ended(&[&tasks.tracker], STEP_LIMIT).await;
     store.close().await;
     tracing::info!("ended");
@@ -285,7 +286,7 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
     let spawner = Spawner::start()
         .map_err(|error| error.to_string())
         .map_err(machine("the thread that starts workers cannot be started"))?;
-    let stores = Stores::open(store).await?;
+    let stores = Stores::open(store, &tasks.tracker).await?;
     // The flags before the pools: a pool begins as they say.
     let flags = Flags::open(stores.flags, dspex_flags::dspex::declarations())
         .await
@@ -336,7 +337,7 @@ struct Stores {
 impl Stores {
     /// Brings the tables of every part to this version's form, before workers are started: a
     /// database that cannot be used is told in milliseconds.
-    async fn open(store: &Store) -> Result<Self, AssembleError> {
+    async fn open(store: &Store, tracker: &TaskTracker) -> Result<Self, AssembleError> {
         let (writer, reader) = (|| store.writer.clone(), || store.reader.clone());
         Ok(Self {
             flags: Arc::new(SqliteStore::open(writer(), reader()).await?),
@@ -346,7 +347,7 @@ impl Stores {
                     .map_err(RouterError::from)?,
             ),
             sessions: Arc::new(
-                SqliteSessions::open(writer(), reader())
+                SqliteSessions::open(writer(), reader(), tracker.clone())
                     .await
                     .map_err(RouterError::from)?,
             ),

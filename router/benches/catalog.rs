@@ -96,6 +96,7 @@ async fn router(programs: usize) -> (Arc<Router>, Vec<ProgramId>) {
         catalog,
         sessions: Arc::new(MemorySessions::new()),
         config: RouterConfig::default(),
+        tracker: tokio_util::task::TaskTracker::new(),
     })
     .expect("the defaults are valid");
     router.load().await.expect("loaded");

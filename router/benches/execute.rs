@@ -97,6 +97,7 @@ async fn router(candidate: &str, programs: usize) -> Arc<Router> {
         catalog: Arc::new(MemoryCatalog::new()),
         sessions: Arc::new(MemorySessions::new()),
         config: RouterConfig::default(),
+        tracker: tokio_util::task::TaskTracker::new(),
     })
     .expect("the defaults are valid");
     router.set_candidate(Some(pool()));

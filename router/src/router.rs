@@ -10,6 +10,7 @@ use dspex_flags::{Flags, Snapshot, Subscriber, dspex};
 use dspex_pool::SharedPool;
 use dspex_telemetry::{Lane, Telemetry};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
 use crate::catalog::cache::Cache;
@@ -36,6 +37,9 @@ pub struct RouterParts {
     pub catalog: Arc<dyn Catalog>,
     /// Where the states of stateful programs' sessions are kept.
     pub sessions: Arc<dyn SessionStore>,
+    /// Where states are written, also for callers that have left: wait for it before the store is
+    /// closed.
+    pub tracker: TaskTracker,
     /// Timeouts, limits and circuits.
     pub config: RouterConfig,
 }
@@ -79,7 +83,11 @@ impl Router {
             catalog: parts.catalog,
             known: Cache::new(),
             rescue: Rescue::new(&parts.config.retry_budget, parts.config.call_timeout_limit)?,
-            sessions: Arc::new(States::new(parts.sessions, parts.config.sessions.clone())),
+            sessions: Arc::new(States::new(
+                parts.sessions,
+                parts.config.sessions.clone(),
+                parts.tracker,
+            )),
             shadow: Shadow::new(parts.config.shadow.clone())?,
             telemetry: parts.telemetry,
             config: parts.config,

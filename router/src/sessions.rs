@@ -10,6 +10,7 @@
 
 pub(crate) mod cache;
 mod config;
+mod gone;
 mod memory;
 mod sqlite;
 pub(crate) mod states;

@@ -50,6 +50,7 @@ async fn deployer() -> (Deployer, Arc<Moody>) {
         telemetry: Telemetry::new(Config::default()),
         catalog: Arc::new(MemoryCatalog::new()),
         sessions: Arc::new(MemorySessions::new()),
+        tracker: TaskTracker::new(),
         config: RouterConfig::default(),
     });
     let pools = Arc::new(Moody::default());

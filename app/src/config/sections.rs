@@ -154,6 +154,10 @@ pub struct Limits {
     pub processes: u64,
 }
 
+/// What every worker has beside the threads that run its calls: those that read and that it may hand
+/// over to, the event loop, and what it starts to begin with.
+pub(crate) const LEAST_PROCESSES: u64 = 8;
+
 impl Limits {
     /// No limit at all.
     pub(crate) const NONE: Self = Self {
@@ -187,7 +191,22 @@ impl Limits {
         let space = self.address_space.0 as u64;
         least("limits.address_space", space, 128 << 20, "\"128MiB\"")?;
         least("limits.open_files", self.open_files, 32, "32")?;
-        least("limits.processes", self.processes, 4, "4")
+        self.check_processes(LEAST_PROCESSES)
+    }
+
+    /// The same for processes and threads, where a worker is known to need so many by itself.
+    pub(crate) fn check_processes(self, needed: u64) -> Result<(), (&'static str, String)> {
+        if self.processes == 0 || self.processes >= needed {
+            return Ok(());
+        }
+        Err((
+            "limits.processes",
+            format!(
+                "{} is too few: threads count, and a worker has up to {needed} of its own; 0 is no \
+                 limit",
+                self.processes
+            ),
+        ))
     }
 }
 

@@ -278,6 +278,11 @@ fn limits_of_workers_are_laid_over_those_of_python_pool_by_pool() {
             "python.limits.address_space",
         ),
         ("pools.v2.limits.open_files=3", "pools.v2.limits.open_files"),
+        ("python.limits.processes=7", "python.limits.processes"),
+        ("pools.v2.limits.processes=7", "pools.v2.limits.processes"),
+        // A thread for each of its four calls, and eight.
+        ("pools.v2.limits.processes=11", "up to 12 of its own"),
+        ("python.limits.processes=11", "pools.v2.limits.processes"),
         ("pools.v2.limits.memory=3", "no such setting"),
     ] {
         let line = load("", &[], &[set]).unwrap_err().to_string();

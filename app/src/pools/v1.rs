@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::{Kind, Starter, Surroundings, deserialize};
+use crate::config::LEAST_PROCESSES;
 use async_trait::async_trait;
 use dspex_pool::{LaunchSpec, PoolError, SharedPool};
 use dspex_pool_v1::{Config, PoolV1};
@@ -50,6 +51,10 @@ impl Starter for Config {
                 format!("{}: {}", error.value, error.expected),
             )
         })
+    }
+
+    fn processes_of_a_worker(&self) -> u64 {
+        LEAST_PROCESSES
     }
 
     async fn start(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Kind, Starter, Surroundings, deserialize};
+use crate::config::LEAST_PROCESSES;
 use async_trait::async_trait;
 use dspex_pool::{LaunchSpec, PoolError, SharedPool};
 use dspex_pool_v2::{Config, PoolV2};
@@ -23,6 +24,11 @@ impl Starter for Config {
                 format!("{}: {}", error.value, error.expected),
             )
         })
+    }
+
+    fn processes_of_a_worker(&self) -> u64 {
+        // A thread for each sync call.
+        LEAST_PROCESSES.saturating_add(u64::try_from(self.concurrency).unwrap_or(u64::MAX))
     }
 
     async fn start(

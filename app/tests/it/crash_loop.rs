@@ -117,3 +117,55 @@ async fn a_crash_loop_backs_off_callers_are_told_at_once_and_it_ends_by_itself()
          {back:.1?} after the module was mended, all after {made_whole:.1?}"
     );
 }
+
+#[tokio::test]
+async fn without_the_switch_circuit_breaker_no_number_of_failures_stops_the_starts() {
+    // As many failures as would open the circuit twice over, in seconds.
+    let start = "{ spacing = \"100ms\", open_for = \"1h\", \
+        backoff = { kind = \"exponential\", base = \"100ms\", cap = \"200ms\", jitter = 0.0 } }";
+    let mut house = with_module(&format!("recovery = {{ start = {start} }}"));
+    house.open().await;
+    let set = |on: bool| {
+        let body = json!({"set": {"circuit_breaker": on}, "why": "a test"});
+        house.send(house.request("PATCH", "/admin/v1/flags").json(&body))
+    };
+    let switched = |on: bool| {
+        move |pool: &Value| {
+            let details = &pool["details"];
+            details["start_circuit"]["on"] == on && details["switches"]["circuit_breaker"] == on
+        }
+    };
+    let metric = async |on: u8| {
+        let metrics = house.get("/metrics").await.body;
+        let line = format!("dspex_pool_switch{{pool=\"v2\",switch=\"circuit_breaker\"}} {on}");
+        let text = metrics.as_str().unwrap();
+        assert!(text.contains(&line), "{line} is missing: {text}");
+    };
+    until(&house, "v2", "switched on", switched(true)).await;
+    metric(1).await;
+    set(false).await.ok(200);
+    let (before, _) = until(&house, "v2", "switched off", switched(false)).await;
+    metric(0).await;
+
+    std::fs::write(house.path("modules/broken"), "").unwrap();
+    for worker in workers(&before) {
+        signal(worker.pid.unwrap(), Signal::KILL);
+    }
+    if let Some(server) = before["details"]["fork_server"]["pid"].as_i64() {
+        signal(i32::try_from(server).unwrap(), Signal::KILL);
+    }
+    let started = before["starts"].as_u64().unwrap();
+    until(&house, "v2", "ten more starts", |pool| {
+        assert_ne!(circuit(pool), "open", "{pool:#}");
+        pool["starts"].as_u64().unwrap() >= started + 10
+    })
+    .await;
+
+    // On again, the failures that still come open it.
+    set(true).await.ok(200);
+    until(&house, "v2", "an open circuit", |pool| {
+        circuit(pool) == "open"
+    })
+    .await;
+    metric(1).await;
+}

@@ -18,6 +18,7 @@ mod kill_storm;
 mod migration;
 mod ofrep;
 mod protocol_faults;
+mod refusals;
 mod session_storms;
 mod sessions;
 mod shadow;

@@ -42,6 +42,62 @@ async fn every_strategy_brings_up_every_worker() {
     }
 }
 
+/// What was written down by workers that import `meets_others`: who began and who ended, in order.
+async fn met(strategy: Strategy, at_once: usize, together: usize) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config {
+        workers: 4,
+        preload: vec!["meets_others".to_owned()],
+        warm: WarmConfig {
+            strategy,
+            at_once,
+            ..WarmConfig::default()
+        },
+        ..Config::default()
+    };
+    // Plain processes: a fork server would import for all of them.
+    let switches = Switches {
+        enhanced_workers: false,
+        ..Switches::default()
+    };
+    let record = folder.path().join("record");
+    let mut launch = real::launch(folder.path());
+    let path = record.display().to_string();
+    launch.env.insert("MEETS_IN".to_owned(), path);
+    launch
+        .env
+        .insert("MEETS_UNTIL".to_owned(), together.to_string());
+    let pool = start_switched(config, launch, switches.unchanging())
+        .await
+        .unwrap();
+    assert_eq!(pool.status().ready, 4, "{strategy:?}");
+    std::fs::read_to_string(record).unwrap()
+}
+
+/// How many had begun and not ended at once, at most.
+fn most_at_once(record: &str) -> usize {
+    let (mut now, mut most) = (0_usize, 0);
+    for what in record.chars() {
+        now = if what == 'b' { now + 1 } else { now - 1 };
+        most = most.max(now);
+    }
+    most
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strategies_differ_in_how_many_initialize_at_once() {
+    // Nobody goes on before so many have met, so a strategy that allowed fewer would not come up.
+    for (strategy, at_once, together) in [
+        (Strategy::Sequential, 4, 1),
+        (Strategy::Staged, 2, 2),
+        (Strategy::Parallel, 1, 4),
+    ] {
+        let record = met(strategy, at_once, together).await;
+        assert_eq!(record.len(), 8, "{strategy:?}: {record}");
+        assert_eq!(most_at_once(&record), together, "{strategy:?}: {record}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_must_not_be_forked_is_started_plainly_and_the_culprit_is_named() {
     for (module, culprit) in [("leaves_thread", "thread"), ("leaves_socket", "socket")] {

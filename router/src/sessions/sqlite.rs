@@ -78,12 +78,17 @@ struct Write {
 impl SqliteSessions {
     /// Opens the store and brings its tables to this version's form.
     ///
-    /// `writer` should hold one connection: SQLite has one writer at a time.
+    /// `writer` should hold one connection: SQLite has one writer at a time. Commits run on
+    /// `writes`, and outlive their callers: wait for it before the connections are closed.
     ///
     /// # Errors
     ///
     /// Where the database cannot be written, or holds a newer version's tables.
-    pub async fn open(writer: SqlitePool, reader: SqlitePool) -> Result<Self, SessionError> {
+    pub async fn open(
+        writer: SqlitePool,
+        reader: SqlitePool,
+        writes: TaskTracker,
+    ) -> Result<Self, SessionError> {
         let mut migrator = Migrator::with_migrations(vec![Migration::new(
             1,
             "session states".into(),
@@ -108,7 +113,7 @@ impl SqliteSessions {
             reader,
             waiting: Arc::default(),
             committing: Arc::default(),
-            writes: TaskTracker::new(),
+            writes,
         })
     }
 

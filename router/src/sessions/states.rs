@@ -2,7 +2,8 @@
 //!
 //! Invariants: the state is read and written under the session's turn; the turn lasts until the
 //! write is over, also where the caller has left by then, so the call that follows sees what the
-//! store holds; what is over the limit is refused before it is written.
+//! store holds; what is over the limit is refused before it is written; a program that is gone leaves
+//! no state behind, also where it was deleted under a call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::cache::StateCache;
+use super::gone::Gone;
 use super::turns::{Turn, Turns};
 use super::{Saved, SessionError, SessionKey, SessionStore, SessionTotals, SessionsConfig};
 use crate::clock;
@@ -37,11 +39,13 @@ pub(crate) struct States {
     config: SessionsConfig,
     /// Sessions dropped because there were too many.
     evicted: AtomicU64,
+    gone: Gone,
     writes: TaskTracker,
 }
 
 /// A session's turn, with the state that it found.
 pub(crate) struct Held {
+    program: ProgramKey,
     turn: Turn,
     found: Option<Saved>,
 }
@@ -53,14 +57,20 @@ impl Held {
 }
 
 impl States {
-    pub(crate) fn new(store: Arc<dyn SessionStore>, config: SessionsConfig) -> Self {
+    /// Writes run on `writes`, and outlive their callers: whoever ends the store waits for them.
+    pub(crate) fn new(
+        store: Arc<dyn SessionStore>,
+        config: SessionsConfig,
+        writes: TaskTracker,
+    ) -> Self {
         Self {
             store,
             cache: StateCache::new(config.cache_bytes),
             turns: Turns::new(config.max_waiting),
             config,
             evicted: AtomicU64::new(0),
-            writes: TaskTracker::new(),
+            gone: Gone::default(),
+            writes,
         }
     }
 
@@ -104,7 +114,11 @@ impl States {
             }
         };
         let found = found.filter(|saved| saved.used_at >= oldest);
-        Ok(Held { turn, found })
+        Ok(Held {
+            program: program.clone(),
+            turn,
+            found,
+        })
     }
 
     /// Keeps what a call left, and answers once it is durable. Goes on where the caller leaves.
@@ -127,12 +141,15 @@ impl States {
         };
         let written = self
             .writes
-            .spawn(async move { states.write(&held.turn, saved).await });
+            .spawn(async move { states.write(&held, saved).await });
         written.await.unwrap_or(Err(SessionError::Interrupted))
     }
 
-    async fn write(&self, turn: &Turn, saved: Saved) -> Result<(), SessionError> {
-        let key = turn.key();
+    async fn write(&self, held: &Held, saved: Saved) -> Result<(), SessionError> {
+        let key = held.turn.key();
+        if self.gone.contains(key.version) {
+            return Ok(());
+        }
         let ended = self.store.put(key, &saved, self.config.max_sessions).await;
         match ended {
             Ok(dropped) => {
@@ -148,6 +165,10 @@ impl States {
                         "there are too many sessions; those used longest ago lose their state"
                     );
                 }
+                // Deleted meanwhile: its states may have been dropped before this one was there.
+                if self.gone.contains(key.version) {
+                    self.drop_states(&held.program).await;
+                }
                 Ok(())
             }
             Err(error) => {
@@ -160,6 +181,12 @@ impl States {
 
     /// Drops the sessions of a program that is gone.
     pub(crate) async fn forget(&self, program: &ProgramKey) {
+        // First: a call that ends from now on keeps nothing, or drops what it kept.
+        self.gone.add(program.version);
+        self.drop_states(program).await;
+    }
+
+    async fn drop_states(&self, program: &ProgramKey) {
         match self.store.forget(program).await {
             Ok(0) => {}
             Ok(sessions) => {

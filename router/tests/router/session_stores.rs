@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions};
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
 pub(crate) fn key(version: u64, session: &str) -> SessionKey {
     SessionKey {
@@ -143,7 +144,9 @@ pub(crate) async fn open(file: &std::path::Path) -> (SqliteSessions, SqlitePool)
     };
     let writer = pool(1).await.unwrap();
     let reader = pool(2).await.unwrap();
-    let store = SqliteSessions::open(writer.clone(), reader).await.unwrap();
+    let store = SqliteSessions::open(writer.clone(), reader, TaskTracker::new())
+        .await
+        .unwrap();
     (store, writer)
 }
 

@@ -1,6 +1,6 @@
 //! Sessions of stateful programs, from call to call.
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use dspex_pool::testing::FakePool;
@@ -220,6 +220,47 @@ async fn a_deleted_programs_sessions_are_gone_with_it() {
         .await
         .unwrap();
     assert_eq!(counters.before("a").await, 0, "a new program");
+}
+
+/// Deletes the program while a call of it runs, and says what the store holds once that has ended.
+async fn left_by_a_call_whose_program_was_deleted(store: Arc<dyn SessionStore>) -> u64 {
+    let counters = Counters::on(store, RouterConfig::default()).await;
+    let (running, deleted) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (begun, goes_on) = (Arc::clone(&running), Arc::clone(&deleted));
+    counters.house.stable.answer_with(move |_| {
+        // The other thread of the runtime deletes meanwhile.
+        begun.wait();
+        goes_on.wait();
+        Ok(Reply {
+            state: Some(to_raw_value(&1).unwrap().into()),
+            ..FakePool::reply(&json!({ "before": 0 }))
+        })
+    });
+    let router = counters.house.router.clone();
+    let program = counters.program.clone();
+    let deleting = tokio::task::spawn_blocking(move || {
+        running.wait();
+        let ended = tokio::runtime::Handle::current().block_on(router.delete(&program));
+        deleted.wait();
+        ended
+    });
+    assert_eq!(
+        counters.before("a").await,
+        0,
+        "a call in flight is answered"
+    );
+    deleting.await.unwrap().unwrap();
+    counters.house.router.sessions().await.unwrap().sessions
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_whose_program_was_deleted_leaves_no_state_behind() {
+    let left = left_by_a_call_whose_program_was_deleted(Arc::new(MemorySessions::new())).await;
+    assert_eq!(left, 0);
+    let folder = tempfile::tempdir().unwrap();
+    let (store, _) = open(&folder.path().join("dspex.db")).await;
+    let left = left_by_a_call_whose_program_was_deleted(Arc::new(store)).await;
+    assert_eq!(left, 0);
 }
 
 #[tokio::test]

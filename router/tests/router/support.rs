@@ -62,12 +62,14 @@ impl House {
             .unwrap();
         let (stable, candidate) = (FakePool::new("v1"), FakePool::new("v2"));
         let telemetry = Telemetry::new(dspex_telemetry::Config::default());
+        let tracker = TaskTracker::new();
         let router = Router::new(RouterParts {
             stable: pool,
             flags: flags.clone(),
             telemetry: telemetry.clone(),
             catalog,
             sessions,
+            tracker: tracker.clone(),
             config,
         })
         .unwrap();
@@ -80,7 +82,7 @@ impl House {
             flags,
             telemetry,
             begun: Instant::now(),
-            tracker: TaskTracker::new(),
+            tracker,
             _stop_at_the_end: stop.clone().drop_guard(),
             stop,
         };
