@@ -1,3 +1,5 @@
+//! What is the same, tier by tier.
+
 use proptest::prelude::*;
 use serde_json::json;
 
