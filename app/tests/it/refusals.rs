@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 
 use crate::fleet::until;
 use crate::house::{Answer, House, v2_alone};
@@ -32,11 +33,12 @@ async fn a_session_and_a_caller_with_too_many_calls_are_told_to_come_back() {
     let echo = |session: &'static str| house.execute("echo", session, json!({"text": "x"}));
 
     // Both from one address, so of one caller.
-    let ada = tokio::spawn(hold("ada"));
+    let held = TaskTracker::new();
+    let ada = held.spawn(hold("ada"));
     until(&house, "v2", "busy", |pool| pool["in_flight"] == 1).await;
     too_many(echo("ada").await, "session");
     echo("bob").await.ok(200);
-    let bob = tokio::spawn(hold("bob"));
+    let bob = held.spawn(hold("bob"));
     until(&house, "v2", "busier", |pool| pool["in_flight"] == 2).await;
     too_many(echo("eve").await, "caller");
 
