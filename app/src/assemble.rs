@@ -6,19 +6,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_flags::{FlagError, FlagStore, Flags};
+use dspex_flags::{FlagError, Flags};
 use dspex_migration::{Journal, MigrationError, Migrations, Parts};
-use dspex_pool::{Drained, SharedPool};
-use dspex_router::{Catalog, InvalidConfig, Router, RouterError, RouterParts};
+use dspex_pool::{Drained, SharedPool, Switches};
+use dspex_router::{Catalog, InvalidConfig, Router, RouterError, RouterParts, SessionStore};
 use dspex_telemetry::{Gauges, HostSampler, HostUsage, Prometheus, Telemetry};
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use crate::candidate::Deployer;
 use crate::clock;
 use crate::config::Config;
 use crate::keeper::Keeper;
 use crate::pools::PoolSource;
+use crate::switches;
 use crate::tasks::Tasks;
 
 /// How often Prometheus's observations are folded in: often enough that they do not pile up,
@@ -28,8 +30,11 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// What the house is built from.
 pub(crate) struct Materials {
     pub(crate) config: Arc<Config>,
-    pub(crate) flags: Arc<dyn FlagStore>,
+    pub(crate) flags: Arc<Flags>,
+    /// What the pools were told to do by the flags; the house carries changes on.
+    pub(crate) switches: watch::Sender<Switches>,
     pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) journal: Arc<dyn Journal>,
     /// The stable pool, with its workers ready.
     pub(crate) stable: SharedPool,
@@ -50,6 +55,10 @@ pub(crate) struct House {
     pub(crate) host: watch::Receiver<HostUsage>,
     pub(crate) started_at: Timestamp,
     pools: Arc<dyn PoolSource>,
+    /// What the pools were told to do by the flags.
+    pub(crate) switches: watch::Receiver<Switches>,
+    /// Where streamed calls run: they must be polled also while their reader takes nothing.
+    pub(crate) calls: TaskTracker,
     deployer: Arc<Deployer>,
     keeper: Arc<Keeper>,
 }
@@ -79,7 +88,7 @@ impl House {
     /// See [`AssembleError`].
     pub(crate) async fn build(materials: Materials, tasks: &Tasks) -> Result<Self, AssembleError> {
         let config = materials.config;
-        let flags = Flags::open(materials.flags, dspex_flags::dspex::declarations()).await?;
+        let flags = materials.flags;
         let telemetry = Telemetry::with_prometheus(
             dspex_telemetry::Config {
                 span: config.telemetry.span,
@@ -93,6 +102,8 @@ impl House {
             flags: Arc::clone(&flags),
             telemetry: Arc::clone(&telemetry),
             catalog: materials.catalog,
+            sessions: materials.sessions,
+            tracker: tasks.tracker.clone(),
             config: config.router.clone(),
         })?;
         let loaded = router.load().await?;
@@ -114,7 +125,15 @@ impl House {
         let gauges = Gauges::on(&materials.prometheus);
         let stop = || tasks.stop.clone();
         tasks.run("flags", Arc::clone(&flags).run(config.flags.poll, stop()));
+        let pools = flags.subscribe(switches::SUBSCRIBER);
+        let switches_now = materials.switches.subscribe();
+        tasks.run(
+            "switches",
+            switches::follow(pools, materials.switches, stop()),
+        );
         tasks.run("router", Arc::clone(&router).follow_flags(stop()));
+        tasks.run("shadow", Arc::clone(&router).run_shadow(stop()));
+        tasks.run("sessions", Arc::clone(&router).sweep_sessions(stop()));
         tasks.run(
             "prometheus",
             materials.prometheus.clone().upkeep(UPKEEP, stop()),
@@ -143,6 +162,8 @@ impl House {
             host,
             started_at: clock::now(),
             pools: materials.pools,
+            switches: switches_now,
+            calls: tasks.tracker.clone(),
             deployer,
             keeper,
         })

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dspex_migration::{Candidate, Check, Plan};
+use dspex_migration::{Candidate, Check, Differences, Plan};
 use dspex_pool::{Drained, PoolStatus, SharedPool};
 use dspex_router::Router;
 use futures_util::StreamExt as _;
@@ -302,6 +302,20 @@ impl Candidate for Deployer {
             self.router.stable().status(),
             self.router.candidate().map(|candidate| candidate.status()),
         )
+    }
+
+    fn differences(&self) -> Vec<Differences> {
+        let shadow = self.router.shadow();
+        let programs = shadow.programs.into_iter();
+        programs
+            .map(|seen| Differences {
+                program: seen.program.to_string(),
+                compared: seen.compared,
+                different: seen.different,
+                not_compared: seen.failed + seen.unjudged,
+                trouble: seen.trouble,
+            })
+            .collect()
     }
 }
 

@@ -11,19 +11,23 @@ mod client;
 mod completions;
 mod config;
 mod doctor;
+mod events;
 mod exit;
 mod flags;
 mod health;
 mod migrate;
 mod output;
+mod pools;
 mod problem;
 mod programs;
 mod serve;
 mod settings;
+mod shadow;
 mod status;
 mod style;
 mod view;
 mod who;
+mod workers;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -62,9 +66,14 @@ enum Command {
     Health(health::Health),
     /// Show what a server is doing: lanes, pools, flags, migration.
     Status(status::Status),
+    /// Show the pools and their workers, or one pool whole.
+    #[command(visible_alias = "pool")]
+    Pools(pools::Pools),
     /// Create, list, show, delete and execute programs.
     #[command(visible_alias = "program")]
     Programs(programs::Programs),
+    /// Show copied calls, how their answers compare, and run a difference again.
+    Shadow(shadow::Shadow),
     /// Read and write feature flags.
     #[command(visible_alias = "flag")]
     Flags(flags::Flags),
@@ -85,7 +94,9 @@ impl Command {
             Self::Doctor(command) => command.format.json,
             Self::Health(command) => command.format.json,
             Self::Status(command) => command.format.json,
+            Self::Pools(command) => command.format.json,
             Self::Programs(command) => command.format.json,
+            Self::Shadow(command) => command.format.json,
             Self::Flags(command) => command.format.json,
             Self::Migrate(command) => command.format.json,
             Self::Config(command) => command.format.json,
@@ -98,7 +109,9 @@ impl Command {
             Self::Doctor(command) => block_on(command.run(output)),
             Self::Health(command) => block_on(command.run(output)),
             Self::Status(command) => block_on(command.run(output)),
+            Self::Pools(command) => block_on(command.run(output)),
             Self::Programs(command) => block_on(command.run(output)),
+            Self::Shadow(command) => block_on(command.run(output)),
             Self::Flags(command) => block_on(command.run(output)),
             Self::Migrate(command) => block_on(command.run(output)),
             Self::Config(command) => command.run(output),

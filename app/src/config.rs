@@ -23,8 +23,10 @@ use serde::Deserialize;
 pub use self::error::ConfigError;
 pub(crate) use self::error::nearest;
 use self::layers::Layer;
+pub(crate) use self::sections::LEAST_PROCESSES;
 pub use self::sections::{
-    FlagsSection, Lanes, LogFormat, LogSection, PythonSection, Server, Storage, TelemetrySection,
+    FlagsSection, Lanes, Limits, LogFormat, LogSection, PythonSection, Server, Storage,
+    TelemetrySection,
 };
 pub use self::show::Entry;
 pub use self::units::{ByteSize, InvalidSize};
@@ -198,6 +200,16 @@ impl Config {
         self.server.check()?;
         self.storage.check()?;
         self.telemetry.check()?;
+        self.python
+            .limits
+            .check()
+            .map_err(|(setting, problem)| ConfigError::of(format!("python.{setting}"), problem))?;
+        for (name, pool) in &self.pools {
+            pool.check_limits(self).map_err(|(setting, problem)| {
+                ConfigError::of(format!("pools.{name}.{setting}"), problem)
+                    .hint("raise it there, or under [python.limits], which holds for every pool")
+            })?;
+        }
         self.router.validate().map_err(|error| {
             ConfigError::of(
                 format!("router.{}", error.setting),

@@ -1,11 +1,12 @@
 //! The HTTP face: routes, and the layers around them.
 //!
 //! Read in this order: [`server`] (connections), [`context`] (what surrounds a request), [`access`]
-//! (who may ask), [`json`] and [`params`] (what is asked), then a file for each resource, and
+//! (who may ask), [`caller`] (who it is), [`json`] and [`params`] (what is asked), then a file for each resource, and
 //! [`error`] (problem documents, and the one file that maps errors to them).
 
 mod access;
 mod admin;
+mod caller;
 mod context;
 mod dashboard;
 pub(crate) mod error;
@@ -13,6 +14,7 @@ mod health;
 pub(crate) mod json;
 mod linger;
 mod metrics;
+mod ofrep;
 mod params;
 mod programs;
 pub(crate) mod server;
@@ -42,6 +44,7 @@ pub(crate) use self::state::AppState;
     tags(
         (name = "programs", description = "Create programs and call them. Open until `server.programs_token_env` is set."),
         (name = "state", description = "What the server is doing."),
+        (name = "ofrep", description = "Flags for OpenFeature SDKs: the OpenFeature Remote Evaluation Protocol 0.3. Open as programs are."),
         (name = "admin", description = "Flags, migrations and pools. Needs the admin token."),
     ),
     components(schemas(ProblemDocument)),
@@ -73,6 +76,7 @@ fn routes(state: &AppState) -> (Router<AppState>, utoipa::openapi::OpenApi) {
         .merge(guarded(health::guarded()))
         .merge(guarded(metrics::routes()))
         .merge(health::open())
+        .merge(ofrep::routes(state))
         .merge(admin)
         .split_for_parts()
 }

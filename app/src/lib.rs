@@ -18,6 +18,7 @@ pub mod paths;
 mod pools;
 pub mod serve;
 pub mod storage;
+mod switches;
 mod tasks;
 
 #[cfg(doctest)]

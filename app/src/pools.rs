@@ -14,13 +14,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dspex_pool::{LaunchSpec, PoolError, SharedPool, Spawner, WorkerLimits};
+use dspex_pool::{LaunchSpec, PoolError, SharedPool, Spawner, Switches};
 use figment::value::{Dict, Tag, Value};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Config;
+use crate::config::{ByteSize, Config, Limits};
 
 pub(crate) use self::source::{ConfiguredPools, PoolSource};
 
@@ -52,24 +53,36 @@ pub(crate) fn kinds() -> Vec<Kind> {
     ]
 }
 
+/// What every pool is started with beside its settings.
+pub(crate) struct Surroundings {
+    /// Starts its processes.
+    pub(crate) spawner: Spawner,
+    /// Where its tasks run.
+    pub(crate) tracker: TaskTracker,
+    /// What it may do, as the flags say; for the kinds that go by them.
+    pub(crate) switches: watch::Receiver<Switches>,
+}
+
 /// A pool's own settings, ready to be started from.
 #[async_trait]
 pub(crate) trait Starter: fmt::Debug + Send + Sync {
     /// Which setting cannot be used, and why.
     fn check(&self) -> Result<(), (&'static str, String)>;
 
+    /// How many processes and threads one worker has by itself.
+    fn processes_of_a_worker(&self) -> u64;
+
     /// Starts the pool; answers when its workers are ready, or with why they are not.
     async fn start(
         &self,
         name: &str,
         launch: LaunchSpec,
-        spawner: Spawner,
-        tracker: &TaskTracker,
+        around: Surroundings,
     ) -> Result<SharedPool, PoolError>;
 }
 
 /// What every kind of pool accepts beside its own settings; see [`PoolSettings`].
-pub(crate) const OVERRIDES: &[&str] = &["python", "path", "env", "pass_env", "kind"];
+pub(crate) const OVERRIDES: &[&str] = &["python", "path", "env", "pass_env", "limits", "kind"];
 
 /// A pool's section, checked.
 #[derive(Debug, Clone)]
@@ -87,6 +100,27 @@ struct Overrides {
     #[serde(default)]
     env: BTreeMap<String, String>,
     pass_env: Option<Vec<String>>,
+    #[serde(default)]
+    limits: LimitOverrides,
+}
+
+/// What a pool sets of [`Limits`] for itself; the rest is as under `[python.limits]`.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct LimitOverrides {
+    address_space: Option<ByteSize>,
+    open_files: Option<u64>,
+    processes: Option<u64>,
+}
+
+impl LimitOverrides {
+    fn over(self, limits: Limits) -> Limits {
+        Limits {
+            address_space: self.address_space.unwrap_or(limits.address_space),
+            open_files: self.open_files.unwrap_or(limits.open_files),
+            processes: self.processes.unwrap_or(limits.processes),
+        }
+    }
 }
 
 impl PoolSettings {
@@ -109,7 +143,14 @@ impl PoolSettings {
 
     /// Which setting cannot be used, and why.
     pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
+        self.overrides.limits.over(Limits::NONE).check()?;
         self.starter.check()
+    }
+
+    /// Whether a worker of this pool can live within its limits: they come from two sections.
+    pub(crate) fn check_limits(&self, config: &Config) -> Result<(), (&'static str, String)> {
+        let limits = self.overrides.limits.over(config.python.limits);
+        limits.check_processes(self.starter.processes_of_a_worker())
     }
 
     /// The interpreter of this pool.
@@ -140,7 +181,7 @@ impl PoolSettings {
             allow_modules: python.allow_modules.clone(),
             lms: config.lms.clone(),
             max_frame: python.max_frame.0,
-            limits: WorkerLimits::default(),
+            limits: self.overrides.limits.over(python.limits).of_worker(),
         }
     }
 
@@ -149,10 +190,9 @@ impl PoolSettings {
         &self,
         name: &str,
         launch: LaunchSpec,
-        spawner: Spawner,
-        tracker: &TaskTracker,
+        around: Surroundings,
     ) -> Result<SharedPool, PoolError> {
-        self.starter.start(name, launch, spawner, tracker).await
+        self.starter.start(name, launch, around).await
     }
 }
 

@@ -13,13 +13,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_flags::SqliteStore;
+use dspex_flags::{Flags, SqliteStore};
 use dspex_migration::{MigrationError, SqliteJournal};
 use dspex_pool::python::PythonError;
 use dspex_pool::{PoolError, Spawner};
-use dspex_router::{RouterError, SqliteCatalog};
+use dspex_router::{RouterError, SqliteCatalog, SqliteSessions};
 use dspex_telemetry::{LogError, Prometheus};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +33,7 @@ use crate::http::{self, AppState};
 use crate::paths::DataDir;
 use crate::pools::{ConfiguredPools, PoolSource as _};
 use crate::storage::{StorageError, Store};
+use crate::switches;
 use crate::tasks::Tasks;
 
 /// Why a server did not start, or did not end well. Each is one line for people.
@@ -252,7 +254,8 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServeE
             "pools ended"
         );
     }
-    // What is left are tasks that watch processes; those end with us in any case.
+    // What is left are tasks that watch processes, which end with us in any case, and writes of states
+    // for callers that have left, which must not find the store closed.
     all_ended(&[&tasks.tracker], STEP_LIMIT).await;
     store.close().await;
     tracing::info!("ended");
@@ -283,18 +286,24 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
     let spawner = Spawner::start()
         .map_err(|error| error.to_string())
         .map_err(machine("the thread that starts workers cannot be started"))?;
+    let stores = Stores::open(store, &tasks.tracker).await?;
+    // The flags before the pools: a pool begins as they say.
+    let flags = Flags::open(stores.flags, dspex_flags::dspex::declarations())
+        .await
+        .map_err(AssembleError::from)?;
+    let switches = watch::Sender::new(switches::of(&flags.snapshot()));
     let pools = Arc::new(ConfiguredPools {
         config: Arc::clone(config),
         package,
         spawner,
         tracker: tasks.tracker.clone(),
+        switches: switches.subscribe(),
     });
     fitness::check_keys(config);
     fitness::check_python(config, &pools).await?;
     let prometheus = Prometheus::new()
         .map_err(|error| error.to_string())
         .map_err(machine("the metrics recorder cannot be made"))?;
-    let stores = Stores::open(store).await?;
     let stable = &config.lanes.stable;
     let pool = pools
         .start(stable)
@@ -305,8 +314,10 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
         })?;
     let materials = Materials {
         config: Arc::clone(config),
-        flags: stores.flags,
+        flags,
+        switches,
         catalog: stores.catalog,
+        sessions: stores.sessions,
         journal: stores.journal,
         stable: pool,
         pools,
@@ -319,18 +330,24 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
 struct Stores {
     flags: Arc<SqliteStore>,
     catalog: Arc<SqliteCatalog>,
+    sessions: Arc<SqliteSessions>,
     journal: Arc<SqliteJournal>,
 }
 
 impl Stores {
     /// Brings the tables of every part to this version's form, before workers are started: a
     /// database that cannot be used is told in milliseconds.
-    async fn open(store: &Store) -> Result<Self, AssembleError> {
+    async fn open(store: &Store, tracker: &TaskTracker) -> Result<Self, AssembleError> {
         let (writer, reader) = (|| store.writer.clone(), || store.reader.clone());
         Ok(Self {
             flags: Arc::new(SqliteStore::open(writer(), reader()).await?),
             catalog: Arc::new(
                 SqliteCatalog::open(writer(), reader())
+                    .await
+                    .map_err(RouterError::from)?,
+            ),
+            sessions: Arc::new(
+                SqliteSessions::open(writer(), reader(), tracker.clone())
                     .await
                     .map_err(RouterError::from)?,
             ),

@@ -1,19 +1,30 @@
 //! How long to wait before another try.
 //!
 //! Pure: the randomness of jitter is an argument, so that a schedule can be tested and replayed.
-//! Invariants: no delay is longer than the cap, and without jitter delays never shrink.
+//! Invariants: no delay is longer than the cap, and without jitter delays never shrink, but for a
+//! list, which is what its author wrote.
+
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::InvalidConfig;
+use crate::chance::{scrambled, unit};
 
 const DEFAULT_BASE: Duration = Duration::from_secs(1);
 const DEFAULT_CAP: Duration = Duration::from_secs(30);
 
+/// The most delays that a list may have.
+const MOST_DELAYS: usize = 100;
+
+/// By how much at most a decorrelated delay is longer than the one before it.
+const DECORRELATED: u32 = 3;
+
 /// A schedule of delays.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Backoff {
@@ -39,6 +50,37 @@ pub enum Backoff {
         /// The longest delay.
         #[serde(with = "humantime_serde", default = "default_cap")]
         cap: Duration,
+        /// The share of each delay, 0 to 1, that chance may take off.
+        #[serde(default)]
+        jitter: f64,
+    },
+    /// `base`, `base`, `2 × base`, `3 × base`, `5 × base`, … up to `cap`: between the two above.
+    Fibonacci {
+        /// The first delay.
+        #[serde(with = "humantime_serde", default = "default_base")]
+        base: Duration,
+        /// The longest delay.
+        #[serde(with = "humantime_serde", default = "default_cap")]
+        cap: Duration,
+        /// The share of each delay, 0 to 1, that chance may take off.
+        #[serde(default)]
+        jitter: f64,
+    },
+    /// By chance between `base` and three times the delay before, up to `cap`. Many callers that
+    /// failed in one moment spread out further than by any jitter on equal delays.
+    Decorrelated {
+        /// The shortest delay.
+        #[serde(with = "humantime_serde", default = "default_base")]
+        base: Duration,
+        /// The longest delay.
+        #[serde(with = "humantime_serde", default = "default_cap")]
+        cap: Duration,
+    },
+    /// These delays, one after the other, and then the last of them again and again.
+    Custom {
+        /// The delays, 1 to 100.
+        #[serde(with = "list")]
+        delays: Vec<Duration>,
         /// The share of each delay, 0 to 1, that chance may take off.
         #[serde(default)]
         jitter: f64,
@@ -74,69 +116,149 @@ impl Backoff {
         }
     }
 
-    /// The same schedule with `jitter`: chance may take off this share (0 to 1) of each delay.
+    /// A Fibonacci schedule without jitter.
     #[must_use]
-    pub const fn with_jitter(self, jitter: f64) -> Self {
-        match self {
-            Self::None => Self::None,
-            Self::Linear { base, cap, .. } => Self::Linear { base, cap, jitter },
-            Self::Exponential { base, cap, .. } => Self::Exponential { base, cap, jitter },
+    pub const fn fibonacci(base: Duration, cap: Duration) -> Self {
+        Self::Fibonacci {
+            base,
+            cap,
+            jitter: 0.0,
         }
     }
 
-    /// The schedule's name: `none`, `linear` or `exponential`.
+    /// A schedule by chance alone.
+    #[must_use]
+    pub const fn decorrelated(base: Duration, cap: Duration) -> Self {
+        Self::Decorrelated { base, cap }
+    }
+
+    /// A list of delays, without jitter.
+    #[must_use]
+    pub fn custom(delays: impl Into<Vec<Duration>>) -> Self {
+        Self::Custom {
+            delays: delays.into(),
+            jitter: 0.0,
+        }
+    }
+
+    /// The same schedule with `jitter`: chance may take off this share (0 to 1) of each delay. A
+    /// schedule that has no jitter, or is chance alone, stays as it is.
+    #[must_use]
+    pub fn with_jitter(mut self, share: f64) -> Self {
+        match &mut self {
+            Self::None | Self::Decorrelated { .. } => {}
+            Self::Linear { jitter, .. }
+            | Self::Exponential { jitter, .. }
+            | Self::Fibonacci { jitter, .. }
+            | Self::Custom { jitter, .. } => *jitter = share,
+        }
+        self
+    }
+
+    /// The schedule's name: `none`, `linear`, `exponential`, `fibonacci`, `decorrelated` or
+    /// `custom`.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Linear { .. } => "linear",
             Self::Exponential { .. } => "exponential",
+            Self::Fibonacci { .. } => "fibonacci",
+            Self::Decorrelated { .. } => "decorrelated",
+            Self::Custom { .. } => "custom",
         }
     }
 
-    /// How long to wait after `attempt` failures in a row: nothing after 0, the base after 1.
+    /// How long to wait after `attempt` failures in a row, before jitter: nothing after 0, the base
+    /// after 1. Of a decorrelated schedule, the longest that chance may choose.
     #[must_use]
     pub fn delay(&self, attempt: u32) -> Duration {
         if attempt == 0 {
             return Duration::ZERO;
         }
-        match *self {
+        match self {
             Self::None => Duration::ZERO,
-            Self::Linear { base, cap, .. } => base.saturating_mul(attempt).min(cap),
+            Self::Linear { base, cap, .. } => base.saturating_mul(attempt).min(*cap),
             Self::Exponential { base, cap, .. } => {
                 // 2^31 of anything is beyond every sane cap, so a larger exponent changes nothing.
                 let factor = 1_u32 << (attempt - 1).min(31);
-                base.saturating_mul(factor).min(cap)
+                base.saturating_mul(factor).min(*cap)
+            }
+            Self::Fibonacci { base, cap, .. } => base.saturating_mul(fibonacci(attempt)).min(*cap),
+            Self::Decorrelated { base, cap } => base
+                .saturating_mul(DECORRELATED.saturating_pow(attempt))
+                .min(*cap),
+            Self::Custom { delays, .. } => {
+                let index = usize::try_from(attempt - 1).unwrap_or(usize::MAX);
+                let found = delays.get(index).or(delays.last());
+                found.copied().unwrap_or_default()
             }
         }
     }
 
     /// [`delay`](Self::delay), less a part of its jitter. `random` is uniform over all of `u64`.
+    ///
+    /// Of a decorrelated schedule the whole way to this attempt is drawn anew; where one delay
+    /// should follow from the one before it, use [`delays`](Self::delays).
     #[must_use]
     pub fn jittered(&self, attempt: u32, random: u64) -> Duration {
-        let delay = self.delay(attempt);
-        let jitter = match *self {
-            Self::None => 0.0,
-            Self::Linear { jitter, .. } | Self::Exponential { jitter, .. } => jitter,
-        };
-        if jitter.is_nan() || jitter <= 0.0 {
-            return delay;
+        match self {
+            Self::None => Duration::ZERO,
+            Self::Decorrelated { .. } => {
+                // After so many the range has long been that of the cap.
+                let steps = usize::try_from(attempt.min(64)).unwrap_or(64);
+                self.delays(random).take(steps).last().unwrap_or_default()
+            }
+            Self::Linear { jitter, .. }
+            | Self::Exponential { jitter, .. }
+            | Self::Fibonacci { jitter, .. }
+            | Self::Custom { jitter, .. } => less(self.delay(attempt), *jitter, random),
         }
-        // 53 bits are what an f64 holds exactly.
-        let unit = (random >> 11) as f64 / (1_u64 << 53) as f64;
-        delay.mul_f64(1.0 - jitter.min(1.0) * unit)
+    }
+
+    /// The delays one after the other, without end, with their jitter. Equal seeds make equal
+    /// delays.
+    #[must_use]
+    pub fn delays(&self, seed: u64) -> Delays<'_> {
+        Delays {
+            backoff: self,
+            attempt: 0,
+            before: None,
+            seed,
+        }
     }
 
     /// Checks the settings.
     ///
     /// # Errors
     ///
-    /// When the base is longer than the cap, or the jitter is not between 0 and 1.
+    /// When the base is longer than the cap, the jitter is not between 0 and 1, a decorrelated base
+    /// is zero, or a list is empty or too long.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
-        let (base, cap, jitter) = match *self {
+        let (base, cap, jitter) = match self {
             Self::None => return Ok(()),
-            Self::Linear { base, cap, jitter } | Self::Exponential { base, cap, jitter } => {
-                (base, cap, jitter)
+            Self::Linear { base, cap, jitter }
+            | Self::Exponential { base, cap, jitter }
+            | Self::Fibonacci { base, cap, jitter } => (*base, *cap, *jitter),
+            Self::Decorrelated { base, cap } => {
+                if base.is_zero() {
+                    return Err(InvalidConfig::new(
+                        "backoff base",
+                        &"0s",
+                        "a decorrelated one must be longer than 0s, or it never grows",
+                    ));
+                }
+                (*base, *cap, 0.0)
+            }
+            Self::Custom { delays, jitter } => {
+                if delays.is_empty() || delays.len() > MOST_DELAYS {
+                    return Err(InvalidConfig::new(
+                        "backoff delays",
+                        &format!("a list of {}", delays.len()),
+                        "it must have 1 to 100 delays",
+                    ));
+                }
+                (Duration::ZERO, Duration::ZERO, *jitter)
             }
         };
         if base > cap {
@@ -164,99 +286,70 @@ impl Default for Backoff {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+/// The delays of a schedule, one after the other. Made by [`Backoff::delays`].
+#[derive(Debug, Clone)]
+pub struct Delays<'a> {
+    backoff: &'a Backoff,
+    attempt: u32,
+    before: Option<Duration>,
+    seed: u64,
+}
 
-    use super::*;
+impl Iterator for Delays<'_> {
+    type Item = Duration;
 
-    const SECOND: Duration = Duration::from_secs(1);
+    fn next(&mut self) -> Option<Duration> {
+        self.attempt = self.attempt.saturating_add(1);
+        self.seed = scrambled(self.seed);
+        let delay = match *self.backoff {
+            Backoff::Decorrelated { base, cap } => {
+                let most = self.before.unwrap_or(base).saturating_mul(DECORRELATED);
+                let range = most.min(cap).saturating_sub(base);
+                (base + range.mul_f64(unit(self.seed))).min(cap)
+            }
+            ref other => other.jittered(self.attempt, self.seed),
+        };
+        self.before = Some(delay);
+        Some(delay)
+    }
+}
 
-    fn any_backoff() -> impl Strategy<Value = Backoff> {
-        let parts = (1..10_000_u64, 0..100_000_u64, 0.0..=1.0_f64, any::<bool>());
-        parts.prop_map(|(base, more, jitter, linear)| {
-            let base = Duration::from_millis(base);
-            let cap = base + Duration::from_millis(more);
-            let backoff = if linear {
-                Backoff::linear(base, cap)
-            } else {
-                Backoff::exponential(base, cap)
-            };
-            backoff.with_jitter(jitter)
-        })
+fn less(delay: Duration, jitter: f64, random: u64) -> Duration {
+    if jitter.is_nan() || jitter <= 0.0 {
+        return delay;
+    }
+    delay.mul_f64(1.0 - jitter.min(1.0) * unit(random))
+}
+
+fn fibonacci(attempt: u32) -> u32 {
+    // The 47th is the last that fits.
+    let (mut one, mut next) = (1_u32, 1_u32);
+    for _ in 1..attempt.min(47) {
+        (one, next) = (next, one.saturating_add(next));
+    }
+    one
+}
+
+/// A list of durations as a list of texts.
+mod list {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        delays: &[Duration],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(delays.iter().copied().map(humantime_serde::Serde::from))
     }
 
-    fn seconds(backoff: Backoff) -> Vec<u64> {
-        (0..8)
-            .map(|attempt| backoff.delay(attempt).as_secs())
-            .collect()
-    }
-
-    #[test]
-    fn the_schedules_are_what_their_names_say() {
-        assert_eq!(seconds(Backoff::default()), [0, 1, 2, 4, 8, 16, 30, 30]);
-        assert_eq!(
-            seconds(Backoff::linear(SECOND, SECOND * 5)),
-            [0, 1, 2, 3, 4, 5, 5, 5]
-        );
-        assert_eq!(seconds(Backoff::None), [0; 8]);
-        assert_eq!(Backoff::default().delay(u32::MAX), SECOND * 30);
-    }
-
-    #[test]
-    fn settings_are_checked() {
-        assert_eq!(Backoff::default().validate(), Ok(()));
-        let upside_down = Backoff::linear(SECOND * 2, SECOND).validate().unwrap_err();
-        assert_eq!(
-            upside_down.to_string(),
-            "backoff base is 2s: it must not be longer than the cap"
-        );
-        for jitter in [-0.1, 1.1, f64::NAN] {
-            assert!(
-                Backoff::default().with_jitter(jitter).validate().is_err(),
-                "{jitter}"
-            );
-        }
-    }
-
-    #[test]
-    fn it_reads_from_configuration() {
-        let read = |json| serde_json::from_str::<Backoff>(json);
-        let short = read(r#"{"kind":"exponential","base":"100ms","jitter":0.5}"#).unwrap();
-        let expected = Backoff::exponential(Duration::from_millis(100), SECOND * 30);
-        assert_eq!(short, expected.with_jitter(0.5));
-        assert_eq!(read(r#"{"kind":"none"}"#).unwrap(), Backoff::None);
-        assert!(read(r#"{"kind":"linear","bse":"1s"}"#).is_err());
-        assert!(read(r#"{"kind":"linear","base":1}"#).is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn delays_grow_up_to_the_cap(backoff in any_backoff(), attempt in 1..200_u32) {
-            let (Backoff::Linear { base, cap, .. } | Backoff::Exponential { base, cap, .. }) =
-                backoff else { unreachable!() };
-            prop_assert_eq!(backoff.delay(1), base);
-            prop_assert!(backoff.delay(attempt) <= backoff.delay(attempt + 1));
-            prop_assert!(backoff.delay(attempt + 1) <= cap);
-        }
-
-        #[test]
-        fn jitter_takes_off_its_share_at_most(
-            backoff in any_backoff(), attempt in 0..200_u32, random in any::<u64>(),
-        ) {
-            let (Backoff::Linear { jitter, .. } | Backoff::Exponential { jitter, .. }) = backoff
-                else { unreachable!() };
-            let (full, taken) = (backoff.delay(attempt), backoff.jittered(attempt, random));
-            prop_assert!(taken <= full);
-            prop_assert!(taken.as_secs_f64() >= full.as_secs_f64() * (1.0 - jitter) - 1e-6);
-            prop_assert_eq!(backoff.with_jitter(0.0).jittered(attempt, random), full);
-        }
-    }
-
-    #[test]
-    fn jitter_reaches_both_ends() {
-        let backoff = Backoff::linear(SECOND, SECOND).with_jitter(1.0);
-        assert_eq!(backoff.jittered(1, 0), SECOND);
-        assert!(backoff.jittered(1, u64::MAX) < Duration::from_micros(1));
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Duration>, D::Error> {
+        let delays = Vec::<humantime_serde::Serde<Duration>>::deserialize(deserializer)?;
+        Ok(delays
+            .into_iter()
+            .map(humantime_serde::Serde::into_inner)
+            .collect())
     }
 }

@@ -3,26 +3,25 @@
 //!
 //! Invariants:
 //! - While half-open, at most `half_open_max` permits are under way, and a permit that is dropped
-//!   gives its place back: a cancelled call cannot leave the circuit stuck.
+//!   gives its place back: a cancelled call cannot leave the circuit stuck. One that is neither
+//!   dropped nor reported holds it no longer than `half_open_max_wait`.
 //! - What a permit reports counts only in the phase in which it was given. A call that began while
 //!   the circuit was closed and fails after it opened must not fail a later probe.
-//! - No lock is held across an await; nothing here awaits.
+//! - A closed circuit takes no lock (see `machine`), and none is held across an await.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-use crate::window::Window;
-use crate::{Cause, CircuitConfig, InvalidConfig, Phase, Refused, Transition};
+use crate::machine::{Given, Machine, Outlook};
+use crate::{
+    CircuitConfig, CircuitEvent, Counts, InvalidConfig, Mode, Note, Phase, Refused, Transition,
+};
 
-/// How many transitions are remembered.
-const HISTORY: usize = 32;
-
-/// When a caller that found all probes taken should come back, unless the circuit opens for
-/// shorter than that.
-const PROBE_RETRY: Duration = Duration::from_secs(1);
+/// How far away the end of a circuit is that a person holds open.
+const NO_END: Duration = Duration::from_secs(86_400 * 365);
 
 /// A circuit breaker. A clone is another handle on the same circuit.
 #[derive(Debug, Clone)]
@@ -37,7 +36,7 @@ pub enum CircuitState {
     Closed,
     /// No call passes before `until`.
     Open {
-        /// When probes begin.
+        /// When probes begin; a year away where a person holds the circuit open.
         until: Instant,
     },
     /// A few calls pass as probes.
@@ -65,32 +64,7 @@ impl CircuitState {
 #[derive(Debug)]
 struct Shared {
     name: Arc<str>,
-    config: CircuitConfig,
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug)]
-struct Inner {
-    enabled: bool,
-    state: State,
-    /// Grows with every change of phase; a permit carries the one it was given in.
-    generation: u64,
-    history: VecDeque<Transition>,
-}
-
-#[derive(Debug)]
-enum State {
-    Closed {
-        window: Box<Window>,
-        consecutive: u32,
-    },
-    Open {
-        until: Instant,
-    },
-    HalfOpen {
-        under_way: u32,
-        succeeded: u32,
-    },
+    machine: Machine,
 }
 
 impl Circuit {
@@ -101,16 +75,9 @@ impl Circuit {
     /// When `config` is not valid; one that was deserialized always is.
     pub fn new(name: impl Into<Arc<str>>, config: CircuitConfig) -> Result<Self, InvalidConfig> {
         config.validate()?;
-        let inner = Inner {
-            enabled: true,
-            state: closed(&config),
-            generation: 0,
-            history: VecDeque::with_capacity(HISTORY),
-        };
         let shared = Shared {
             name: name.into(),
-            config,
-            inner: Mutex::new(inner),
+            machine: Machine::new(config, Instant::now()),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -126,7 +93,7 @@ impl Circuit {
     /// The circuit's settings.
     #[must_use]
     pub fn config(&self) -> &CircuitConfig {
-        &self.shared.config
+        self.shared.machine.config()
     }
 
     /// Asks to let a call through. Report on the permit how the call went; dropping it unreported
@@ -135,84 +102,112 @@ impl Circuit {
     /// # Errors
     ///
     /// While the circuit is open, and while it is half-open and all probes are under way.
+    #[inline]
     pub fn try_permit(&self, now: Instant) -> Result<Permit, Refused> {
-        let mut inner = self.shared.lock();
-        if inner.enabled {
-            if matches!(inner.state, State::Open { until } if until <= now) {
-                let probing = State::HalfOpen {
-                    under_way: 0,
-                    succeeded: 0,
-                };
-                inner.change(probing, now, Cause::OpenTimePassed);
-            }
-            let config = &self.shared.config;
-            match &mut inner.state {
-                State::Closed { .. } => {}
-                State::Open { until } => {
-                    return Err(self.refused(until.saturating_duration_since(now)));
-                }
-                State::HalfOpen { under_way, .. } if *under_way >= config.half_open_max => {
-                    return Err(self.refused(config.open_for.min(PROBE_RETRY)));
-                }
-                State::HalfOpen { under_way, .. } => *under_way += 1,
-            }
+        match self.shared.machine.permit(now) {
+            Ok(given) => Ok(Permit {
+                shared: Arc::clone(&self.shared),
+                asked: Asked::new(given, now),
+            }),
+            Err(retry_after) => Err(self.refused(retry_after)),
         }
-        let generation = inner.generation;
-        drop(inner);
-        Ok(Permit {
-            shared: Arc::clone(&self.shared),
-            generation,
-            reported: false,
-        })
+    }
+
+    /// As [`try_permit`](Self::try_permit), with a permit that borrows the circuit.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn try_borrow(&self, now: Instant) -> Result<BorrowedPermit<'_>, Refused> {
+        match self.shared.machine.permit(now) {
+            Ok(given) => Ok(BorrowedPermit {
+                machine: &self.shared.machine,
+                asked: Asked::new(given, now),
+            }),
+            Err(retry_after) => Err(self.refused(retry_after)),
+        }
+    }
+
+    #[cold]
+    fn refused(&self, retry_after: Duration) -> Refused {
+        Refused {
+            circuit: Arc::clone(&self.shared.name),
+            retry_after,
+        }
     }
 
     /// What the circuit would do with a call at `now`. Looking changes nothing.
     #[must_use]
     pub fn state(&self, now: Instant) -> CircuitState {
-        match self.shared.lock().state {
-            State::Closed { .. } => CircuitState::Closed,
-            State::Open { until } if until <= now => CircuitState::HalfOpen,
-            State::Open { until } => CircuitState::Open { until },
-            State::HalfOpen { .. } => CircuitState::HalfOpen,
+        match self.shared.machine.outlook(now) {
+            Outlook::Closed => CircuitState::Closed,
+            Outlook::HalfOpen => CircuitState::HalfOpen,
+            Outlook::Open(until) => CircuitState::Open {
+                until: until.unwrap_or(now + NO_END),
+            },
         }
     }
 
-    /// Switches the breaker on or off. While it is off every call is permitted and nothing is
-    /// counted; switching it off closes the circuit, and it begins closed and empty when it is
-    /// switched on again.
+    /// What the window holds at `now`. Empty while the circuit is open, half-open or disabled.
+    #[must_use]
+    pub fn counts(&self, now: Instant) -> Counts {
+        self.shared.machine.counts(now)
+    }
+
+    /// How many of the last calls have failed in a row.
+    #[must_use]
+    pub fn failed_in_a_row(&self) -> u32 {
+        self.shared.machine.failed_in_a_row()
+    }
+
+    /// Opens the circuit at once, as a failure beyond its limits would: it probes after its open
+    /// time. One that is open, or does not decide for itself, stays as it is.
+    pub fn trip(&self, now: Instant) {
+        self.shared.machine.trip(now);
+    }
+
+    /// Who decides whether calls pass.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.shared.machine.mode()
+    }
+
+    /// Says who decides from now on. Every change forgets what was counted: a circuit that is given
+    /// back to itself begins closed and empty.
+    pub fn set_mode(&self, mode: Mode) {
+        self.shared.machine.set_mode(mode, Instant::now(), |_| true);
+    }
+
+    /// Switches the breaker on or off: [`Mode::Disabled`] and back to [`Mode::Automatic`]. To switch
+    /// on a circuit that is not switched off changes nothing, so it ends no mode that a person set.
     pub fn set_enabled(&self, enabled: bool) {
-        let mut inner = self.shared.lock();
-        if inner.enabled == enabled {
-            return;
-        }
-        inner.enabled = enabled;
-        let fresh = closed(&self.shared.config);
-        if matches!(inner.state, State::Closed { .. }) {
-            inner.state = fresh;
-            // Permits from before the switch are about calls from before the switch.
-            inner.generation += 1;
+        let machine = &self.shared.machine;
+        if enabled {
+            let off = |mode| mode == Mode::Disabled;
+            machine.set_mode(Mode::Automatic, Instant::now(), off);
         } else {
-            inner.change(fresh, Instant::now(), Cause::SwitchedOff);
+            machine.set_mode(Mode::Disabled, Instant::now(), |_| true);
         }
     }
 
     /// Whether the breaker is switched on.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
-        self.shared.lock().enabled
+        self.mode() != Mode::Disabled
     }
 
     /// The last changes of phase, oldest first, at most 32.
     #[must_use]
     pub fn transitions(&self) -> Vec<Transition> {
-        self.shared.lock().history.iter().copied().collect()
+        self.shared.machine.transitions()
     }
 
-    fn refused(&self, retry_after: Duration) -> Refused {
-        Refused {
-            circuit: Arc::clone(&self.shared.name),
-            retry_after,
-        }
+    /// Every change from now on, in order. A subscriber that is more than 32 events behind loses
+    /// the oldest and is told how many.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<CircuitEvent> {
+        self.shared.machine.subscribe()
     }
 }
 
@@ -221,164 +216,99 @@ impl Circuit {
 #[must_use = "a permit that is dropped at once says nothing about the call"]
 pub struct Permit {
     shared: Arc<Shared>,
-    generation: u64,
+    asked: Asked,
+}
+
+/// A [`Permit`] that borrows its circuit, for calls that do not outlive it: to count the handles on a
+/// circuit costs as much as all the rest.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped at once says nothing about the call"]
+pub struct BorrowedPermit<'a> {
+    machine: &'a Machine,
+    asked: Asked,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    given: Given,
+    begun: Instant,
     reported: bool,
 }
 
+impl Asked {
+    #[inline]
+    fn new(given: Given, begun: Instant) -> Self {
+        Self {
+            given,
+            begun,
+            reported: false,
+        }
+    }
+}
+
+/// The reports, which are the same for both kinds of permit.
+macro_rules! reports {
+    ($permit:ident, $machine:expr) => {
+        /// The call succeeded.
+        #[inline]
+        pub fn success(self, now: Instant) {
+            self.report(now, false);
+        }
+
+        /// The call failed, and it was the callee's fault.
+        #[inline]
+        pub fn failure(self, now: Instant) {
+            self.report(now, true);
+        }
+
+        /// The call says nothing about the callee: it was never made, was cancelled, or failed by
+        /// the fault of somebody else.
+        pub fn neutral(self) {
+            drop(self);
+        }
+
+        /// The call went like this.
+        #[inline]
+        pub fn note(self, note: Note, now: Instant) {
+            match note {
+                Note::Success => self.success(now),
+                Note::Failure => self.failure(now),
+                Note::Neutral => self.neutral(),
+            }
+        }
+
+        #[inline]
+        fn report(mut self, now: Instant, failed: bool) {
+            self.asked.reported = true;
+            let Asked { given, begun, .. } = self.asked;
+            let $permit = &self;
+            $machine.report(given, begun, now, failed);
+        }
+    };
+}
+
 impl Permit {
-    /// The call succeeded.
-    pub fn success(mut self, now: Instant) {
-        self.reported = true;
-        self.shared.succeeded(self.generation, now);
-    }
+    reports!(permit, permit.shared.machine);
+}
 
-    /// The call failed, and it was the callee's fault.
-    pub fn failure(mut self, now: Instant) {
-        self.reported = true;
-        self.shared.failed(self.generation, now);
-    }
-
-    /// The call says nothing about the callee: it was never made, was cancelled, or failed by the
-    /// fault of somebody else.
-    pub fn neutral(self) {
-        drop(self);
-    }
+impl BorrowedPermit<'_> {
+    reports!(permit, permit.machine);
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
-        if !self.reported {
-            self.shared.learnt_nothing(self.generation);
+        if !self.asked.reported {
+            self.shared.machine.give_back(self.asked.given);
         }
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing panics while it holds the lock, and if it did, the counters would still be
-        // usable: refusing every call from then on would be worse.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn succeeded(&self, generation: u64, now: Instant) {
-        let mut inner = self.lock();
-        if !inner.counts(generation) {
-            return;
+impl Drop for BorrowedPermit<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.asked.reported {
+            self.machine.give_back(self.asked.given);
         }
-        match &mut inner.state {
-            State::Closed {
-                window,
-                consecutive,
-            } => {
-                // A success may complete the minimum of calls, but never opens the circuit: a
-                // callee that has just answered well gets one more chance.
-                *consecutive = 0;
-                window.record(now, false);
-            }
-            State::HalfOpen {
-                under_way,
-                succeeded,
-            } => {
-                *under_way -= 1;
-                *succeeded += 1;
-                if *succeeded >= self.config.close_after {
-                    let cause = Cause::ProbesSucceeded(*succeeded);
-                    inner.change(closed(&self.config), now, cause);
-                }
-            }
-            State::Open { .. } => {}
-        }
-    }
-
-    fn failed(&self, generation: u64, now: Instant) {
-        let mut inner = self.lock();
-        if !inner.counts(generation) {
-            return;
-        }
-        let cause = match &mut inner.state {
-            State::Closed {
-                window,
-                consecutive,
-            } => {
-                *consecutive += 1;
-                window.record(now, true);
-                let counts = window.counts(now);
-                let rate = counts.failures as f64 / counts.calls as f64;
-                if *consecutive >= self.config.consecutive_failures {
-                    Some(Cause::ConsecutiveFailures(*consecutive))
-                } else if counts.calls >= u64::from(self.config.minimum_calls)
-                    && rate >= self.config.failure_rate
-                {
-                    Some(Cause::FailureRate {
-                        failures: counts.failures,
-                        calls: counts.calls,
-                    })
-                } else {
-                    None
-                }
-            }
-            State::HalfOpen { .. } => Some(Cause::ProbeFailed),
-            State::Open { .. } => None,
-        };
-        if let Some(cause) = cause {
-            inner.change(
-                State::Open {
-                    until: now + self.config.open_for,
-                },
-                now,
-                cause,
-            );
-        }
-    }
-
-    fn learnt_nothing(&self, generation: u64) {
-        let mut inner = self.lock();
-        if !inner.counts(generation) {
-            return;
-        }
-        if let State::HalfOpen { under_way, .. } = &mut inner.state {
-            *under_way -= 1;
-        }
-    }
-}
-
-impl Inner {
-    /// Whether a report of a permit from `generation` is about the present phase.
-    fn counts(&self, generation: u64) -> bool {
-        self.enabled && self.generation == generation
-    }
-
-    fn change(&mut self, to: State, at: Instant, cause: Cause) {
-        self.generation += 1;
-        let number = self.history.back().map_or(1, |last| last.number + 1);
-        if self.history.len() == HISTORY {
-            self.history.pop_front();
-        }
-        let (from, to_phase) = (self.state.phase(), to.phase());
-        self.history.push_back(Transition {
-            number,
-            at,
-            from,
-            to: to_phase,
-            cause,
-        });
-        self.state = to;
-    }
-}
-
-impl State {
-    fn phase(&self) -> Phase {
-        match self {
-            Self::Closed { .. } => Phase::Closed,
-            Self::Open { .. } => Phase::Open,
-            Self::HalfOpen { .. } => Phase::HalfOpen,
-        }
-    }
-}
-
-fn closed(config: &CircuitConfig) -> State {
-    State::Closed {
-        window: Box::new(Window::new(config.window)),
-        consecutive: 0,
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Backoff, ErrorClass, Severity};
+use crate::{Backoff, ErrorClass, InvalidConfig, Severity};
 
 /// What to do about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl fmt::Display for Strategy {
 }
 
 /// One line of the matrix.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// How grave a failure of this class is.
@@ -52,11 +52,44 @@ pub struct Rule {
     pub backoff: Backoff,
 }
 
+/// The most further tries that a rule may allow.
+const MOST_RETRIES: u32 = 100;
+
+impl Rule {
+    /// Checks that the rule can be followed.
+    ///
+    /// # Errors
+    ///
+    /// When the backoff is not valid, there are too many retries, or the strategy and the number of
+    /// retries contradict one another.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        self.backoff.validate()?;
+        let expected = match self.strategy {
+            Strategy::Abandon if self.retries > 0 => "a class that is abandoned has 0 retries",
+            Strategy::ImmediateRetry | Strategy::BackoffRetry | Strategy::Failover
+                if self.retries == 0 =>
+            {
+                "a strategy that tries again needs at least 1; to give up at once is `abandon`"
+            }
+            Strategy::BackoffRetry if matches!(self.backoff, Backoff::None) => {
+                return Err(InvalidConfig::new(
+                    "backoff",
+                    &"none",
+                    "backoff_retry needs one; to wait for nothing is `immediate_retry`",
+                ));
+            }
+            _ if self.retries > MOST_RETRIES => "it must be at most 100",
+            _ => return Ok(()),
+        };
+        Err(InvalidConfig::new("retries", &self.retries, expected))
+    }
+}
+
 /// A rule for every class. Deserializes from a map of class to rule; classes that are not named
-/// keep their default.
+/// keep their default, and every rule is checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(
-    from = "BTreeMap<ErrorClass, Rule>",
+    try_from = "BTreeMap<ErrorClass, Rule>",
     into = "BTreeMap<ErrorClass, Rule>"
 )]
 pub struct Matrix {
@@ -75,6 +108,32 @@ impl Matrix {
     pub fn with(mut self, class: ErrorClass, rule: Rule) -> Self {
         self.rules[class as usize] = rule;
         self
+    }
+
+    /// The same rule for every class.
+    #[must_use]
+    pub fn uniform(rule: &Rule) -> Self {
+        Self {
+            rules: ErrorClass::ALL.map(|_| rule.clone()),
+        }
+    }
+
+    /// Checks every rule.
+    ///
+    /// # Errors
+    ///
+    /// Names the first class whose rule cannot be followed, with the reason.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        for (class, rule) in self.iter() {
+            if let Err(error) = rule.validate() {
+                return Err(InvalidConfig::new(
+                    class.name(),
+                    &error,
+                    "every class needs a rule that can be followed",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Every class with its rule.
@@ -96,9 +155,9 @@ fn default_rule(class: ErrorClass) -> Rule {
     use Strategy::{Abandon, BackoffRetry, CircuitBreak, Failover, ImmediateRetry};
 
     let exponential = Backoff::default();
-    let linear = match exponential {
-        Backoff::Exponential { base, cap, .. } => Backoff::linear(base, cap),
-        other => other,
+    let linear = match &exponential {
+        Backoff::Exponential { base, cap, .. } => Backoff::linear(*base, *cap),
+        other => other.clone(),
     };
     let (severity, strategy, retries, backoff) = match class {
         ErrorClass::Initialization => (Critical, CircuitBreak, 3, exponential),
@@ -123,19 +182,26 @@ fn default_rule(class: ErrorClass) -> Rule {
     }
 }
 
-impl From<BTreeMap<ErrorClass, Rule>> for Matrix {
-    fn from(rules: BTreeMap<ErrorClass, Rule>) -> Self {
-        rules
+impl TryFrom<BTreeMap<ErrorClass, Rule>> for Matrix {
+    type Error = InvalidConfig;
+
+    fn try_from(rules: BTreeMap<ErrorClass, Rule>) -> Result<Self, InvalidConfig> {
+        let matrix = rules
             .into_iter()
             .fold(Self::default(), |matrix, (class, rule)| {
                 matrix.with(class, rule)
-            })
+            });
+        matrix.validate()?;
+        Ok(matrix)
     }
 }
 
 impl From<Matrix> for BTreeMap<ErrorClass, Rule> {
     fn from(matrix: Matrix) -> Self {
-        matrix.iter().map(|(class, rule)| (class, *rule)).collect()
+        matrix
+            .iter()
+            .map(|(class, rule)| (class, rule.clone()))
+            .collect()
     }
 }
 
@@ -208,5 +274,42 @@ mod tests {
                 .to_string()
                 .contains("unknown variant `timeouts`")
         );
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_followed_is_refused_with_its_class() {
+        let rule = |strategy: &str, retries: u32, backoff: &str| {
+            let json = format!(
+                r#"{{"timeout":{{"severity":"minor","strategy":"{strategy}","retries":{retries},
+                    "backoff":{backoff}}}}}"#
+            );
+            serde_json::from_str::<Matrix>(&json).map_err(|error| error.to_string())
+        };
+        let (none, default) = (r#"{"kind":"none"}"#, r#"{"kind":"exponential"}"#);
+        assert!(rule("backoff_retry", 2, default).is_ok());
+        for (strategy, retries, backoff, reason) in [
+            (
+                "abandon",
+                1,
+                none,
+                "a class that is abandoned has 0 retries",
+            ),
+            ("failover", 0, none, "needs at least 1"),
+            ("backoff_retry", 1, none, "backoff_retry needs one"),
+            ("immediate_retry", 101, none, "at most 100"),
+            (
+                "backoff_retry",
+                1,
+                r#"{"kind":"linear","base":"2m"}"#,
+                "backoff base is 2m",
+            ),
+        ] {
+            let error = rule(strategy, retries, backoff).unwrap_err();
+            assert!(
+                error.contains(reason) && error.contains("timeout"),
+                "{error}"
+            );
+        }
+        assert_eq!(Matrix::default().validate(), Ok(()));
     }
 }

@@ -1,155 +1,65 @@
-//! Calls and failures over the last stretch of time, as a ring of buckets.
+//! What was seen of late: calls, failures and slow calls, over a stretch of time or over a number
+//! of calls. Written by many threads at once, without a lock.
 //!
-//! The span is cut into [`BUCKETS`] buckets aligned to the first call. What is counted is the
-//! bucket of `now` and the `BUCKETS - 1` before it: never anything older than the span, and never
-//! less than the span without its oldest bucket. Rejected: a decaying average, which is cheaper
-//! but cannot say how many calls it rests on, and a list of instants, which grows with traffic.
+//! Invariants: what is recorded in one term (see `machine`) is never counted in another; no call
+//! that was recorded before a reader began is missed, and none is counted twice.
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use crate::count_window::CountWindow;
+use crate::time_window::TimeWindow;
 
-/// Into how many buckets the span is cut.
-const BUCKETS: u32 = 10;
-
+/// What a window holds at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) calls: u64,
-    pub(crate) failures: u64,
+pub struct Counts {
+    /// Calls that said something about the callee.
+    pub calls: u64,
+    /// Those that failed.
+    pub failures: u64,
+    /// Those that took longer than a call may.
+    pub slow: u64,
+}
+
+/// One call that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) failed: bool,
+    pub(crate) slow: bool,
 }
 
 #[derive(Debug)]
-pub(crate) struct Window {
-    width: Duration,
-    epoch: Option<Instant>,
-    /// The newest bucket's number since the epoch. Older `now`s are filed under it: time that
-    /// runs backwards between threads must not bring expired buckets back.
-    newest: u64,
-    ring: [Counts; BUCKETS as usize],
-    /// The ring's sum, kept so that a call in a quiet moment costs no walk over the ring.
-    sum: Counts,
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one to a circuit, and every call goes to it: no box in between"
+)]
+pub(crate) enum Window {
+    Time(TimeWindow),
+    Count(CountWindow),
 }
 
 impl Window {
-    /// A window over `span`, which must not be shorter than a few nanoseconds.
-    pub(crate) fn new(span: Duration) -> Self {
-        Self {
-            width: (span / BUCKETS).max(Duration::from_nanos(1)),
-            epoch: None,
-            newest: 0,
-            ring: [Counts::default(); BUCKETS as usize],
-            sum: Counts::default(),
+    /// The last `calls` calls where there is such a number, else the calls of the last `span`.
+    pub(crate) fn new(span: Duration, calls: Option<u32>) -> Self {
+        match calls {
+            Some(calls) => Self::Count(CountWindow::new(calls)),
+            None => Self::Time(TimeWindow::new(span)),
         }
     }
 
-    pub(crate) fn record(&mut self, now: Instant, failed: bool) {
-        self.advance(now);
-        let bucket = &mut self.ring[place(self.newest)];
-        for counts in [bucket, &mut self.sum] {
-            counts.calls += 1;
-            counts.failures += u64::from(failed);
+    /// Counts a call of `term` that ended `at` nanoseconds after the beginning. `still` says whether
+    /// the term is the present one; a call of a term that has passed may be left out.
+    #[inline]
+    pub(crate) fn record(&self, term: u64, at: u64, seen: Seen, still: impl Fn() -> bool) {
+        match self {
+            Self::Time(window) => window.record(term, at, seen, still),
+            Self::Count(window) => window.record(term, seen),
         }
     }
 
-    pub(crate) fn counts(&mut self, now: Instant) -> Counts {
-        self.advance(now);
-        self.sum
-    }
-
-    fn advance(&mut self, now: Instant) {
-        let epoch = *self.epoch.get_or_insert(now);
-        let number = bucket_number(now.saturating_duration_since(epoch), self.width);
-        if number <= self.newest {
-            return;
+    pub(crate) fn counts(&self, term: u64, at: u64) -> Counts {
+        match self {
+            Self::Time(window) => window.counts(term, at),
+            Self::Count(window) => window.counts(term),
         }
-        if number - self.newest >= u64::from(BUCKETS) {
-            self.ring = [Counts::default(); BUCKETS as usize];
-            self.sum = Counts::default();
-        } else {
-            for stale in self.newest + 1..=number {
-                let bucket = std::mem::take(&mut self.ring[place(stale)]);
-                self.sum.calls -= bucket.calls;
-                self.sum.failures -= bucket.failures;
-            }
-        }
-        self.newest = number;
-    }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a remainder of a small number"
-)]
-fn place(number: u64) -> usize {
-    (number % u64::from(BUCKETS)) as usize
-}
-
-fn bucket_number(since_epoch: Duration, width: Duration) -> u64 {
-    u64::try_from(since_epoch.as_nanos() / width.as_nanos()).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const SPAN: Duration = Duration::from_millis(1_000);
-    const WIDTH: Duration = Duration::from_millis(100);
-
-    /// The truth, from a list of everything: which calls fell after `from` and up to now.
-    fn count(calls: &[(Instant, bool)], in_window: impl Fn(Instant) -> bool) -> Counts {
-        calls
-            .iter()
-            .filter(|(at, _)| in_window(*at))
-            .fold(Counts::default(), |counts, call| Counts {
-                calls: counts.calls + 1,
-                failures: counts.failures + u64::from(call.1),
-            })
-    }
-
-    proptest! {
-        #[test]
-        fn it_counts_what_a_list_of_all_calls_counts(
-            steps in proptest::collection::vec((0..400_u64, any::<bool>(), any::<bool>()), 1..200),
-        ) {
-            let mut window = Window::new(SPAN);
-            let epoch = Instant::now();
-            let mut now = epoch;
-            let mut calls = Vec::new();
-            prop_assert_eq!(window.counts(now), Counts::default());
-            for (gap, is_call, failed) in steps {
-                now += Duration::from_millis(gap);
-                if is_call {
-                    window.record(now, failed);
-                    calls.push((now, failed));
-                }
-                let bucket = |at: Instant| (at - epoch).as_millis() / WIDTH.as_millis();
-                let counted = window.counts(now);
-                let in_buckets = |at| bucket(at) + u128::from(BUCKETS) > bucket(now);
-                prop_assert_eq!(counted, count(&calls, in_buckets));
-                // And, without speaking of buckets: nothing older than the span, all of the span
-                // but its oldest bucket.
-                let whole = count(&calls, |at| now - at < SPAN);
-                let least = count(&calls, |at| now - at <= SPAN - WIDTH);
-                prop_assert!(counted.calls <= whole.calls && counted.calls >= least.calls);
-            }
-        }
-    }
-
-    #[test]
-    fn time_that_runs_backwards_loses_no_call() {
-        let mut window = Window::new(SPAN);
-        let now = Instant::now();
-        window.record(now + SPAN, true);
-        window.record(now, false);
-        assert_eq!(
-            window.counts(now + SPAN),
-            Counts {
-                calls: 2,
-                failures: 1
-            }
-        );
-        assert_eq!(window.counts(now + SPAN * 2), Counts::default());
     }
 }

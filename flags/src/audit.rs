@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::error::{FlagError, shown};
-use crate::flag::FlagValue;
 use crate::revision::Revision;
+use crate::value::FlagValue;
 
 /// The longest who or why that is kept, in bytes.
 const LONGEST_TEXT: usize = 4_096;
@@ -47,9 +47,19 @@ impl Write {
             if text.trim().is_empty() {
                 return refuse(format!("`{name}` is empty; say {say}"));
             }
+            // Not every database can keep it.
+            if text.contains('\0') {
+                return refuse(format!("`{name}` has a NUL character in it; leave it out"));
+            }
             if text.len() > LONGEST_TEXT {
                 return refuse(format!("`{name}` is longer than {LONGEST_TEXT} bytes"));
             }
+        }
+        if let Some((key, _)) = self.set.iter().find(|(key, _)| key.contains('\0')) {
+            return refuse(format!(
+                "the key `{}` has a NUL character in it",
+                shown(key)
+            ));
         }
         let mut seen = HashSet::new();
         match self.set.iter().find(|(key, _)| !seen.insert(key)) {
@@ -136,6 +146,13 @@ mod tests {
                 ..write()
             }),
             "this change of flags is refused: `why` is longer than 4096 bytes"
+        );
+        assert_eq!(
+            refusal(&Write {
+                why: "a\0b".to_owned(),
+                ..write()
+            }),
+            "this change of flags is refused: `why` has a NUL character in it; leave it out"
         );
         let twice = [write().set, write().set].concat();
         assert_eq!(

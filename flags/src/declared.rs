@@ -5,12 +5,16 @@
 use std::collections::HashMap;
 
 use crate::error::{FlagError, UnknownFlag, shown};
-use crate::flag::{Declaration, FlagValue};
+use crate::flag::Declaration;
+use crate::rollout::Placer;
+use crate::rules;
+use crate::value::{FlagValue, Kind};
 
 /// Every flag that this program knows.
 #[derive(Debug)]
 pub(crate) struct Declared {
     declarations: Vec<Declaration>,
+    placers: Vec<Placer>,
     places: HashMap<String, usize>,
 }
 
@@ -24,11 +28,18 @@ impl Declared {
                 problem: problem.to_owned(),
             };
             check_key(&declaration.key).map_err(wrong)?;
+            if matches!(declaration.kind(), Kind::Unset | Kind::Rules) {
+                return Err(wrong("its default is no value that a flag can have"));
+            }
             if places.insert(declaration.key.to_string(), place).is_some() {
                 return Err(wrong("the same key is declared twice"));
             }
         }
+        let placers = declarations
+            .iter()
+            .map(|declaration| Placer::new(&declaration.key));
         Ok(Self {
+            placers: placers.collect(),
             declarations,
             places,
         })
@@ -36,6 +47,11 @@ impl Declared {
 
     pub(crate) fn all(&self) -> &[Declaration] {
         &self.declarations
+    }
+
+    /// What places keys for the flag that stands there in [`Declared::all`].
+    pub(crate) fn placer(&self, place: usize) -> Placer {
+        self.placers[place]
     }
 
     /// Where the flag stands in [`Declared::all`].
@@ -52,15 +68,37 @@ impl Declared {
 
     /// Whether a flag of that name takes that value.
     pub(crate) fn check(&self, key: &str, value: &FlagValue) -> Result<(), FlagError> {
-        let declaration = self.get(key)?;
-        if declaration.kind() == value.kind() {
+        let (flag, is_rules) = rules::split(key);
+        let declaration = self.get(flag)?;
+        let expected = if is_rules {
+            Kind::Rules
+        } else {
+            declaration.kind()
+        };
+        if expected == value.kind() || value.kind() == Kind::Unset {
             return Ok(());
         }
         Err(FlagError::BadValue {
             key: key.to_owned(),
-            expected: declaration.kind(),
+            expected,
             problem: format!("`{value}` is a {}", value.kind()),
         })
+    }
+
+    /// Reads JSON as what is set under that key: a flag's value, or its rules.
+    pub(crate) fn read(&self, key: &str, json: &serde_json::Value) -> Result<FlagValue, FlagError> {
+        let (flag, is_rules) = rules::split(key);
+        let declaration = self.get(flag)?;
+        if !is_rules {
+            return declaration.read(json);
+        }
+        Kind::Rules
+            .read(json)
+            .map_err(|problem| FlagError::BadValue {
+                key: key.to_owned(),
+                expected: Kind::Rules,
+                problem,
+            })
     }
 
     pub(crate) fn unknown(&self, key: &str) -> UnknownFlag {

@@ -15,19 +15,21 @@ pub const POOL_V2_ENABLED: Flag<bool> = Flag {
     owner: "migration",
 };
 
-/// Whether pool V2 uses its enhanced workers.
+/// Whether pool V2 uses its enhanced workers: a warm fork server, affinity, recycling and a watch on
+/// memory. Off, they are plain processes that are replaced only when they fail.
 pub const ENHANCED_WORKERS: Flag<bool> = Flag {
     key: "enhanced_workers",
-    default: false,
-    description: "use pool V2's enhanced workers",
+    default: true,
+    description: "start pool V2's workers from a warm fork server, keep sessions near their worker, recycle workers and watch their memory",
     owner: "pool-v2",
 };
 
-/// Whether the router's circuit breakers may refuse calls.
+/// Whether circuit breakers may refuse: the router's for a lane's calls, pool V2's for starts of
+/// workers.
 pub const CIRCUIT_BREAKER: Flag<bool> = Flag {
     key: "circuit_breaker",
     default: true,
-    description: "let the router's circuit breakers refuse calls to a failing lane",
+    description: "let circuit breakers refuse: the router's calls to a failing lane, pool V2's starts of workers that fail",
     owner: "router",
 };
 
@@ -55,6 +57,15 @@ pub const GRADUAL_ROLLOUT_PERCENTAGE: Flag<Percent> = Flag {
     owner: "migration",
 };
 
+/// The share of calls that are copied to the other lane for comparison. A copy is no caller's traffic:
+/// neither the share of the rollout nor the kill switch says anything about it.
+pub const SHADOW_PERCENTAGE: Flag<Percent> = Flag {
+    key: "shadow_percentage",
+    default: Percent::ZERO,
+    description: "the share of calls that are copied to the other lane, where they are safe to repeat, and compared",
+    owner: "router",
+};
+
 /// Every flag above, to hand to [`crate::Flags::open`].
 pub fn declarations() -> Vec<Declaration> {
     vec![
@@ -64,6 +75,7 @@ pub fn declarations() -> Vec<Declaration> {
         TELEMETRY_V2.declaration(),
         POOL_OPTIMIZER.declaration(),
         GRADUAL_ROLLOUT_PERCENTAGE.declaration(),
+        SHADOW_PERCENTAGE.declaration(),
     ]
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::flag::Kind;
 use crate::revision::Revision;
+use crate::value::Kind;
 
 /// Why something could not be done with flags.
 #[derive(Debug, thiserror::Error)]

@@ -1,14 +1,15 @@
-//! What a flag is: a typed handle in the code, a value, and the declaration that ties them.
+//! What a flag is: a typed handle in the code, and its declaration.
 //!
 //! Invariant: a flag has one kind for ever, the kind of its default.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use crate::error::{FlagError, shown};
+use crate::error::FlagError;
 use crate::percent::Percent;
+use crate::value::{FlagValue, Kind, Object};
 
 /// A typed handle of one flag: the code asks with it and gets the right type, never a text.
 ///
@@ -47,162 +48,124 @@ impl<T: FlagType> Flag<T> {
     }
 }
 
-/// The types a flag can have.
+/// The types a flag can have: `bool`, [`Percent`], `&'static str`, `f64` and [`Object`].
 pub trait FlagType: Clone + private::Sealed {
-    /// This value, as flags of every type are stored.
+    /// How a value of this type is read: borrowed from the snapshot where it is not small.
+    type Read<'a>
+    where
+        Self: 'a;
+
+    /// This value, as flags of every type are stored. A number that is not finite is no value, and
+    /// [`crate::Flags::open`] refuses its declaration.
     fn into_value(self) -> FlagValue;
     /// The value as this type, or nothing if it is of another kind.
-    fn from_value(value: &FlagValue) -> Option<Self>;
+    fn read_from(value: &FlagValue) -> Option<Self::Read<'_>>;
+    /// This value itself, in the form in which values are read.
+    fn read(&self) -> Self::Read<'_>;
 }
 
 mod private {
     pub trait Sealed {}
     impl Sealed for bool {}
     impl Sealed for crate::percent::Percent {}
+    impl Sealed for &'static str {}
+    impl Sealed for f64 {}
+    impl Sealed for crate::value::Object {}
 }
 
 impl FlagType for bool {
+    type Read<'a> = Self;
+
     fn into_value(self) -> FlagValue {
         FlagValue::Bool(self)
     }
 
-    fn from_value(value: &FlagValue) -> Option<Self> {
+    fn read_from(value: &FlagValue) -> Option<Self> {
         match value {
             FlagValue::Bool(value) => Some(*value),
-            FlagValue::Percent(_) => None,
-        }
-    }
-}
-
-impl FlagType for Percent {
-    fn into_value(self) -> FlagValue {
-        FlagValue::Percent(self)
-    }
-
-    fn from_value(value: &FlagValue) -> Option<Self> {
-        match value {
-            FlagValue::Percent(value) => Some(*value),
-            FlagValue::Bool(_) => None,
-        }
-    }
-}
-
-/// The value of a flag of any kind.
-///
-/// It is written plainly (`true`, `12.5`) but cannot be read without its [`Kind`]: once there are
-/// flags that are numbers, a bare `5` says nothing. See [`Kind::read`]. It is not `Copy`, because
-/// text will not be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-#[non_exhaustive]
-pub enum FlagValue {
-    /// On or off.
-    Bool(bool),
-    /// A share of the keys.
-    Percent(Percent),
-}
-
-impl FlagValue {
-    /// Which kind of value this is.
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::Bool(_) => Kind::Bool,
-            Self::Percent(_) => Kind::Percent,
-        }
-    }
-}
-
-impl fmt::Display for FlagValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bool(value) => value.fmt(f),
-            Self::Percent(value) => value.fmt(f),
-        }
-    }
-}
-
-impl From<bool> for FlagValue {
-    fn from(value: bool) -> Self {
-        Self::Bool(value)
-    }
-}
-
-impl From<Percent> for FlagValue {
-    fn from(value: Percent) -> Self {
-        Self::Percent(value)
-    }
-}
-
-/// The kinds of values that flags have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Kind {
-    /// `true` or `false`.
-    Bool,
-    /// 0 to 100, in steps of 0.01.
-    Percent,
-}
-
-impl Kind {
-    /// The word for this kind, as stored and shown.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Bool => "bool",
-            Self::Percent => "percent",
-        }
-    }
-
-    /// The kind of this word.
-    pub fn from_word(word: &str) -> Option<Self> {
-        match word {
-            "bool" => Some(Self::Bool),
-            "percent" => Some(Self::Percent),
             _ => None,
         }
     }
 
-    /// Reads JSON as a value of this kind. Text is read too (`"true"`, `"12.5%"`), so that a
-    /// command line can hand over what was typed.
-    ///
-    /// # Errors
-    ///
-    /// A sentence that names the value and says what is wrong with it.
-    pub fn read(self, json: &serde_json::Value) -> Result<FlagValue, String> {
-        use serde_json::Value;
-        match (self, json) {
-            (Self::Bool, Value::Bool(value)) => Ok(FlagValue::Bool(*value)),
-            (Self::Bool, Value::String(text)) if text == "true" => Ok(FlagValue::Bool(true)),
-            (Self::Bool, Value::String(text)) if text == "false" => Ok(FlagValue::Bool(false)),
-            (Self::Bool, other) => Err(format!(
-                "`{}` is neither true nor false",
-                shown(&plain(other))
-            )),
-            (Self::Percent, Value::Number(_) | Value::String(_)) => {
-                // Numbers go the way of text: a number that JSON holds exactly is judged exactly.
-                plain(json)
-                    .parse()
-                    .map(FlagValue::Percent)
-                    .map_err(|error: crate::error::PercentError| error.to_string())
-            }
-            (Self::Percent, other) => Err(format!(
-                "`{}` is not a number between 0 and 100",
-                shown(&plain(other))
-            )),
+    fn read(&self) -> Self {
+        *self
+    }
+}
+
+impl FlagType for Percent {
+    type Read<'a> = Self;
+
+    fn into_value(self) -> FlagValue {
+        FlagValue::Percent(self)
+    }
+
+    fn read_from(value: &FlagValue) -> Option<Self> {
+        match value {
+            FlagValue::Percent(value) => Some(*value),
+            _ => None,
         }
     }
-}
 
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+    fn read(&self) -> Self {
+        *self
     }
 }
 
-/// JSON as a person wrote it: text without its quotes.
-fn plain(json: &serde_json::Value) -> String {
-    json.as_str()
-        .map_or_else(|| json.to_string(), str::to_owned)
+impl FlagType for &'static str {
+    type Read<'a> = &'a str;
+
+    fn into_value(self) -> FlagValue {
+        self.into()
+    }
+
+    fn read_from(value: &FlagValue) -> Option<&str> {
+        match value {
+            FlagValue::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn read(&self) -> &str {
+        self
+    }
+}
+
+impl FlagType for f64 {
+    type Read<'a> = Self;
+
+    fn into_value(self) -> FlagValue {
+        FlagValue::number(self).unwrap_or(FlagValue::Unset)
+    }
+
+    fn read_from(value: &FlagValue) -> Option<Self> {
+        match value {
+            FlagValue::Number(number) => number.as_f64(),
+            _ => None,
+        }
+    }
+
+    fn read(&self) -> Self {
+        *self
+    }
+}
+
+impl FlagType for Object {
+    type Read<'a> = &'a Map<String, Value>;
+
+    fn into_value(self) -> FlagValue {
+        self.into()
+    }
+
+    fn read_from(value: &FlagValue) -> Option<&Map<String, Value>> {
+        match value {
+            FlagValue::Json(object) => Some(object.members()),
+            _ => None,
+        }
+    }
+
+    fn read(&self) -> &Map<String, Value> {
+        self.members()
+    }
 }
 
 /// A flag as it is known to the store, the API and the command line.
@@ -229,7 +192,7 @@ impl Declaration {
     /// # Errors
     ///
     /// [`FlagError::BadValue`] naming the flag, the value and what is wrong with it.
-    pub fn read(&self, json: &serde_json::Value) -> Result<FlagValue, FlagError> {
+    pub fn read(&self, json: &Value) -> Result<FlagValue, FlagError> {
         self.kind()
             .read(json)
             .map_err(|problem| FlagError::BadValue {
@@ -237,55 +200,5 @@ impl Declaration {
                 expected: self.kind(),
                 problem,
             })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_kind_reads_its_values_as_json_and_as_text() {
-        let five: Percent = "5%".parse().unwrap();
-        assert_eq!(Kind::Bool.read(&json!(true)), Ok(FlagValue::Bool(true)));
-        assert_eq!(Kind::Bool.read(&json!("false")), Ok(FlagValue::Bool(false)));
-        assert_eq!(Kind::Percent.read(&json!(5)), Ok(five.into()));
-        assert_eq!(Kind::Percent.read(&json!(5.0)), Ok(five.into()));
-        assert_eq!(Kind::Percent.read(&json!("5%")), Ok(five.into()));
-    }
-
-    #[test]
-    fn a_kind_refuses_others_and_names_the_value() {
-        assert_eq!(
-            Kind::Bool.read(&json!(1)),
-            Err("`1` is neither true nor false".to_owned())
-        );
-        assert_eq!(
-            Kind::Percent.read(&json!(101)),
-            Err("`101` is not a percentage: it must be between 0 and 100".to_owned())
-        );
-        assert_eq!(
-            Kind::Percent.read(&json!(true)),
-            Err("`true` is not a number between 0 and 100".to_owned())
-        );
-        assert!(Kind::Percent.read(&json!("NaN")).is_err());
-        assert!(Kind::Percent.read(&json!(null)).is_err());
-        assert!(
-            Kind::Bool
-                .read(&json!("x".repeat(1_000_000)))
-                .unwrap_err()
-                .len()
-                < 500
-        );
-    }
-
-    #[test]
-    fn every_kind_has_a_word_that_reads_back() {
-        for kind in [Kind::Bool, Kind::Percent] {
-            assert_eq!(Kind::from_word(kind.as_str()), Some(kind));
-        }
-        assert_eq!(Kind::from_word("colour"), None);
     }
 }

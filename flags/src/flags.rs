@@ -4,6 +4,8 @@
 //! store is away or unreadable, the last good snapshot is served and [`Flags::store_error`] says why;
 //! a flag may be lowered in this process before the store has it, and is never raised so.
 
+mod revert;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,12 +18,14 @@ use crate::audit::{Change, Write};
 use crate::clock;
 use crate::declared::Declared;
 use crate::error::FlagError;
-use crate::flag::{Declaration, FlagValue};
+use crate::flag::Declaration;
+use crate::layers::{Base, Layers};
 use crate::revision::Revision;
 use crate::served::Served;
 use crate::snapshot::Snapshot;
 use crate::store::FlagStore;
-use crate::watch::{Subscriber, SubscriberList};
+use crate::value::{FlagValue, Kind};
+use crate::watch::{Observer, Subscriber, SubscriberList};
 
 /// How long [`Flags::run`] tries to store what is only served yet, before it looks at the rest again.
 const PENDING_LIMIT: Duration = Duration::from_secs(5);
@@ -30,6 +34,8 @@ const PENDING_LIMIT: Duration = Duration::from_secs(5);
 pub struct Flags {
     store: Arc<dyn FlagStore>,
     declared: Arc<Declared>,
+    /// What lies under the store.
+    base: Arc<Base>,
     /// What `published` is made from. Locked before `published`, never after.
     served: Mutex<Served>,
     /// The same snapshot as in `published`, for readers: they take no lock.
@@ -55,13 +61,29 @@ impl Flags {
         store: Arc<dyn FlagStore>,
         declarations: Vec<Declaration>,
     ) -> Result<Arc<Self>, FlagError> {
+        Self::open_layered(store, declarations, Layers::new()).await
+    }
+
+    /// As [`Flags::open`], with a configuration and an environment between the compiled defaults and
+    /// the store.
+    ///
+    /// # Errors
+    ///
+    /// As [`Flags::open`]; and [`FlagError::UnknownFlag`] and [`FlagError::BadValue`] for what a
+    /// layer sets.
+    pub async fn open_layered(
+        store: Arc<dyn FlagStore>,
+        declarations: Vec<Declaration>,
+        layers: Layers,
+    ) -> Result<Arc<Self>, FlagError> {
         let declared = Arc::new(Declared::new(declarations)?);
+        let base = Arc::new(layers.over(&declared)?);
         let stored = store.load().await?;
-        let snapshot = Arc::new(Snapshot::new(declared.clone(), &stored)?);
+        let snapshot = Arc::new(Snapshot::new(declared.clone(), base.clone(), &stored)?);
         for key in stored
             .values
             .keys()
-            .filter(|key| declared.place(key).is_none())
+            .filter(|key| declared.place(crate::rules::split(key).0).is_none())
         {
             tracing::warn!(
                 key,
@@ -71,6 +93,7 @@ impl Flags {
         Ok(Arc::new(Self {
             store,
             declared,
+            base,
             served: Mutex::new(Served::new(Snapshot::clone(&snapshot))),
             current: ArcSwap::new(snapshot.clone()),
             published: watch::Sender::new(snapshot),
@@ -91,13 +114,14 @@ impl Flags {
         self.declared.all()
     }
 
-    /// Reads JSON or typed text as a value of the flag of that name.
+    /// Reads JSON or typed text as a value of the flag of that name, or as its rules: see
+    /// [`rules_key`](crate::rules_key).
     ///
     /// # Errors
     ///
     /// [`FlagError::UnknownFlag`] with the nearest name, or [`FlagError::BadValue`].
     pub fn read_value(&self, key: &str, json: &serde_json::Value) -> Result<FlagValue, FlagError> {
-        self.declared.get(key)?.read(json)
+        self.declared.read(key, json)
     }
 
     /// Changes flags: checked, written to the store, and published to every subscriber.
@@ -110,9 +134,22 @@ impl Flags {
     ///
     /// [`FlagError::UnknownFlag`], [`FlagError::BadValue`] and [`FlagError::BadWrite`] before anything
     /// is written; [`FlagError::Conflict`] and [`FlagError::Store`] from the store.
-    pub async fn write(&self, write: Write) -> Result<Revision, FlagError> {
-        self.check(&write)?;
+    pub async fn write(&self, mut write: Write) -> Result<Revision, FlagError> {
+        write.check()?;
         let _one_at_a_time = self.writing.lock().await;
+        // Rules are checked together with those of other flags, so at one revision, and written on top
+        // of that: at another the check may say something else, such as that two writers have made a
+        // cycle.
+        let has_rules = write
+            .set
+            .iter()
+            .any(|(_, value)| value.kind() == Kind::Rules);
+        if has_rules && write.expected.is_none() {
+            // Where it cannot be read, the write will say so.
+            let _newest = self.refresh().await;
+            write.expected = Some(self.snapshot().revision());
+        }
+        self.snapshot().check(&write)?;
         let abandoned = LookOnDrop(Some(&self.look));
         let revision = match self.store.write(&write, clock::now()).await {
             Ok(revision) => revision,
@@ -154,7 +191,8 @@ impl Flags {
     /// As [`Flags::write`] before anything is written; and [`FlagError::BadWrite`] for a write that
     /// expects a revision, or sets a flag higher than it is served now.
     pub fn override_until_written(&self, write: Write) -> Result<(), FlagError> {
-        self.check(&write)?;
+        write.check()?;
+        self.snapshot().check(&write)?;
         if write.expected.is_some() {
             return Err(FlagError::BadWrite {
                 problem: "it expects a revision, and is served whatever the store holds".to_owned(),
@@ -183,6 +221,11 @@ impl Flags {
     /// acknowledged nothing, not even the snapshot that is current.
     pub fn subscribe(&self, name: &str) -> Subscriber {
         self.subscribers.subscribe(name, self.published.subscribe())
+    }
+
+    /// Follows the flags without a name: [`Flags::wait_acknowledged`] does not wait for observers.
+    pub fn observe(&self) -> Observer {
+        Observer(self.published.subscribe())
     }
 
     /// Waits until every subscriber has acknowledged the revision or a newer one, and until there is
@@ -232,8 +275,9 @@ impl Flags {
             .clone()
     }
 
-    /// Watches the store until `stop`: asks for its revision every `poll`, publishes what other
-    /// processes have written, and stores what is [pending](Flags::pending).
+    /// Watches the store until `stop`: asks for its revision every `poll`, and when the store itself
+    /// says that there may be news; publishes what other processes have written, and stores what is
+    /// [pending](Flags::pending).
     pub async fn run(self: Arc<Self>, poll: Duration, stop: CancellationToken) {
         let mut next = Instant::now() + poll;
         loop {
@@ -242,6 +286,7 @@ impl Flags {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep_until(next) => true,
                 () = self.look.notified() => false,
+                () = self.store.changed() => false,
             };
             // Cancelled in the middle of a read, this loses nothing: nothing was published yet. A
             // write that is cut off has written all or nothing.
@@ -290,7 +335,7 @@ impl Flags {
                 stored: stored.revision,
             });
         }
-        Snapshot::new(self.declared.clone(), &stored)
+        Snapshot::new(self.declared.clone(), self.base.clone(), &stored)
     }
 
     /// Publishes what was read, or keeps why it was not; says each once, not at every poll.
@@ -310,12 +355,6 @@ impl Flags {
             _ => {}
         }
         result
-    }
-
-    fn check(&self, write: &Write) -> Result<(), FlagError> {
-        write.check()?;
-        let mut set = write.set.iter();
-        set.try_for_each(|(key, value)| self.declared.check(key, value))
     }
 
     fn served(&self) -> MutexGuard<'_, Served> {
@@ -368,5 +407,7 @@ impl Drop for LookOnDrop<'_> {
 
 #[cfg(test)]
 mod override_tests;
+#[cfg(test)]
+mod rule_tests;
 #[cfg(test)]
 mod tests;

@@ -2,18 +2,20 @@
 //!
 //! Invariants: the place depends on the flag and the key alone, so raising a share only adds keys and
 //! lowering it removes the newest first; two flags place the same key independently. The hash and the
-//! arithmetic are those of flagd's `fractional` operation, version 2, so that other languages that
+//! arithmetic are those of flagd's `fractional` operation, version 3, so that other languages that
 //! evaluate the same flag agree. They never change: another hash would be another [`HASH_VERSION`].
-
-use std::io::{Cursor, Read};
 
 use serde::Serialize;
 
+use crate::murmur::Murmur3;
 use crate::percent::Percent;
 
 /// The version of the hash behind [`bucket`]. It is stored with every flag, so that a program with
 /// another hash refuses it, where it would otherwise silently move sessions to the other side.
-pub const HASH_VERSION: u32 = 1;
+///
+/// Version 1 hashed the two texts joined, which told `("ab", "c")` and `("a", "bc")` not apart, and
+/// is what flagd did before its version 3.
+pub const HASH_VERSION: u32 = 2;
 
 /// A key's place in 0..10,000 for one flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -45,8 +47,8 @@ impl Bucket {
     }
 }
 
-/// The place of a key for a flag: MurmurHash3 (x86, 32 bits, seed 0) over the UTF-8 bytes of both,
-/// one after the other.
+/// The place of a key for a flag: MurmurHash3 (x86, 32 bits, seed 0) over the canonical CBOR of the
+/// array of both texts, as flagd hashes `[flagKey, targetingKey]`.
 ///
 /// ```
 /// use dspex_flags::{Percent, bucket};
@@ -56,10 +58,50 @@ impl Bucket {
 /// assert!(place.is_within(Percent::HUNDRED) && !place.is_within(Percent::ZERO));
 /// ```
 pub fn bucket(flag_key: &str, targeting_key: &str) -> Bucket {
-    // Chained and not joined: a decision allocates nothing.
-    let mut both = Cursor::new(flag_key).chain(Cursor::new(targeting_key));
-    let hash = murmur3::murmur3_32(&mut both, 0).expect("reading from memory cannot fail");
-    Bucket::from_hash(hash)
+    Bucket::from_hash(Placer::new(flag_key).hash(targeting_key))
+}
+
+/// Places keys for one flag; what depends on the flag alone is computed once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placer(Murmur3);
+
+impl Placer {
+    pub(crate) fn new(flag_key: &str) -> Self {
+        let mut hash = Murmur3::new();
+        // CBOR: an array of two.
+        hash.update(&[0x82]);
+        text(&mut hash, flag_key);
+        Self(hash)
+    }
+
+    /// The hash of a key for this flag.
+    pub(crate) fn hash(self, targeting_key: &str) -> u32 {
+        let mut hash = self.0;
+        text(&mut hash, targeting_key);
+        hash.finish()
+    }
+
+    pub(crate) fn bucket(self, targeting_key: &str) -> Bucket {
+        Bucket::from_hash(self.hash(targeting_key))
+    }
+}
+
+/// A text in canonical CBOR: its length in the shortest form, then its bytes.
+fn text(hash: &mut Murmur3, text: &str) {
+    let length = (text.len() as u64).to_be_bytes();
+    match text.len() {
+        0..=23 => hash.update(&[0x60 | length[7]]),
+        24..=0xff => hash.update(&[0x78, length[7]]),
+        0x100..=0xffff => hash.update(&[0x79, length[6], length[7]]),
+        0x1_0000..=0xffff_ffff => {
+            hash.update(&[0x7a, length[4], length[5], length[6], length[7]]);
+        }
+        _ => {
+            hash.update(&[0x7b]);
+            hash.update(&length);
+        }
+    }
+    hash.update(text.as_bytes());
 }
 
 #[cfg(test)]
@@ -97,25 +139,31 @@ mod tests {
         }
     }
 
-    /// The published vectors of MurmurHash3 x86 32 at seed 0, split between flag and key at every
-    /// character, because the hash is of both joined.
+    /// The vectors were computed with Python's `cbor2` and `mmh3`, which is what flagd's own Python
+    /// evaluator does; the lengths stand on both sides of each form that CBOR has for a length.
     #[test]
-    fn the_hash_is_murmur3_x86_32_of_both_texts_joined() {
-        for (text, hash) in [
-            ("", 0),
-            ("test", 0xba6b_d213),
-            ("Hello, world!", 0xc036_3e43),
-            ("The quick brown fox jumps over the lazy dog", 0x2e4f_f723),
-        ] {
-            for split in 0..=text.len() {
-                let (flag, key) = text.split_at(split);
-                assert_eq!(
-                    bucket(flag, key),
-                    Bucket::from_hash(hash),
-                    "{text:?} at {split}"
-                );
-            }
+    fn the_hash_is_that_of_flagd_at_every_form_of_length() {
+        for (length, hash) in LENGTHS {
+            let key = "k".repeat(length);
+            assert_eq!(Placer::new("flag").hash(&key), hash, "{length} bytes");
         }
+    }
+
+    const LENGTHS: [(usize, u32); 9] = [
+        (0, 0x4e14_b814),
+        (1, 0xcca4_50c8),
+        (23, 0x75bf_7b2e),
+        (24, 0xbc77_1b54),
+        (255, 0xb35d_901b),
+        (256, 0x764e_cd72),
+        (65_535, 0x2935_c1ba),
+        (65_536, 0xa483_20a0),
+        (1_000_000, 0x6107_30b8),
+    ];
+
+    #[test]
+    fn where_the_flag_ends_and_the_key_begins_makes_a_difference() {
+        assert_ne!(bucket("ab", "c"), bucket("a", "bc"));
     }
 
     /// Places that must never move: sessions of running systems are in them. They were computed by
@@ -125,7 +173,7 @@ mod tests {
         let places: Vec<u16> = ["", "session-1", "session-2", "séance\u{0}é", "会话"]
             .map(|key| bucket("gradual_rollout_percentage", key).get())
             .to_vec();
-        assert_eq!(places, [9769, 2830, 6571, 2896, 140]);
+        assert_eq!(places, [691, 4344, 6455, 7370, 102]);
     }
 
     /// A million keys, at every share that can be written.

@@ -5,9 +5,9 @@
 
 use crate::audit::Write;
 use crate::error::FlagError;
-use crate::flag::FlagValue;
 use crate::revision::Revision;
 use crate::snapshot::Snapshot;
+use crate::value::FlagValue;
 
 #[derive(Debug)]
 pub(crate) struct Served {
@@ -56,7 +56,7 @@ impl Served {
         let served = self.snapshot();
         for (key, value) in &write.set {
             let now = served.get(key).map_err(FlagError::UnknownFlag)?;
-            if lower_of(&now, value) != *value {
+            if !is_no_higher(value, &now) {
                 return Err(FlagError::BadWrite {
                     problem: format!(
                         "it raises `{key}` from {now} to {value}; before it is stored, a flag may \
@@ -72,12 +72,21 @@ impl Served {
     }
 }
 
-/// Off is lower than on. Values of two kinds do not meet: both were checked against the flag.
+/// Off is lower than on. Values of other kinds are never lowered.
 pub(crate) fn lower_of(one: &FlagValue, other: &FlagValue) -> FlagValue {
     match (one, other) {
         (FlagValue::Bool(one), FlagValue::Bool(other)) => FlagValue::Bool(*one && *other),
         (FlagValue::Percent(one), FlagValue::Percent(other)) => FlagValue::Percent(*one.min(other)),
-        _ => other.clone(),
+        _ => one.clone(),
+    }
+}
+
+/// Of values that are neither switches nor shares none is higher than another.
+fn is_no_higher(one: &FlagValue, other: &FlagValue) -> bool {
+    match (one, other) {
+        (FlagValue::Bool(one), FlagValue::Bool(other)) => one <= other,
+        (FlagValue::Percent(one), FlagValue::Percent(other)) => one <= other,
+        _ => false,
     }
 }
 
@@ -85,6 +94,6 @@ pub(crate) fn lower_of(one: &FlagValue, other: &FlagValue) -> FlagValue {
 fn settles(write: &Write, pending: &Write) -> bool {
     pending.set.iter().all(|(key, value)| {
         let set = write.set.iter().find(|(written, _)| written == key);
-        set.is_some_and(|(_, written)| lower_of(value, written) == *written)
+        set.is_some_and(|(_, written)| is_no_higher(written, value))
     })
 }

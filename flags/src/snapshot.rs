@@ -6,49 +6,68 @@
 use std::sync::Arc;
 
 use crate::audit::Write;
+use crate::decision::Decision;
 use crate::declared::Declared;
-use crate::error::{FlagError, UnknownFlag};
-use crate::flag::{Flag, FlagType, FlagValue};
+use crate::error::{FlagError, UnknownFlag, shown};
+use crate::explain::Explanation;
+use crate::flag::{Flag, FlagType};
+use crate::layers::{Base, Layer};
 use crate::percent::Percent;
 use crate::revision::Revision;
-use crate::rollout::{HASH_VERSION, bucket};
+use crate::rollout::HASH_VERSION;
+use crate::rules::{self, Compiled, Rules};
 use crate::served::lower_of;
 use crate::store::Stored;
+use crate::value::{FlagValue, Kind};
 
 /// All flags at one revision.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     revision: Revision,
-    declared: Arc<Declared>,
-    /// In the order of the declarations.
-    values: Box<[FlagValue]>,
+    pub(crate) declared: Arc<Declared>,
+    base: Arc<Base>,
+    // All in the order of the declarations.
+    pub(crate) values: Box<[FlagValue]>,
+    pub(crate) layers: Box<[Layer]>,
+    pub(crate) rules: Box<[Option<Arc<InForce>>]>,
     overridden: bool,
 }
 
+/// Rules as they were set, and in the form in which they decide.
+#[derive(Debug, PartialEq)]
+pub(crate) struct InForce {
+    pub(crate) set: Arc<Rules>,
+    pub(crate) compiled: Compiled,
+}
+
 impl Snapshot {
-    /// The compiled defaults under what the store holds.
-    pub(crate) fn new(declared: Arc<Declared>, stored: &Stored) -> Result<Self, FlagError> {
-        let mut values: Box<[FlagValue]> = declared
-            .all()
-            .iter()
-            .map(|declaration| declaration.default.clone())
-            .collect();
+    /// The layers under the store, and over them what the store holds.
+    pub(crate) fn new(
+        declared: Arc<Declared>,
+        base: Arc<Base>,
+        stored: &Stored,
+    ) -> Result<Self, FlagError> {
+        let mut next = Self {
+            revision: stored.revision,
+            values: base.values.clone(),
+            layers: base.layers.clone(),
+            rules: vec![None; declared.all().len()].into(),
+            declared,
+            base,
+            overridden: false,
+        };
         for (key, stored) in &stored.values {
             // A flag that another version of the program declares stays in the store untouched.
-            let Some(place) = declared.place(key) else {
+            let (flag, _) = rules::split(key);
+            if next.declared.place(flag).is_none() {
                 continue;
-            };
-            if stored.value.kind() != declared.all()[place].kind() {
-                return Err(FlagError::Corrupt {
-                    key: key.clone(),
-                    text: stored.value.to_string(),
-                    problem: format!(
-                        "the flag takes a {}, not a {}",
-                        declared.all()[place].kind(),
-                        stored.value.kind()
-                    ),
-                });
             }
+            next.set(key, &stored.value)
+                .map_err(|problem| FlagError::Corrupt {
+                    key: key.clone(),
+                    text: shown(&stored.value.to_string()),
+                    problem,
+                })?;
             if stored.hash_version != HASH_VERSION {
                 return Err(FlagError::HashVersion {
                     key: key.clone(),
@@ -56,14 +75,14 @@ impl Snapshot {
                     known: HASH_VERSION,
                 });
             }
-            values[place] = stored.value.clone();
         }
-        Ok(Self {
-            revision: stored.revision,
-            declared,
-            values,
-            overridden: false,
-        })
+        next.check_cycles()
+            .map_err(|(key, cycle)| FlagError::Corrupt {
+                key,
+                text: cycle,
+                problem: "prerequisites form a cycle".to_owned(),
+            })?;
+        Ok(next)
     }
 
     /// This snapshot with one accepted write laid over it.
@@ -73,11 +92,84 @@ impl Snapshot {
             ..self.clone()
         };
         for (key, value) in &write.set {
-            if let Some(place) = self.declared.place(key) {
-                next.values[place] = value.clone();
+            if let Err(problem) = next.set(key, value) {
+                tracing::error!(key, problem, "an accepted write does not fit its flag");
             }
         }
         next
+    }
+
+    /// Whether a write fits this snapshot, in a sentence.
+    pub(crate) fn check(&self, write: &Write) -> Result<(), FlagError> {
+        let mut next = self.clone();
+        for (key, value) in &write.set {
+            self.declared.check(key, value)?;
+            next.set(key, value)
+                .map_err(|problem| FlagError::BadValue {
+                    key: key.clone(),
+                    expected: value.kind(),
+                    problem,
+                })?;
+        }
+        if write
+            .set
+            .iter()
+            .all(|(_, value)| value.kind() != Kind::Rules)
+        {
+            return Ok(());
+        }
+        next.check_cycles()
+            .map_err(|(key, cycle)| FlagError::BadValue {
+                key,
+                expected: Kind::Rules,
+                problem: format!("prerequisites form a cycle: {cycle}"),
+            })
+    }
+
+    fn set(&mut self, key: &str, value: &FlagValue) -> Result<(), String> {
+        let (flag, is_rules) = rules::split(key);
+        let Some(place) = self.declared.place(flag) else {
+            return Ok(());
+        };
+        match value {
+            FlagValue::Unset if is_rules => self.rules[place] = None,
+            FlagValue::Unset => {
+                self.values[place] = self.base.values[place].clone();
+                self.layers[place] = self.base.layers[place];
+            }
+            FlagValue::Rules(set) if is_rules => {
+                let compiled = set.compile(flag, &self.declared)?;
+                let in_force = InForce {
+                    set: set.clone(),
+                    compiled,
+                };
+                self.rules[place] = (**set != Rules::default()).then(|| Arc::new(in_force));
+            }
+            other => {
+                let kind = self.declared.all()[place].kind();
+                if is_rules || other.kind() != kind {
+                    let kind = if is_rules { Kind::Rules } else { kind };
+                    return Err(format!("the flag takes a {kind}, not a {}", other.kind()));
+                }
+                self.values[place] = other.clone();
+                self.layers[place] = Layer::Store;
+            }
+        }
+        Ok(())
+    }
+
+    /// The key of rules that are part of a cycle, and the cycle.
+    fn check_cycles(&self) -> Result<(), (String, String)> {
+        let requires = |place: usize| match &self.rules[place] {
+            Some(rules) => &*rules.compiled.requires,
+            None => &[],
+        };
+        let Some(cycle) = rules::cycle(self.rules.len(), requires) else {
+            return Ok(());
+        };
+        let key = |place: &usize| &*self.declared.all()[*place].key;
+        let keys: Vec<&str> = cycle.iter().map(key).collect();
+        Err((rules::rules_key(keys[0]), keys.join(" -> ")))
     }
 
     /// This snapshot with none of these flags higher than said.
@@ -85,7 +177,11 @@ impl Snapshot {
         let mut next = self.clone();
         for (key, value) in to {
             if let Some(place) = self.declared.place(key) {
-                next.values[place] = lower_of(&next.values[place], value);
+                let lower = lower_of(&next.values[place], value);
+                if lower != next.values[place] {
+                    next.layers[place] = Layer::Lowered;
+                }
+                next.values[place] = lower;
                 next.overridden = true;
             }
         }
@@ -96,6 +192,8 @@ impl Snapshot {
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.revision == other.revision
             && self.values == other.values
+            && self.layers == other.layers
+            && self.rules == other.rules
             && self.overridden == other.overridden
     }
 
@@ -110,22 +208,42 @@ impl Snapshot {
         self.overridden
     }
 
-    /// Whether the flag is on.
+    /// Whether the flag is on, for those whose key nobody asks for.
     pub fn enabled(&self, flag: &Flag<bool>) -> bool {
-        self.typed(flag)
+        self.value(flag)
     }
 
-    /// The share that the flag is set to.
+    /// Whether the flag is on for this key: lists and variants count.
+    pub fn enabled_for(&self, flag: &Flag<bool>, key: &str) -> bool {
+        self.value_for(flag, key)
+    }
+
+    /// The share that the flag is set to; 0 % where the flag is killed or lacks a prerequisite that
+    /// does not hang on a key.
     pub fn percent(&self, flag: &Flag<Percent>) -> Percent {
-        self.typed(flag)
+        self.value(flag)
     }
 
-    /// Whether the flag is on for this key: the key's bucket lies within the flag's share.
+    /// Whether the flag is on for this key: the key's bucket lies within the flag's share, or the
+    /// key is on a list.
     pub fn rollout(&self, flag: &Flag<Percent>, key: &str) -> bool {
-        bucket(flag.key, key).is_within(self.percent(flag))
+        match self.declared.place(flag.key) {
+            Some(place) => self.decide(place, Some(key)).is_on(),
+            None => crate::rollout::bucket(flag.key, key).is_within(flag.default),
+        }
     }
 
-    /// The value of a flag by its name.
+    /// The value of a flag, where nobody asks for a key.
+    pub fn value<'a, T: FlagType>(&'a self, flag: &'a Flag<T>) -> T::Read<'a> {
+        self.typed(flag, None)
+    }
+
+    /// The value of a flag for this key: that of the key's variant, where there are variants.
+    pub fn value_for<'a, T: FlagType>(&'a self, flag: &'a Flag<T>, key: &str) -> T::Read<'a> {
+        self.typed(flag, Some(key))
+    }
+
+    /// The value of a flag by its name, before any rule.
     ///
     /// # Errors
     ///
@@ -134,6 +252,30 @@ impl Snapshot {
         match self.declared.place(key) {
             Some(place) => Ok(self.values[place].clone()),
             None => Err(self.declared.unknown(key)),
+        }
+    }
+
+    /// The rules of a flag by its name; none where none were set.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownFlag`], with the nearest name there is.
+    pub fn rules(&self, key: &str) -> Result<Option<Arc<Rules>>, UnknownFlag> {
+        match self.declared.place(key) {
+            Some(place) => Ok(self.rules[place].as_ref().map(|rules| rules.set.clone())),
+            None => Err(self.declared.unknown(key)),
+        }
+    }
+
+    /// What the flag of this name is for this key, and why: which layer, which rule, which bucket.
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownFlag`], with the nearest name there is.
+    pub fn explain(&self, flag: &str, key: Option<&str>) -> Result<Explanation, UnknownFlag> {
+        match self.declared.place(flag) {
+            Some(place) => Ok(Explanation::of(self, place, key)),
+            None => Err(self.declared.unknown(flag)),
         }
     }
 
@@ -148,10 +290,14 @@ impl Snapshot {
     }
 
     /// A handle always has an answer: one that was never declared answers with its own default.
-    fn typed<T: FlagType>(&self, flag: &Flag<T>) -> T {
+    fn typed<'a, T: FlagType>(&'a self, flag: &'a Flag<T>, key: Option<&str>) -> T::Read<'a> {
         self.declared
             .place(flag.key)
-            .and_then(|place| T::from_value(&self.values[place]))
-            .unwrap_or_else(|| flag.default.clone())
+            .and_then(|place| T::read_from(self.decide(place, key).value))
+            .unwrap_or_else(|| flag.default.read())
+    }
+
+    pub(crate) fn decide(&self, place: usize, key: Option<&str>) -> Decision<'_> {
+        Decision::of(self, place, key)
     }
 }

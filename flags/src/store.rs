@@ -3,21 +3,25 @@
 //! Every store passes the one battery in `testing::conformance`. Two rules carry the rest: a write is
 //! all or nothing, and a write that expects a revision other than the newest is refused.
 
+mod file;
 mod memory;
-mod sqlite;
+mod sql;
 
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub use file::FileStore;
 pub use memory::MemoryStore;
-pub use sqlite::SqliteStore;
+#[cfg(feature = "postgres")]
+pub use sql::PostgresStore;
+pub use sql::{Dialect, SqlStore, SqliteStore};
 
 use crate::audit::{Change, Write};
 use crate::error::FlagError;
-use crate::flag::FlagValue;
 use crate::revision::Revision;
+use crate::value::FlagValue;
 
 /// A place that keeps the values of flags and every change of them.
 ///
@@ -40,6 +44,15 @@ pub trait FlagStore: Send + Sync {
 
     /// The newest revision: what polling asks for, so it should be cheap.
     async fn revision(&self) -> Result<Revision, FlagError>;
+
+    /// Returns when there may be a new revision: a hint to ask for it sooner than by polling. It may
+    /// be late, missing or for nothing. A store that knows nothing of this never returns, which is
+    /// what it does here.
+    ///
+    /// Must be cancel-safe, and must not return twice in a row without a pause.
+    async fn changed(&self) {
+        std::future::pending::<()>().await;
+    }
 
     /// The newest changes first, at most `limit` of them.
     async fn history(&self, limit: usize) -> Result<Vec<Change>, FlagError>;

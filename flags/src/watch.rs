@@ -58,6 +58,25 @@ impl Drop for Subscriber {
     }
 }
 
+/// Somebody who only looks: nobody waits for them to serve anything.
+#[derive(Debug, Clone)]
+pub struct Observer(pub(crate) watch::Receiver<Arc<Snapshot>>);
+
+impl Observer {
+    /// The newest snapshot; [`changed`](Observer::changed) then waits for one after it.
+    pub fn current(&mut self) -> Arc<Snapshot> {
+        self.0.borrow_and_update().clone()
+    }
+
+    /// Waits for a snapshot that this observer has not seen. `None` once the flags are gone.
+    ///
+    /// Cancel-safe: a snapshot that was not returned is returned by the next call.
+    pub async fn changed(&mut self) -> Option<Arc<Snapshot>> {
+        self.0.changed().await.ok()?;
+        Some(self.current())
+    }
+}
+
 /// Who subscribes, and what each has acknowledged. Clones share one list.
 #[derive(Debug, Clone)]
 pub(crate) struct SubscriberList {

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use dspex_flags::Revision;
+use dspex_flags::{Percent, Revision};
 
 use crate::candidate::Check;
 use crate::event::{Cause, Step};
@@ -30,10 +30,20 @@ pub(crate) fn begin(act: Act, state: &State, parts: &Parts, zeroed: Option<Revis
     let plan = state.plan.clone();
     let limit = plan.step_limit;
     match act {
-        Act::Step(Step::Deploy) => Box::pin(async move {
-            let deployed = within(limit, candidate.deploy(&plan)).await;
-            Outcome::Deployed(deployed.and_then(|deployed| deployed))
-        }),
+        Act::Step(Step::Deploy) => {
+            let (flags, who) = (parts.flags.clone(), signature(state));
+            Box::pin(async move {
+                let deploy = async {
+                    candidate.deploy(&plan).await?;
+                    if plan.shadow > Percent::ZERO {
+                        traffic::copy(&flags, plan.shadow, &who, "the plan's shadow").await?;
+                    }
+                    Ok(())
+                };
+                let deployed = within(limit, deploy).await;
+                Outcome::Deployed(deployed.and_then(|deployed| deployed))
+            })
+        }
         Act::Step(step) => Box::pin(async move {
             let checks = async {
                 match step {

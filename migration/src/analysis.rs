@@ -6,8 +6,10 @@
 //! with 99 % confidence, so a handful of samples never rolls back; a rule that only reports or
 //! holds fires on what was measured, because holding for nothing costs time alone.
 
+mod differences;
 mod errors;
 mod latencies;
+mod memory;
 mod statistics;
 mod surroundings;
 
@@ -57,8 +59,8 @@ pub struct Reason {
     pub verdict: Verdict,
     /// What is to be done.
     pub action: Action,
-    /// The value that was measured, where there is one: a fraction of one for shares,
-    /// milliseconds for latencies.
+    /// The value that was judged, where there is one: a fraction of one for shares (an hour, for
+    /// growth), milliseconds for latencies.
     pub value: Option<f64>,
     /// The limit that it was held against, in the same unit.
     pub limit: Option<f64>,
@@ -102,6 +104,8 @@ pub struct LaneSeen {
 #[must_use]
 pub fn analyse(thresholds: &Thresholds, seen: &Evidence) -> Analysis {
     let mut reasons = surroundings::judge(thresholds, seen);
+    reasons.extend(memory::judge(thresholds.memory_growth, seen));
+    reasons.extend(differences::judge(thresholds, seen));
     reasons.extend(samples(thresholds, seen));
     reasons.extend(errors::judge(thresholds, seen));
     reasons.extend(latencies::judge(thresholds, seen));

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use dspex_pool::{Drained, PoolStatus};
 use serde::{Deserialize, Serialize};
 
+use crate::evidence::Differences;
 use crate::plan::Plan;
 
 /// One thing that was looked at before going on: measured, against a limit.
@@ -57,6 +58,12 @@ pub trait Candidate: Send + Sync + 'static {
 
     /// Stable's pool, and the candidate's while it is up. Cheap.
     fn statuses(&self) -> (PoolStatus, Option<PoolStatus>);
+
+    /// What copies of calls came to for this candidate, program by program. Cheap. Nothing, where
+    /// whoever implements this compares nothing.
+    fn differences(&self) -> Vec<Differences> {
+        Vec::new()
+    }
 }
 
 /// The failed checks in one line, or `None` where all are well. No check at all is a failure:

@@ -38,7 +38,7 @@ pub use command::{Command, CommandRow};
 pub use controller::{Decision, decide};
 pub use error::{JournalError, MigrationError};
 pub use event::{Cause, Entry, Event, Step};
-pub use evidence::Evidence;
+pub use evidence::{Differences, Evidence};
 pub use id::MigrationId;
 #[cfg(any(test, feature = "testing"))]
 pub use journal::conformance;

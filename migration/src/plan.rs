@@ -33,6 +33,10 @@ pub struct Plan {
     pub stable: String,
     /// The stages, rising, the last one at 100 %.
     pub stages: Vec<Stage>,
+    /// The share of calls that are copied to the other lane and compared, from the deployment on;
+    /// 0 % leaves the flag where it is, and compares nothing for the plan's sake.
+    #[serde(default)]
+    pub shadow: Percent,
     /// How often the candidate is looked at.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub interval: Duration,

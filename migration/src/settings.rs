@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dspex_flags::Percent;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{InvalidPlan, Plan, Stage};
@@ -13,6 +14,8 @@ use crate::thresholds::{Thresholds, percent};
 pub struct Settings {
     /// The stages, rising, the last one at 100 %.
     pub stages: Vec<Stage>,
+    /// The share of calls that are copied to the other lane and compared, from the deployment on.
+    pub shadow: Percent,
     /// Divides every hold: 1 is real life, 3600 makes seconds of hours for a rehearsal.
     pub time_scale: f64,
     /// How often the candidate is looked at. Made shorter where a scaled hold is shorter than two
@@ -57,6 +60,7 @@ impl Default for Settings {
                 stage(7_500, 8),
                 stage(10_000, 1),
             ],
+            shadow: Percent::ZERO,
             time_scale: 1.0,
             interval: Duration::from_secs(5),
             window: Duration::from_secs(60),
@@ -109,6 +113,7 @@ impl Settings {
             candidate: candidate.to_owned(),
             stable: stable.to_owned(),
             stages,
+            shadow: self.shadow,
             interval,
             window: self.window,
             window_limit: self.window_limit,

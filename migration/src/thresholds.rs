@@ -23,7 +23,8 @@ pub enum Action {
     Rollback,
 }
 
-/// A limit on a share: of calls that fail, of workers that die, of a host's CPU.
+/// A limit on a share: of calls that fail, of workers that die, of a host's CPU, of a memory's
+/// growth in an hour.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateRule {
@@ -93,6 +94,15 @@ pub struct Thresholds {
     /// Workers of the candidate that ended unasked, broke the protocol or failed their health checks
     /// within the window, as a share of all that ran. Not those replaced after a call timed out.
     pub worker_failure_rate: RateRule,
+    /// Growth of the memory of the candidate's workers, as a share an hour, by the worst of them:
+    /// its lower bound at 99 % confidence where the rule stops or moves traffic. Where stable's
+    /// memory certainly grows too, what the candidate's does beyond it. Not judged, and nothing held
+    /// back, until its pool has measured for long enough.
+    pub memory_growth: RateRule,
+    /// Copied calls that the candidate answered differently, as a share of those that were compared:
+    /// its bounds at 99 % confidence. Judged only where the plan has calls copied; then no stage
+    /// ages until the share is known to lie below this.
+    pub difference_rate: RateRule,
     /// CPU of the host. A note by default, see above.
     pub cpu: RateRule,
     /// Memory of the host. A note by default, see above.
@@ -128,6 +138,8 @@ impl Default for Thresholds {
             },
             latency_floor: Duration::from_millis(50),
             worker_failure_rate: rate(1_000, Action::Rollback),
+            memory_growth: rate(1_000, Action::Rollback),
+            difference_rate: rate(500, Action::Pause),
             cpu: rate(8_000, Action::Note),
             memory: rate(9_000, Action::Note),
         }

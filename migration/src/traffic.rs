@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use dspex_flags::dspex::{GRADUAL_ROLLOUT_PERCENTAGE, POOL_V2_ENABLED};
+use dspex_flags::dspex::{GRADUAL_ROLLOUT_PERCENTAGE, POOL_V2_ENABLED, SHADOW_PERCENTAGE};
 use dspex_flags::{FlagError, FlagValue, Flags, Percent, Revision, Write};
 
 use crate::observation::{FlagsSeen, NotRaised, NotZeroed};
@@ -87,6 +87,35 @@ pub(crate) async fn raise(
     Ok(revision)
 }
 
+/// Has this share of calls copied to the other lane. No traffic moves by it, so nobody is waited for.
+///
+/// # Errors
+///
+/// Why the flag could not be written, in one line.
+pub(crate) async fn copy(
+    flags: &Flags,
+    share: Percent,
+    who: &str,
+    why: &str,
+) -> Result<(), String> {
+    if flags.snapshot().percent(&SHADOW_PERCENTAGE) == share {
+        return Ok(());
+    }
+    let write = Write {
+        expected: None,
+        set: vec![shadow(share)],
+        who: who.to_owned(),
+        why: why.to_owned(),
+    };
+    let written = flags.write(write).await;
+    let failed = |error| format!("the share of copied calls cannot be written: {error}");
+    written.map(drop).map_err(failed)
+}
+
+fn shadow(share: Percent) -> (String, FlagValue) {
+    (SHADOW_PERCENTAGE.key.to_owned(), FlagValue::Percent(share))
+}
+
 /// Takes traffic to 0 %, wherever it is, and waits until every router serves that.
 ///
 /// It is written even where it reads as 0 %: a raise that was cut off may still be on its way to
@@ -112,7 +141,11 @@ pub(crate) async fn zero(
     let mut tries = 0;
     while revision.is_none() {
         tries += 1;
-        let write = lever_write(None, false, Percent::ZERO, who, why);
+        let mut write = lever_write(None, false, Percent::ZERO, who, why);
+        if flags.snapshot().percent(&SHADOW_PERCENTAGE) > Percent::ZERO {
+            // Nothing is sent to a candidate that is taken back, copies neither.
+            write.set.push(shadow(Percent::ZERO));
+        }
         let mut writing = std::pin::pin!(flags.write(write.clone()));
         let answer = match tokio::time::timeout(PATIENCE, &mut writing).await {
             Ok(answer) => Some(answer),

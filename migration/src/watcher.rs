@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use dspex_flags::Percent;
 use dspex_telemetry::{HostSampler, Lane, LaneWindow, Telemetry};
 use tokio::time::Instant;
 
@@ -70,13 +71,15 @@ impl Watcher {
         now: Instant,
     ) -> Look {
         let (stable, calls, since) = self.window(state, telemetry, now);
-        let (_, candidate_pool) = candidate.statuses();
+        let (stable_pool, candidate_pool) = candidate.statuses();
         let failures = candidate_pool.as_ref().map_or(0, |pool| pool.failures);
         let evidence = Evidence {
             stable,
             candidate: calls,
             worker_failures: self.failed_since(since, failures, state.plan.window_limit, now),
             candidate_pool,
+            stable_growth: stable_pool.growth,
+            differences: (state.plan.shadow > Percent::ZERO).then(|| candidate.differences()),
             host: self.host.sample(),
             recorded: telemetry.is_enabled(),
             percent: state.percent(),
@@ -107,7 +110,7 @@ impl Watcher {
         let plan = &state.plan;
         let floor = self.began + telemetry.slot();
         let enough = plan.thresholds.minimum_samples;
-        let needs_stable = state.percent() < dspex_flags::Percent::HUNDRED;
+        let needs_stable = state.percent() < Percent::HUNDRED;
         let mut reach = plan.window;
         loop {
             let since = now

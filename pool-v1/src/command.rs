@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dspex_pool::{
-    BridgeError, Definition, Failure, FailureClass, Field, LmProfile, Module, ProgramKey,
+    BridgeError, Definition, Failure, FailureClass, Field, LmProfile, Module, Program, ProgramKey,
 };
 use serde_json::{Map, Value, json};
 
@@ -51,18 +51,15 @@ impl Lms {
     /// What to say of a profile that is not there.
     pub(crate) fn unknown(&self, name: &str) -> BridgeError {
         let known: Vec<&str> = self.profiles.keys().map(String::as_str).collect();
+        let known = match known.as_slice() {
+            [] => "none".to_owned(),
+            known => known.join(", "),
+        };
         BridgeError::Failed {
             failure: Failure {
                 class: FailureClass::Rejected,
                 exception: None,
-                message: format!(
-                    "there is no LM profile {name:?}; configured are: {}",
-                    if known.is_empty() {
-                        "none".to_owned()
-                    } else {
-                        known.join(", ")
-                    }
-                ),
+                message: format!("there is no LM profile {name:?}; configured are: {known}"),
                 traceback: None,
                 status: None,
             },
@@ -72,7 +69,16 @@ impl Lms {
 }
 
 /// Arguments of `create_program`, without the session.
-pub(crate) fn create_program(key: &ProgramKey, definition: &Definition) -> Value {
+pub(crate) fn create_program(program: &Program) -> Value {
+    let mut args = create_from(&program.key, &program.definition);
+    // Scripts older than dspex are told nothing that they do not know.
+    if program.stateful {
+        args["stateful"] = true.into();
+    }
+    args
+}
+
+fn create_from(key: &ProgramKey, definition: &Definition) -> Value {
     match definition {
         Definition::Dspy {
             signature,
@@ -153,9 +159,19 @@ mod tests {
             json!({"kind": "dspy", "signature": "q -> a", "module": "chain_of_thought"}),
         )
         .unwrap();
-        let args = create_program(&key, &definition);
+        let mut program = Program {
+            key,
+            definition,
+            repeatable: false,
+            stateful: false,
+            side_effects: true,
+        };
+        let args = create_program(&program);
         assert_eq!(args["id"], "qa@3");
         assert_eq!(args["program_type"], "chain_of_thought");
         assert_eq!(args["signature"]["inputs"][0]["description"], "");
+        assert_eq!(args.get("stateful"), None, "older scripts do not know it");
+        program.stateful = true;
+        assert_eq!(create_program(&program)["stateful"], true);
     }
 }

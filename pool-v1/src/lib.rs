@@ -11,6 +11,7 @@ mod config;
 mod lend;
 mod pool;
 mod seat;
+mod session_state;
 mod slot;
 mod state;
 

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::command::{self, Lms};
 use crate::config::Mode;
+use crate::session_state;
 use crate::state::Loss;
 
 /// The session of callers that name none.
@@ -212,18 +213,22 @@ impl Seat {
             "program_id": call.program.key.to_string(),
             "inputs": &*call.inputs,
         });
+        if let Some(state) = session_state::argument(call)? {
+            args["state"] = state;
+        }
         self.add_session(&mut args, session);
         let mut result = self
             .worker
             .request("execute_program", &args, call.deadline)
             .await?;
         let program_time = reported_time(result.get("program_ms").and_then(Value::as_f64));
+        let state = session_state::answered(call, &mut result)?;
         match result.remove("outputs") {
             Some(Value::Object(outputs)) => Ok(Reply {
                 outputs,
                 program_time,
                 worker: Arc::clone(&self.name),
-                state: None,
+                state,
             }),
             _ => Err(BridgeError::Protocol(
                 "its answer to execute_program has no object `outputs`".to_owned(),
@@ -276,7 +281,7 @@ impl Seat {
     ) -> Result<(), BridgeError> {
         self.use_lm(program, lms, deadline).await?;
         self.make_room(session, deadline).await?;
-        let mut args = command::create_program(&program.key, &program.definition);
+        let mut args = command::create_program(program);
         self.add_session(&mut args, session);
         self.worker
             .request("create_program", &args, deadline)

@@ -2,386 +2,401 @@
 //!
 //! Invariants:
 //! - A worker never has more leases than it may run calls at the same time.
-//! - Whoever waits is served before whoever comes later.
+//! - Of those who wait for the same thing, whoever came first is served first.
 //! - A lease that is dropped, however it is dropped, frees its place; one of a worker that is gone
-//!   frees nothing in its successor.
+//!   or was replaced frees nothing in its successor.
+//! - No lock is held while anything is sent or awaited.
 
+mod doubts;
 mod figures;
+mod queue;
+mod retire;
+mod seat;
+mod workers;
 
-use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dspex_pool::{PoolError, Worker, WorkerState};
+use dspex_pool::PoolError;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::affinity;
-use crate::lease::{Lease, Place, Queued, Waiter};
+pub(crate) use self::queue::Ticket;
+use self::queue::{Queue, Waiter};
+pub(crate) use self::seat::Summons;
+use self::seat::{Retiring, Slot};
+pub(crate) use self::workers::Kind;
+use crate::affinity::{Affinity, AffinityMode, SessionHash};
+use crate::config::Config;
+use crate::lease::{Lease, Place, Queued};
+use crate::limits::{Counted, Limits};
+use crate::optimizer::Meter;
+use crate::recycle::RecyclingConfig;
+use crate::seated::Seated;
+
+/// What the dispatcher must know of a worker. Its tests, and the bench of its cost, have workers
+/// without processes.
+pub(crate) trait Handle: fmt::Debug + Send + Sync + 'static {
+    /// The process, for people.
+    fn pid(&self) -> Option<u32>;
+    /// Calls answered so far.
+    fn answered(&self) -> u64;
+}
+
+/// Who asks for a place.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub(crate) session: Option<&'a str>,
+    pub(crate) caller: Option<&'a str>,
+    pub(crate) deadline: Instant,
+}
 
 /// The slots, the leases on them and the queue before them.
 #[derive(Debug)]
-pub(crate) struct Dispatcher {
-    concurrency: usize,
+pub(crate) struct Dispatcher<W: Handle = Seated> {
+    name: String,
+    concurrency: u32,
     queue_limit: usize,
     queue_wait: Duration,
-    state: Mutex<State>,
-    /// Signalled, for each slot, when a call found its worker silent.
-    suspects: Vec<Notify>,
-    /// Signalled whenever a lease ends.
+    recycling: RecyclingConfig,
+    state: Mutex<State<W>>,
+    /// Signalled when a lease ends that somebody may wait for.
     lease_ended: Notify,
     /// Signalled whenever a slot's worker starts, fails to start, or goes.
     slot_changed: Notify,
 }
 
 #[derive(Debug)]
-struct State {
-    slots: Vec<Slot>,
-    queue: VecDeque<Waiter>,
-    last_ticket: u64,
+struct State<W: Handle> {
+    slots: Vec<Slot<W>>,
+    /// For each slot, how good a choice it is: the leases on it, more where it is only the last
+    /// choice, [`seat::NO_ROOM`] where it takes no call. Apart from the slots, so that a look over
+    /// all of them touches four bytes each.
+    ranks: Vec<u32>,
+    /// Workers that were replaced, or sent home, and still have calls.
+    retiring: Vec<Retiring<W>>,
+    queue: Queue<W>,
+    affinity: Affinity,
+    /// Whether sessions are kept near their workers at all.
+    affine: bool,
+    limits: Limits,
+    meter: Meter,
     leases: usize,
     ended: u64,
     draining: bool,
     starts: u64,
     failures: u64,
     start_failure: Option<String>,
+    /// Why it is no use to wait for a worker, where it is not.
+    hopeless: Option<String>,
 }
 
-#[derive(Debug)]
-struct Slot {
-    id: String,
-    generation: u64,
-    worker: Option<Arc<Worker>>,
-    /// Leases on the worker of this generation.
-    leases: usize,
-    state: WorkerState,
-    detail: Option<String>,
-}
-
-impl Dispatcher {
-    pub(crate) fn new(
-        name: &str,
-        workers: usize,
-        concurrency: usize,
-        queue_limit: usize,
-        queue_wait: Duration,
-    ) -> Arc<Self> {
-        let slot = |index| Slot {
-            id: format!("{name}-{index}.0"),
-            generation: 0,
-            worker: None,
-            leases: 0,
-            state: WorkerState::Initializing,
-            detail: None,
-        };
+impl<W: Handle> Dispatcher<W> {
+    pub(crate) fn new(name: &str, config: &Config) -> Arc<Self> {
+        let now = Instant::now();
         Arc::new(Self {
-            concurrency,
-            queue_limit,
-            queue_wait,
+            name: name.to_owned(),
+            concurrency: u32::try_from(config.concurrency).unwrap_or(seat::MOST_LEASES),
+            queue_limit: config.queue_limit,
+            queue_wait: config.queue_wait,
+            recycling: config.recycling.clone(),
             state: Mutex::new(State {
-                slots: (0..workers).map(slot).collect(),
-                queue: VecDeque::new(),
-                last_ticket: 0,
+                slots: Vec::new(),
+                ranks: Vec::new(),
+                retiring: Vec::new(),
+                queue: Queue::default(),
+                affinity: Affinity::new(&config.affinity, now),
+                affine: true,
+                limits: Limits::new(config.calls_per_session, config.calls_per_caller),
+                meter: Meter::new(config.optimizer.window),
                 leases: 0,
                 ended: 0,
                 draining: false,
                 starts: 0,
                 failures: 0,
                 start_failure: None,
+                hopeless: None,
             }),
-            suspects: (0..workers).map(|_| Notify::new()).collect(),
             lease_ended: Notify::new(),
             slot_changed: Notify::new(),
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<W>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place on a worker, the session's preferred one where it has room.
-    pub(crate) async fn lease(
-        self: &Arc<Self>,
-        session: Option<&str>,
-        deadline: Instant,
-    ) -> Result<Lease, PoolError> {
-        let waiting = {
-            let mut state = self.state();
-            if state.draining {
-                return Err(PoolError::Draining);
-            }
-            if state.queue.is_empty()
-                && let Some(slot) = self.choose(&state, session)
-            {
-                return Ok(self.grant(&mut state, slot));
-            }
-            if state.queue.len() >= self.queue_limit {
-                return Err(PoolError::Exhausted {
-                    reason: format!(
-                        "{} calls wait already, which is the limit",
-                        self.queue_limit
-                    ),
-                    retry_after: self.queue_wait,
-                });
-            }
-            state.last_ticket += 1;
-            let ticket = state.last_ticket;
-            let (grant, granted) = oneshot::channel();
-            state.queue.push_back(Waiter { ticket, grant });
-            Queued::new(self, ticket, granted)
+    /// A place on a worker: the session's own where there is a session, as far as the mode says so.
+    pub(crate) async fn lease(self: &Arc<Self>, ask: Ask<'_>) -> Result<Lease<W>, PoolError> {
+        let waiting = match self.lease_now(&ask)? {
+            Ok(lease) => return Ok(lease),
+            Err(waiting) => waiting,
         };
         waiting
-            .wait(deadline.min(Instant::now() + self.queue_wait))
+            .wait(ask.deadline.min(Instant::now() + self.queue_wait))
             .await
     }
 
-    /// The slot to use, where one has room.
-    fn choose(&self, state: &State, session: Option<&str>) -> Option<usize> {
-        let takes_calls = |slot: &Slot| {
-            matches!(slot.state, WorkerState::Ready | WorkerState::Busy)
-                && slot.worker.as_ref().is_some_and(|worker| !worker.is_over())
+    /// A place at once, or a place in the queue.
+    fn lease_now(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+    ) -> Result<Result<Lease<W>, Queued<W>>, PoolError> {
+        let now = Instant::now();
+        let mut state = self.state();
+        if state.draining {
+            return Err(PoolError::Draining);
+        }
+        let counted = state.limits.admit(ask.session, ask.caller)?;
+        let wish = state.wish(ask.session, now);
+        let asked = Asked {
+            wish,
+            counted,
+            since: now,
         };
-        let alive = || (0..state.slots.len()).filter(|slot| takes_calls(&state.slots[*slot]));
-        let has_room = |slot: &usize| state.slots[*slot].leases < self.concurrency;
-        session
-            .and_then(|session| affinity::preferred(session, alive()))
-            .filter(has_room)
-            .or_else(|| {
-                alive()
-                    .filter(has_room)
-                    .min_by_key(|slot| state.slots[*slot].leases)
+        if let Some(slot) = state.free_slot(wish) {
+            return Ok(Ok(self.grant(&mut state, slot, asked, now)));
+        }
+        let refused = if let Some(reason) = &state.hopeless {
+            Some(PoolError::Unavailable {
+                reason: reason.clone(),
             })
+        } else if wish.is_some_and(|wish| wish.mode == AffinityMode::StrictFailFast) {
+            // As configured, so it speaks against nobody.
+            Some(PoolError::TooMany {
+                reason: "the session's worker is busy, and its calls are to fail then".to_owned(),
+                retry_after: self.queue_wait.min(Duration::from_secs(1)),
+            })
+        } else if state.queue.len() >= self.queue_limit {
+            let limit = self.queue_limit;
+            Some(PoolError::Exhausted {
+                reason: format!("{limit} calls wait already, which is the limit"),
+                retry_after: self.queue_wait,
+            })
+        } else {
+            None
+        };
+        if let Some(error) = refused {
+            state.limits.release(counted);
+            return Err(error);
+        }
+        let (grant, granted) = oneshot::channel();
+        let ticket = state.queue.push(Waiter { grant, asked });
+        Ok(Err(Queued::new(self, ticket, granted)))
     }
 
-    fn grant(self: &Arc<Self>, state: &mut State, slot: usize) -> Lease {
+    fn grant(
+        self: &Arc<Self>,
+        state: &mut State<W>,
+        slot: usize,
+        asked: Asked,
+        now: Instant,
+    ) -> Lease<W> {
+        let Asked {
+            wish,
+            counted,
+            since,
+        } = asked;
         let chosen = &mut state.slots[slot];
-        let (Some(worker), generation) = (chosen.worker.clone(), chosen.generation) else {
-            unreachable!("`choose` names only slots that have a worker");
+        let Some(worker) = chosen.worker.clone() else {
+            unreachable!("only slots that have a worker have a rank");
         };
+        let generation = chosen.generation;
         chosen.leases += 1;
-        chosen.state = WorkerState::Busy;
+        chosen.life.work(true, now);
+        state.ranks[slot] = chosen.rank(self.concurrency);
+        state
+            .meter
+            .waited(now.saturating_duration_since(since), now);
         state.leases += 1;
-        let place = Place::new(self, slot, generation);
+        if let Some(wish) = wish {
+            state.affinity.granted(wish.session, wish.slot, slot, now);
+        }
         Lease {
             worker,
             slot,
             generation,
-            place,
+            place: Place::new(self, slot, generation, counted),
         }
     }
 
     /// Serves those who wait, as far as there is room.
     pub(crate) fn serve_queue(self: &Arc<Self>) {
         loop {
-            let (waiter, lease) = {
+            let (grant, lease) = {
+                let now = Instant::now();
                 let mut state = self.state();
-                if state.queue.is_empty() {
-                    return;
-                }
-                let Some(slot) = self.choose(&state, None) else {
+                let Some((slot, waiter)) = state.next_to_serve() else {
                     return;
                 };
-                let Some(waiter) = state.queue.pop_front() else {
-                    return;
-                };
-                (waiter, self.grant(&mut state, slot))
+                let Waiter { grant, asked } = waiter;
+                (grant, self.grant(&mut state, slot, asked, now))
             };
             // Where the waiter has left, the lease comes back and is dropped here, outside the
             // lock; its place goes to the next in the next round.
-            if let Err(lease) = waiter.grant.send(lease) {
+            if let Err(lease) = grant.send(lease) {
                 lease.place.give_back_quietly();
             }
         }
     }
 
-    /// Ends a lease.
-    pub(crate) fn free(&self, slot: usize, generation: u64) {
-        {
-            let mut state = self.state();
-            state.leases -= 1;
-            state.ended += 1;
-            let slot = &mut state.slots[slot];
-            if slot.generation == generation {
-                slot.leases -= 1;
-                if slot.leases == 0 && slot.state == WorkerState::Busy {
-                    slot.state = WorkerState::Ready;
+    /// Ends a lease. `true` where somebody waits for a place.
+    pub(crate) fn free(&self, slot: usize, generation: u64, counted: Counted) -> bool {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.limits.release(counted);
+        state.leases -= 1;
+        state.ended += 1;
+        let somebody_watches = state.draining || !state.retiring.is_empty();
+        match state.slots.get_mut(slot) {
+            Some(current) if current.generation == generation => {
+                current.leases -= 1;
+                current.idle_since = now;
+                if current.leases == 0 {
+                    current.life.work(false, now);
+                }
+                state.ranks[slot] = state.slots[slot].rank(self.concurrency);
+            }
+            _ => {
+                let retiring = state.retiring.iter_mut();
+                let mut of =
+                    retiring.filter(|old| (old.slot, old.generation) == (slot, generation));
+                if let Some(retiring) = of.next() {
+                    retiring.leases -= 1;
                 }
             }
         }
-        self.lease_ended.notify_waiters();
+        let somebody_waits = state.queue.len() > 0;
+        drop(state);
+        if somebody_watches {
+            self.lease_ended.notify_waiters();
+        }
+        somebody_waits
     }
 
     /// Takes whoever holds the ticket out of the queue, where they still wait.
-    pub(crate) fn leave_queue(&self, ticket: u64) {
-        let queue = &mut self.state().queue;
-        // Tickets only grow. One that is not there has been granted.
-        if let Ok(index) = queue.binary_search_by_key(&ticket, |waiter| waiter.ticket) {
-            queue.remove(index);
-        }
-    }
-
-    /// A call found its worker silent: it gets no new ones until the slot's task has looked closer.
-    pub(crate) fn suspect(&self, slot: usize, generation: u64) {
+    pub(crate) fn leave_queue(&self, ticket: Ticket) {
         let mut state = self.state();
-        let suspected = &mut state.slots[slot];
-        if suspected.generation == generation && suspected.state == WorkerState::Busy {
-            suspected.state = WorkerState::Degraded;
-            suspected.detail = Some("a call was not answered, nor a ping after it".to_owned());
-            self.suspects[slot].notify_one();
+        if let Some(left) = state.queue.remove(ticket) {
+            state.limits.release(left.asked.counted);
+            drop(state);
         }
     }
 
-    /// Waits until the slot's worker is under suspicion.
-    pub(crate) async fn suspected(&self, slot: usize) {
-        self.suspects[slot].notified().await;
-    }
-
-    // What the slots' tasks say.
-
-    /// A worker is about to be started; answers its name.
-    pub(crate) fn starting(&self, name: &str, slot: usize) -> String {
+    /// A worker was over before a call reached it: nobody is sent there until its slot's task has
+    /// seen it too.
+    pub(crate) fn shun(&self, slot: usize, generation: u64) {
         let mut state = self.state();
-        state.starts += 1;
-        let slot_state = &mut state.slots[slot];
-        slot_state.state = WorkerState::Initializing;
-        slot_state.id = format!("{name}-{slot}.{}", slot_state.generation);
-        slot_state.id.clone()
-    }
-
-    /// A worker takes calls from now on.
-    pub(crate) fn started(self: &Arc<Self>, slot: usize, worker: Arc<Worker>) {
-        {
-            let mut state = self.state();
-            state.start_failure = None;
-            let slot = &mut state.slots[slot];
-            slot.worker = Some(worker);
-            slot.state = WorkerState::Ready;
+        if state.slots[slot].generation == generation {
+            state.slots[slot].shunned = true;
+            state.ranks[slot] = seat::NO_ROOM;
         }
-        self.slot_changed.notify_waiters();
-        self.serve_queue();
-    }
-
-    /// A worker could not be started.
-    pub(crate) fn start_failed(&self, slot: usize, reason: &str) {
-        {
-            let mut state = self.state();
-            state.failures += 1;
-            state.start_failure = Some(reason.to_owned());
-            state.slots[slot].detail = Some(reason.to_owned());
-            state.slots[slot].state = WorkerState::Terminated;
-        }
-        self.slot_changed.notify_waiters();
-    }
-
-    /// A worker takes no new calls for now, or takes them again.
-    pub(crate) fn set_degraded(self: &Arc<Self>, slot: usize, why: Option<String>) {
-        {
-            let mut state = self.state();
-            let slot = &mut state.slots[slot];
-            slot.state = match why {
-                Some(_) => WorkerState::Degraded,
-                None if slot.leases > 0 => WorkerState::Busy,
-                None => WorkerState::Ready,
-            };
-            slot.detail = why;
-        }
-        self.serve_queue();
-    }
-
-    /// A worker is gone. Its leases free nothing any more.
-    pub(crate) fn gone(&self, slot: usize, why: &str, failed: bool) {
-        {
-            let mut state = self.state();
-            state.failures += u64::from(failed);
-            let slot = &mut state.slots[slot];
-            slot.worker = None;
-            slot.generation += 1;
-            slot.leases = 0;
-            slot.state = WorkerState::Terminated;
-            slot.detail = Some(why.to_owned());
-        }
-        self.slot_changed.notify_waiters();
-    }
-
-    // What the pool asks.
-
-    /// Waits until every slot has a worker; with the reason of the first that has none.
-    pub(crate) async fn all_ready(&self) -> Result<(), String> {
-        loop {
-            let changed = self.slot_changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            {
-                let state = self.state();
-                if let Some(reason) = &state.start_failure {
-                    return Err(reason.clone());
-                }
-                if state.slots.iter().all(|slot| slot.worker.is_some()) {
-                    return Ok(());
-                }
-            }
-            changed.await;
-        }
-    }
-
-    /// Takes no new calls, and sends away those who wait. Answers the leases that are left.
-    pub(crate) fn close(&self) -> (usize, u64) {
-        let mut state = self.state();
-        state.draining = true;
-        state.queue.clear();
-        (state.leases, state.ended)
-    }
-
-    /// Every worker was stopped.
-    pub(crate) fn stopped(&self) {
-        for slot in &mut self.state().slots {
-            slot.worker = None;
-            slot.generation += 1;
-            slot.leases = 0;
-            slot.state = WorkerState::Terminated;
-        }
-    }
-
-    /// Waits until nothing is leased.
-    pub(crate) async fn idle(&self) {
-        loop {
-            let ended = self.lease_ended.notified();
-            tokio::pin!(ended);
-            ended.as_mut().enable();
-            if self.state().leases == 0 {
-                return;
-            }
-            ended.await;
-        }
-    }
-
-    /// Leases now, and those that have ended so far.
-    pub(crate) fn leases(&self) -> (usize, u64) {
-        let state = self.state();
-        (state.leases, state.ended)
-    }
-
-    /// Every worker that there is.
-    pub(crate) fn workers(&self) -> Vec<Arc<Worker>> {
-        self.state()
-            .slots
-            .iter()
-            .filter_map(|slot| slot.worker.clone())
-            .collect()
     }
 
     /// Why nobody was free in time.
-    pub(crate) fn nobody_free(&self) -> PoolError {
+    pub(crate) fn nobody_free(&self, waited: Duration) -> PoolError {
         let state = self.state();
         let none = state.slots.iter().all(|slot| slot.worker.is_none());
-        match &state.start_failure {
-            Some(reason) if none => PoolError::Unavailable {
+        match (&state.hopeless, &state.start_failure) {
+            (Some(reason), _) | (None, Some(reason)) if none => PoolError::Unavailable {
                 reason: reason.clone(),
             },
             _ => PoolError::Exhausted {
-                reason: format!("none came free within {:?}", self.queue_wait),
+                reason: format!("none came free within {waited:.1?}"),
                 retry_after: self.queue_wait,
             },
         }
     }
+
+    /// Why somebody was sent away who waited.
+    pub(crate) fn sent_away(&self) -> PoolError {
+        let state = self.state();
+        match &state.hopeless {
+            Some(reason) if !state.draining => PoolError::Unavailable {
+                reason: reason.clone(),
+            },
+            _ => PoolError::Draining,
+        }
+    }
 }
+
+/// A call that wants a place: where it wants to go, what it was counted under, and since when.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    wish: Option<Wish>,
+    counted: Counted,
+    since: Instant,
+}
+
+/// Where a call of a session wants to go.
+#[derive(Debug, Clone, Copy)]
+struct Wish {
+    session: SessionHash,
+    slot: usize,
+    mode: AffinityMode,
+}
+
+impl Wish {
+    /// The one slot that will do, where only one will.
+    fn only(self) -> Option<usize> {
+        (self.mode != AffinityMode::Hint).then_some(self.slot)
+    }
+}
+
+impl<W: Handle> State<W> {
+    fn wish(&mut self, session: Option<&str>, now: Instant) -> Option<Wish> {
+        let session = self.affinity.hash(session.filter(|_| self.affine)?);
+        let slots = &self.slots;
+        let stays = |slot: usize| slots.get(slot).is_some_and(Slot::stays);
+        let staying = || (0..slots.len()).filter(|slot| stays(*slot));
+        let slot = self.affinity.slot(session, now, stays, staying())?;
+        Some(Wish {
+            session,
+            slot,
+            mode: self.affinity.mode(),
+        })
+    }
+
+    /// A slot with room for a call with this wish, if it need not wait behind others.
+    fn free_slot(&self, wish: Option<Wish>) -> Option<usize> {
+        if let Some(only) = wish.and_then(Wish::only) {
+            let first = !self.queue.anybody_for(only);
+            return (first && self.ranks[only] != seat::NO_ROOM).then_some(only);
+        }
+        if self.queue.anybody_for_any() {
+            return None;
+        }
+        wish.map(|wish| wish.slot)
+            .filter(|slot| self.ranks[*slot] < seat::LAST_CHOICE)
+            .or_else(|| self.best())
+    }
+
+    /// The slot with the fewest leases; of several the first, so that the last ones fall idle and
+    /// can be given up.
+    fn best(&self) -> Option<usize> {
+        let (slot, rank) = self
+            .ranks
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, rank)| **rank)?;
+        (*rank != seat::NO_ROOM).then_some(slot)
+    }
+
+    /// Who is served next, and by which slot.
+    fn next_to_serve(&mut self) -> Option<(usize, Waiter<W>)> {
+        if self.queue.len() == 0 {
+            return None;
+        }
+        let best = self.best()?;
+        let ranks = &self.ranks;
+        let has_room = |slot: usize| ranks[slot] != seat::NO_ROOM;
+        let (only, waiter) = self.queue.pop(has_room)?;
+        let wished = waiter.asked.wish.map(|wish| wish.slot);
+        let near = wished.filter(|slot| self.ranks[*slot] < seat::LAST_CHOICE);
+        Some((only.or(near).unwrap_or(best), waiter))
+    }
+}
+
+#[cfg(test)]
+mod tests;

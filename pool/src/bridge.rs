@@ -4,6 +4,9 @@
 //! Invariant: after any error but [`BridgeError::Failed`] the worker is not used again. Its stream
 //! may still hold an answer that belongs to nobody.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod answer;
+#[cfg(not(feature = "fuzzing"))]
 mod answer;
 
 use std::ffi::OsString;
@@ -25,6 +28,8 @@ use crate::wire::{self, FrameError};
 
 /// How long an ended worker is given to be reaped, so that its exit can be told.
 const REAP: Duration = Duration::from_millis(500);
+/// How long its last words are waited for then.
+const LAST_WORDS_WITHIN: Duration = Duration::from_millis(50);
 
 /// One worker process on the bridge protocol. Dropping it kills the process, whoever else still
 /// watches it.
@@ -120,6 +125,8 @@ impl BridgeWorker {
                 .collect(),
             env: spec.environment(),
             wire: Wire::Stdio,
+            limits: spec.limits,
+            guardian: Some(spec.python.clone()),
         };
         match spawner.spawn(launch, tracker).await? {
             (process, WireEnd::Stdio { stdin, stdout }) => Ok(Self {
@@ -240,17 +247,20 @@ impl From<FrameError> for BridgeError {
 
 /// How a process ended, with the last line of its log: the line an operator needs first.
 pub(crate) async fn explain_end(process: &Process) -> String {
-    let exit = match process.end_within(REAP).await {
+    // The sweep after its end is not waited for: callers wait for this answer.
+    if tokio::time::timeout(REAP, process.over()).await.is_err() {
+        process.kill();
+    }
+    let exit = match process.over().await {
         Some(exit) => exit.to_string(),
         None => "it is gone".to_owned(),
     };
-    // The log is read by a task of its own; the exit may be known a moment earlier.
-    for _ in 0..20 {
-        if process.output().last().is_some() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+    if let Some(reason) = process.broke_limit() {
+        return format!("{exit}: {reason}");
     }
+    // The log is read by tasks of their own; the exit may be known a moment earlier. What it started
+    // may hold the log open a little longer.
+    let _ = tokio::time::timeout(LAST_WORDS_WITHIN, process.log_read()).await;
     match process.output().last() {
         Some(line) => format!("{exit}{LAST_WORDS}{line}"),
         None => exit,

@@ -1,7 +1,7 @@
 //! How workers of a pool are started: data that every pool's configuration shares.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -32,11 +32,16 @@ pub struct LaunchSpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WorkerLimits {
-    /// Address space in bytes (`RLIMIT_AS`): beyond it Python raises `MemoryError`.
+    /// Address space in bytes (`RLIMIT_AS`): beyond it Python raises `MemoryError`. It counts what is
+    /// reserved and not what is used: each thread reserves some 75 MB, so leave room for the
+    /// worker's concurrency.
     pub address_space: Option<u64>,
     /// Open files (`RLIMIT_NOFILE`).
     pub open_files: Option<u64>,
-    /// Processes and threads that the worker and what it started may have together.
+    /// Processes and threads that the worker and what it started may have together. They are counted
+    /// by us, five times a second, and over it all of them are killed: the kernel's own limit counts
+    /// a user's processes, so one worker's excess would be its siblings' refusal, and does not hold
+    /// for root.
     pub processes: Option<u64>,
 }
 
@@ -80,7 +85,7 @@ impl LaunchSpec {
     /// configuration passes or sets, and the keys of the LM profiles.
     #[must_use]
     pub fn environment(&self) -> BTreeMap<OsString, OsString> {
-        let keys = self.lms.values().filter_map(|lm| lm.api_key_env.as_deref());
+        let keys = self.key_names();
         let names = ALWAYS_PASSED
             .into_iter()
             .chain(self.pass_env.iter().map(String::as_str));
@@ -103,6 +108,21 @@ impl LaunchSpec {
                 .map(|(name, value)| (name.into(), value.into())),
         );
         env
+    }
+
+    /// The environment of a process that must not know a key, even where one is passed or set by
+    /// another line of the configuration.
+    #[must_use]
+    pub fn environment_without_keys(&self) -> BTreeMap<OsString, OsString> {
+        let mut env = self.environment();
+        for name in self.key_names() {
+            env.remove(OsStr::new(name));
+        }
+        env
+    }
+
+    fn key_names(&self) -> impl Iterator<Item = &str> {
+        self.lms.values().filter_map(|lm| lm.api_key_env.as_deref())
     }
 }
 

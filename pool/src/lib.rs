@@ -12,11 +12,16 @@ mod clock;
 mod contract;
 mod error;
 mod failure;
+mod fork_server;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod launch;
 mod process;
 mod program;
 pub mod python;
 mod stream;
+mod switches;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod wire;
@@ -29,12 +34,14 @@ pub use contract::{
 };
 pub use error::{Fault, PoolError};
 pub use failure::{Failure, FailureClass, reported_time, without_last_words};
+pub use fork_server::{ForkServer, ForkServerOptions};
 pub use launch::{LaunchSpec, LmProfile, WorkerLimits};
-pub use process::{Exit, LastLines, Launch, Process, SpawnError, Spawner, Wire, WireEnd};
+pub use process::{Exit, LastLines, Launch, Memory, Process, SpawnError, Spawner, Wire, WireEnd};
 pub use program::{
     Definition, Field, InvalidDefinition, Module, Program, ProgramId, ProgramKey, Signature, Target,
 };
 pub use stream::{Chunk, ChunkReceiver, ChunkSender, chunks};
+pub use switches::Switches;
 pub use worker::{Engines, Hello, StartError, Worker, WorkerOptions};
 
 #[cfg(doctest)]

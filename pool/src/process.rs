@@ -8,29 +8,35 @@
 //!   never to a number that may belong to somebody else by now.
 //! - Every child is reaped, by the task that watches it.
 
+mod adopt;
+mod guardian;
+mod memory;
 mod output;
 mod spawner;
+mod table;
+mod trail;
+mod watch_over;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, ExitStatus};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use rustix::process::Signal;
-use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use self::adopt::Owner;
+pub(crate) use self::adopt::{Adoption, Forked, adopt_forked};
+pub use self::memory::Memory;
 pub use self::output::LastLines;
 pub use self::spawner::Spawner;
+pub(crate) use self::trail::Cookie;
+pub(crate) use self::watch_over::Ended;
+use crate::launch::WorkerLimits;
 
 /// What to start, and how to speak to it.
 #[derive(Debug, Clone)]
@@ -45,6 +51,11 @@ pub struct Launch {
     pub env: BTreeMap<OsString, OsString>,
     /// What carries the protocol.
     pub wire: Wire,
+    /// What the kernel holds it to.
+    pub limits: WorkerLimits,
+    /// The Python that runs the guardian: a process that ends what this child started, should we be
+    /// killed. There is one for each spawner, started with the first child that asks for it.
+    pub guardian: Option<PathBuf>,
 }
 
 /// What carries the protocol between us and a child.
@@ -96,22 +107,22 @@ pub enum SpawnError {
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exit(ExitStatus);
+pub struct Exit(Ended);
 
 impl Exit {
     /// Whether it ended by itself with code 0.
     #[must_use]
     pub fn success(self) -> bool {
-        self.0.success()
+        self.0 == Ended::Code(0)
     }
 }
 
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0.code(), self.0.signal()) {
-            (Some(code), _) => write!(f, "exit code {code}"),
-            (None, Some(signal)) => write!(f, "signal {signal}"),
-            (None, None) => write!(f, "{}", self.0),
+        match self.0 {
+            Ended::Code(code) => write!(f, "exit code {code}"),
+            Ended::Signal(signal) => write!(f, "signal {signal}"),
+            Ended::Untold => f.write_str("it is gone, and nobody could tell how"),
         }
     }
 }
@@ -123,8 +134,10 @@ pub struct Process {
     exit: watch::Receiver<Option<Exit>>,
     kill: CancellationToken,
     output: Arc<LastLines>,
-    /// The thread that forked the child must outlive it: see the module's first invariant.
-    _spawner: Spawner,
+    log_read: watch::Receiver<()>,
+    broke: Arc<OnceLock<String>>,
+    /// Who forked the child must outlive it: see the module's first invariant.
+    _owner: Owner,
 }
 
 impl Process {
@@ -146,6 +159,12 @@ impl Process {
         Some(next()? + next()?)
     }
 
+    /// The memory that it holds; `None` once it is gone, or where the kernel does not tell.
+    #[must_use]
+    pub fn memory(&self) -> Option<Memory> {
+        Memory::of(self.pid)
+    }
+
     /// What it last wrote to its log.
     #[must_use]
     pub fn output(&self) -> &LastLines {
@@ -158,8 +177,29 @@ impl Process {
         *self.exit.borrow()
     }
 
-    /// Waits until it has ended and was reaped.
+    /// Waits until all that it wrote was read, its end included.
+    pub(crate) async fn log_read(&self) {
+        let mut read = self.log_read.clone();
+        while read.changed().await.is_ok() {}
+    }
+
+    /// Which limit of ours it was killed for, with figures, if it was.
+    #[must_use]
+    pub fn broke_limit(&self) -> Option<&str> {
+        self.broke.get().map(String::as_str)
+    }
+
+    /// Waits until it has ended, was reaped, and what it started is gone too.
     pub async fn wait(&self) -> Option<Exit> {
+        let exit = self.over().await;
+        let mut gone = self.exit.clone();
+        // Whoever watches it lets go of the channel last.
+        while gone.changed().await.is_ok() {}
+        exit
+    }
+
+    /// Waits until it has ended, some milliseconds before [`Process::wait`] returns.
+    pub async fn over(&self) -> Option<Exit> {
         let mut exit = self.exit.clone();
         // An error means that the watching task is gone, which it never is before the exit is
         // told, unless the runtime itself is being torn down.
@@ -174,12 +214,11 @@ impl Process {
         self.kill.cancel();
     }
 
-    /// Waits for its end for at most `limit`, then kills it.
+    /// Waits for its end for at most `limit`, then kills it; returns as [`Process::wait`] does.
     pub async fn end_within(&self, limit: Duration) -> Option<Exit> {
-        if let Ok(exit) = tokio::time::timeout(limit, self.wait()).await {
-            return exit;
+        if tokio::time::timeout(limit, self.over()).await.is_err() {
+            self.kill();
         }
-        self.kill();
         self.wait().await
     }
 }
@@ -188,116 +227,4 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// Watches a child until its end: kills when asked, and reaps.
-async fn watch_over(
-    mut child: Child,
-    pidfd: OwnedFd,
-    kill: CancellationToken,
-    exit: watch::Sender<Option<Exit>>,
-) {
-    let pid = child.id();
-    match register(pidfd) {
-        Ok(pidfd) => {
-            tokio::select! {
-                // A pidfd is readable once its process has ended, before it is reaped.
-                _ = pidfd.readable() => {}
-                () = kill.cancelled() => {
-                    let _ = rustix::process::pidfd_send_signal(pidfd.get_ref(), Signal::KILL);
-                    let _ = pidfd.readable().await;
-                }
-            }
-        }
-        Err(error) => {
-            tracing::error!(pid, %error, "cannot watch a child; it is killed");
-            let _ = child.kill();
-        }
-    }
-    // The child is a zombie: its number, and so its group's number, is still ours.
-    if let Some(group) = i32::try_from(pid)
-        .ok()
-        .and_then(rustix::process::Pid::from_raw)
-    {
-        let _ = rustix::process::kill_process_group(group, Signal::KILL);
-    }
-    match child.wait() {
-        Ok(status) => {
-            exit.send_replace(Some(Exit(status)));
-        }
-        Err(error) => {
-            tracing::error!(pid, %error, "cannot reap a child");
-            exit.send_replace(Some(Exit(ExitStatus::from_raw(0x7f00))));
-        }
-    }
-}
-
-#[expect(
-    unsafe_code,
-    reason = "tokio asks us to promise that the descriptor is owned"
-)]
-fn register(pidfd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` keeps one open descriptor, always the same, until it is dropped, and
-    // `AsyncFd` drops it last.
-    unsafe { AsyncFd::register(pidfd) }.map_err(Into::into)
-}
-
-/// Ties a freshly started child to its watching tasks.
-fn adopt(
-    started: spawner::Started,
-    name: &str,
-    spawner: Spawner,
-    tracker: &TaskTracker,
-) -> std::io::Result<(Process, WireEnd)> {
-    let kill = CancellationToken::new();
-    let (exit_told, exit) = watch::channel(None);
-    let output = Arc::new(LastLines::default());
-    let mut child = started.child.watched();
-    let pid = child.id();
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    tracker.spawn(watch_over(child, started.pidfd, kill.clone(), exit_told));
-    // From here on an error drops `process`, which kills the child.
-    let process = Process {
-        pid,
-        exit,
-        kill,
-        output: Arc::clone(&output),
-        _spawner: spawner,
-    };
-    if let Some(stderr) = stderr {
-        let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
-        tracker.spawn(output::follow(
-            stderr,
-            name.to_owned(),
-            pid,
-            "stderr",
-            Arc::clone(&output),
-        ));
-    }
-    let wire = match (started.socket, stdin, stdout) {
-        (None, Some(stdin), Some(stdout)) => WireEnd::Stdio {
-            stdin: pipe::Sender::from_owned_fd(stdin.into())?,
-            stdout: pipe::Receiver::from_owned_fd(stdout.into())?,
-        },
-        (socket, _, stdout) => {
-            if let Some(stdout) = stdout {
-                let stdout = pipe::Receiver::from_owned_fd(stdout.into())?;
-                tracker.spawn(output::follow(
-                    stdout,
-                    name.to_owned(),
-                    pid,
-                    "stdout",
-                    output,
-                ));
-            }
-            match socket {
-                Some(socket) => {
-                    socket.set_nonblocking(true)?;
-                    WireEnd::Socket(UnixStream::from_std(socket)?)
-                }
-                None => WireEnd::None,
-            }
-        }
-    };
-    Ok((process, wire))
 }

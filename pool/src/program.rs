@@ -99,6 +99,15 @@ pub struct Program {
     /// Whether each session has an instance with a state of its own, which outlives the worker.
     #[serde(default)]
     pub stateful: bool,
+    /// Whether a call may act on the world beyond its answer: write, send, buy. Such calls are never
+    /// made for comparison's sake alone. True where nobody said.
+    #[serde(default = "acts")]
+    pub side_effects: bool,
+}
+
+/// What is not known to be harmless is taken to act.
+fn acts() -> bool {
+    true
 }
 
 /// What a worker builds an instance from.

@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt;
 use tokio_util::task::TaskTracker;
 
 use crate::bridge::explain_end;
+use crate::launch::WorkerLimits;
 use crate::process::{Launch, SpawnError, Spawner, Wire, WireEnd};
 
 /// The oldest Python that runs the workers.
@@ -33,13 +34,27 @@ const PACKAGE: &[(&str, &str)] = package![
     "annotation.py",
     "bridge.py",
     "callable_engine.py",
+    "chunks.py",
     "dspy_engine.py",
+    "dspy_module.py",
+    "dspy_session.py",
+    "dspy_warmup.py",
     "engine.py",
+    "entry.py",
     "errors.py",
+    "execution.py",
+    "guardian.py",
+    "job.py",
     "log.py",
+    "output.py",
+    "pace.py",
+    "reader.py",
     "scheduler.py",
     "server.py",
+    "stateful_callable.py",
+    "warmup.py",
     "wire.py",
+    "zygote.py",
 ];
 
 /// What an interpreter is.
@@ -117,6 +132,8 @@ pub async fn probe(
         args: vec!["-c".into(), PROBE.into()],
         env,
         wire: Wire::Stdio,
+        limits: WorkerLimits::default(),
+        guardian: None,
     };
     let (process, wire) = spawner.spawn(launch, tracker).await?;
     let WireEnd::Stdio { mut stdout, stdin } = wire else {

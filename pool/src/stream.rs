@@ -80,6 +80,17 @@ impl ChunkSender {
         }
     }
 
+    /// Whether there is a reader still.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        !self.chunks.is_closed()
+    }
+
+    /// Waits until nobody reads any more.
+    pub async fn reader_left(&self) {
+        self.chunks.closed().await;
+    }
+
     /// Hands a chunk over, if the window has room. `false` where it has none, or nobody reads any
     /// more.
     #[must_use]
@@ -139,5 +150,6 @@ mod tests {
         drop(receiver);
         assert!(!sender.send(chunk("1")));
         assert_eq!(sender.sent(), 0);
+        assert!(!sender.is_read());
     }
 }

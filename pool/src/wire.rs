@@ -3,7 +3,7 @@
 //! Both protocols use them. A frame that is too long, cut short or not an object condemns the
 //! worker that sent it: nothing after it can be trusted.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use serde::Serialize;
 
 /// The longest frame where nothing else is configured: 64 MiB.
@@ -50,6 +50,19 @@ pub enum FrameError {
 /// # Errors
 /// [`FrameError::TooLong`] as soon as the header is there: the payload is never waited for.
 pub fn take_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, FrameError> {
+    let Some(length) = peek_frame(buffer, limit)?.map(<[u8]>::len) else {
+        return Ok(None);
+    };
+    buffer.advance(HEADER);
+    Ok(Some(buffer.split_to(length).freeze()))
+}
+
+/// The next whole frame's payload, left where it is; `None` where more bytes are needed, for which
+/// there is room then.
+///
+/// # Errors
+/// As for [`take_frame`].
+pub(crate) fn peek_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<&[u8]>, FrameError> {
     let Some(header) = buffer.first_chunk::<HEADER>() else {
         return Ok(None);
     };
@@ -68,8 +81,12 @@ pub fn take_frame(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, 
         buffer.reserve(HEADER + length - buffer.len());
         return Ok(None);
     }
-    buffer.advance(HEADER);
-    Ok(Some(buffer.split_to(length).freeze()))
+    Ok(Some(&buffer[HEADER..HEADER + length]))
+}
+
+/// Takes a frame off the buffer that was looked at, with a payload of this length.
+pub(crate) fn drop_frame(buffer: &mut BytesMut, length: usize) {
+    buffer.advance(HEADER + length);
 }
 
 /// What is left when the stream ends: nothing, or a frame that was cut short.
@@ -95,20 +112,18 @@ pub fn end_of_stream(buffer: &BytesMut) -> Result<(), FrameError> {
 /// # Errors
 /// [`FrameError::TooLong`] where the payload is over the limit; [`FrameError::NotUnderstood`]
 /// where the message cannot be written as JSON.
-pub fn frame(message: &impl Serialize, limit: usize) -> Result<Bytes, FrameError> {
-    let mut buffer = BytesMut::with_capacity(256);
-    buffer.put_u32(0);
-    serde_json::to_writer((&mut buffer).writer(), message).map_err(|error| {
-        FrameError::NotUnderstood {
-            length: 0,
-            reason: error.to_string(),
-        }
+pub fn frame(message: &impl Serialize, limit: usize) -> Result<Vec<u8>, FrameError> {
+    let mut buffer = Vec::with_capacity(512);
+    buffer.extend_from_slice(&[0; HEADER]);
+    serde_json::to_writer(&mut buffer, message).map_err(|error| FrameError::NotUnderstood {
+        length: 0,
+        reason: error.to_string(),
     })?;
     let length = buffer.len() - HEADER;
     match u32::try_from(length) {
         Ok(short) if length <= limit => {
             buffer[..HEADER].copy_from_slice(&short.to_be_bytes());
-            Ok(buffer.freeze())
+            Ok(buffer)
         }
         _ => Err(FrameError::TooLong {
             length,

@@ -9,6 +9,10 @@
 mod connection;
 mod frames;
 mod handshake;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod model;
+mod outgoing;
+mod waiting;
 
 use std::any::Any;
 use std::collections::HashSet;
@@ -19,16 +23,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use self::connection::{Answer, Connection, Ending};
+use self::connection::{Connection, Pending};
 use self::frames::ToWorker;
 pub use self::frames::{Engines, Hello};
 pub use self::handshake::{StartError, WorkerOptions};
-use crate::call::{Call, Reply};
+use self::waiting::{Answer, Ending};
+use crate::call::{Call, Reply, SessionState};
 use crate::error::PoolError;
 use crate::failure::{FailureClass, reported_time};
+use crate::fork_server::{Fate, ForkServer};
 use crate::launch::LaunchSpec;
-use crate::process::{Process, Spawner};
+use crate::process::{Memory, Process, Spawner};
 use crate::program::{Program, ProgramKey};
+use crate::stream::ChunkSender;
 use crate::wire::FrameError;
 
 /// How long past its deadline a call waits to learn whether its worker is well: whose fault the
@@ -40,6 +47,8 @@ const PROBE: Duration = Duration::from_millis(100);
 pub struct Worker {
     name: Arc<str>,
     process: Arc<Process>,
+    /// Of the fork server that it ends with, where it has one.
+    server: Option<Fate>,
     connection: Arc<Connection>,
     hello: Hello,
     /// Programs that the worker was told of.
@@ -59,8 +68,31 @@ impl Worker {
         spawner: &Spawner,
         tracker: &TaskTracker,
     ) -> Result<Self, StartError> {
-        let name: Arc<str> = options.name.as_str().into();
         let ready = handshake::start(options, spec, spawner, tracker).await?;
+        Ok(Self::open(ready, None, spec, tracker))
+    }
+
+    /// As [`Worker::start`], but forked from a server that has imported everything already.
+    ///
+    /// # Errors
+    /// [`StartError::ForkUnsafe`] where that server must not fork; else as for a start.
+    pub async fn fork(
+        options: WorkerOptions,
+        spec: &LaunchSpec,
+        server: &ForkServer,
+        tracker: &TaskTracker,
+    ) -> Result<Self, StartError> {
+        let ready = handshake::fork(options, spec, server, tracker).await?;
+        Ok(Self::open(ready, Some(server.fate()), spec, tracker))
+    }
+
+    fn open(
+        ready: handshake::ReadyWorker,
+        server: Option<Fate>,
+        spec: &LaunchSpec,
+        tracker: &TaskTracker,
+    ) -> Self {
+        let name: Arc<str> = ready.name.into();
         let process = Arc::new(ready.process);
         let connection = Connection::open(
             Arc::clone(&name),
@@ -71,14 +103,15 @@ impl Worker {
             tracker,
         );
         let defined = Mutex::default();
-        Ok(Self {
+        Self {
             name,
             process,
+            server,
             connection,
             hello: ready.hello,
             defined,
             answered: 0.into(),
-        })
+        }
     }
 
     /// The name it was started with.
@@ -97,6 +130,12 @@ impl Worker {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// The memory that it holds; `None` once it is gone. Reading it costs the kernel milliseconds.
+    #[must_use]
+    pub fn memory(&self) -> Option<Memory> {
+        self.process.memory()
     }
 
     /// Calls answered since it started.
@@ -118,60 +157,96 @@ impl Worker {
     }
 
     /// Runs a call. `slot` is dropped when the worker is done with the call, which may be later
-    /// than the return of this future where the caller left or the deadline passed.
+    /// than the return of this future where the caller left or the deadline passed. A call whose
+    /// chunks are no longer read is given up.
     ///
     /// # Errors
     /// See [`PoolError`]; [`PoolError::Unavailable`] where the worker was over before the call was
     /// sent, so that another worker may run it.
     pub async fn call(&self, call: &Call, slot: Box<dyn Any + Send>) -> Result<Reply, PoolError> {
+        // It is as good as gone: another worker may run the call, which was not sent.
+        if self.server.as_ref().is_some_and(Fate::is_sealed) {
+            return Err(PoolError::Unavailable {
+                reason: format!("worker {}: its fork server is gone", self.name),
+            });
+        }
         // A second round only where the worker has lost the program, which it answers before it
-        // runs anything. The slot is given back by then; the retry goes without one.
+        // runs anything. The slot is given back by then; the retry goes without one. No third: a
+        // worker that was just told of the program and does not know it never will.
         let mut slot = Some(slot);
+        let mut again = false;
+        let state = call.state.as_ref().filter(|_| call.program.stateful);
         loop {
             self.define_once(&call.program)?;
             let began = Instant::now();
+            // Before the call leaves: a quick program's first chunks may be taken before this task
+            // comes to wait for them, and each that is taken must be made up for.
+            let taken = call.chunks.as_ref().map_or(0, ChunkSender::taken);
             let answer = self.connection.ask(
                 |id| ToWorker::Call {
                     id,
-                    key: call.program.key.to_string(),
+                    key: &call.program.key,
                     inputs: &call.inputs,
                     session: call.session.as_deref(),
                     request: &call.request_id,
-                    timeout_ms: u64::try_from(
-                        call.deadline.saturating_duration_since(began).as_millis(),
-                    )
-                    .unwrap_or(u64::MAX),
+                    timeout_ms: time_left(call, began),
+                    stream: call.chunks.is_some(),
+                    window: call.chunks.as_ref().map(ChunkSender::window),
+                    stateful: call.program.stateful,
+                    state: state.map(SessionState::as_json),
                 },
                 slot.take().or_else(|| Some(Box::new(()))),
+                call.chunks.clone(),
             );
             let mut answer = answer.map_err(|error| self.unsendable(&error))?;
-            let Ok(answered) = tokio::time::timeout_at(call.deadline, answer.wait()).await else {
+            let waited = wait(&mut answer, call.chunks.as_ref(), taken);
+            let Ok(answered) = tokio::time::timeout_at(call.deadline, waited).await else {
                 // The cancel leaves before the probe does.
                 drop(answer);
                 return Err(self.timed_out(began).await);
             };
+            // Dropping the answer cancels the call.
+            let answered = answered.ok_or_else(|| PoolError::InvalidInput {
+                message: "the call was given up, because its chunks are no longer read".to_owned(),
+            })?;
             self.answered.fetch_add(1, Ordering::Relaxed);
             return match answered {
+                Answer::Result { state: None, .. } if call.program.stateful => {
+                    Err(self.protocol("it answered a call of a stateful program without its state"))
+                }
                 Answer::Result {
                     outputs: Some(outputs),
                     program_ms,
+                    state,
                 } => Ok(Reply {
                     outputs,
                     program_time: reported_time(program_ms),
                     worker: Arc::clone(&self.name),
-                    state: None,
+                    state: state
+                        .filter(|_| call.program.stateful)
+                        .map(SessionState::from),
                 }),
                 Answer::Result { outputs: None, .. } => {
                     Err(self.protocol("it answered a call with a result without outputs"))
                 }
                 Answer::Failed(failure) if failure.class == FailureClass::UnknownProgram => {
-                    if !self.forget_defined(&call.program.key) {
+                    if again || !self.forget_defined(&call.program.key) {
                         return Err(failure.into_error(&self.name));
                     }
+                    again = true;
                     continue;
                 }
+                // It keeps the deadline too, and may be heard first where we are late.
+                Answer::Failed(failure)
+                    if failure.class == FailureClass::Cancelled
+                        && Instant::now() >= call.deadline =>
+                {
+                    Err(PoolError::ProgramTimeout {
+                        after: began.elapsed(),
+                    })
+                }
                 Answer::Failed(failure) => Err(failure.into_error(&self.name)),
-                Answer::Ended(ending) => Err(ending.into_error(&self.name)),
+                Answer::Ended(ending) => Err(self.lost(ending)),
                 Answer::NeverSent(ending) => Err(PoolError::Unavailable {
                     reason: format!("worker {}: {ending}", self.name),
                 }),
@@ -196,9 +271,7 @@ impl Worker {
                 Ok(())
             }
             Ok(Answer::Failed(failure)) => Err(failure.into_error(&self.name)),
-            Ok(Answer::Ended(ending) | Answer::NeverSent(ending)) => {
-                Err(ending.into_error(&self.name))
-            }
+            Ok(Answer::Ended(ending) | Answer::NeverSent(ending)) => Err(self.lost(ending)),
             Ok(Answer::Pong) => Err(self.protocol("it answered a definition with a pong")),
         }
     }
@@ -207,15 +280,13 @@ impl Worker {
     pub fn forget(&self, key: &ProgramKey) {
         let mut defined = self.defined();
         if defined.remove(key) {
-            self.connection.tell(&ToWorker::Forget {
-                key: key.to_string(),
-            });
+            self.connection.tell(&ToWorker::Forget { key });
         }
     }
 
     /// Asks whether the worker's I/O thread answers, busy or not.
     pub async fn ping(&self, within: Duration) -> bool {
-        let Ok(mut answer) = self.connection.ask(|id| ToWorker::Ping { id }, None) else {
+        let Ok(mut answer) = self.connection.ask(|id| ToWorker::Ping { id }, None, None) else {
             return false;
         };
         matches!(
@@ -265,13 +336,14 @@ impl Worker {
         Ok(())
     }
 
-    fn define(&self, program: &Program) -> Result<connection::Pending<'_>, FrameError> {
+    fn define(&self, program: &Program) -> Result<Pending<'_>, FrameError> {
         let define = |id| ToWorker::Define {
             id,
-            key: program.key.to_string(),
+            key: &program.key,
             definition: &program.definition,
+            stateful: program.stateful,
         };
-        self.connection.ask(define, None)
+        self.connection.ask(define, None, None)
     }
 
     fn forget_defined(&self, key: &ProgramKey) -> bool {
@@ -304,6 +376,15 @@ impl Worker {
             || matches!((before, self.process.cpu_time()), (Some(before), Some(now)) if now > before)
     }
 
+    /// How a call's worker was lost.
+    fn lost(&self, ending: Ending) -> PoolError {
+        let with_all = match ending {
+            Ending::Crashed(_) => self.server.as_ref().and_then(Fate::shared_by_all),
+            _ => None,
+        };
+        with_all.unwrap_or_else(|| ending.into_error(&self.name))
+    }
+
     /// A message that is too long is the caller's: nothing was sent.
     fn unsendable(&self, error: &FrameError) -> PoolError {
         PoolError::InvalidInput {
@@ -311,12 +392,54 @@ impl Worker {
         }
     }
 
+    /// It answered, but not what was asked: nothing that it says can be relied on any more.
     fn protocol(&self, reason: &str) -> PoolError {
+        self.connection.condemn(Ending::Protocol(reason.to_owned()));
+        self.process.kill();
         PoolError::Protocol {
             worker: self.name.to_string(),
             reason: reason.to_owned(),
         }
     }
+}
+
+/// Waits for a call's answer, and lets its chunks come as fast as they are taken; `credited` were
+/// taken before the call was sent. `None` once nobody takes them any more.
+async fn wait(
+    answer: &mut Pending<'_>,
+    chunks: Option<&ChunkSender>,
+    credited: u64,
+) -> Option<Answer> {
+    match chunks {
+        None => Some(answer.wait().await),
+        // Apart, so that calls without chunks do not carry its room along.
+        Some(chunks) => Box::pin(wait_and_credit(answer, chunks, credited)).await,
+    }
+}
+
+async fn wait_and_credit(
+    answer: &mut Pending<'_>,
+    chunks: &ChunkSender,
+    mut credited: u64,
+) -> Option<Answer> {
+    // One message for half a window: fewer would hold the worker up, more would only wake it.
+    let batch = u64::from(chunks.window()).div_ceil(2);
+    loop {
+        let credit = tokio::select! {
+            biased;
+            answered = answer.wait() => return Some(answered),
+            () = chunks.reader_left() => return None,
+            taken = chunks.taken_beyond(credited + batch - 1) => taken - credited,
+        };
+        answer.credit(credit);
+        credited += credit;
+    }
+}
+
+/// Rounded up: the worker's own clock must not end a call that we still wait for.
+fn time_left(call: &Call, now: Instant) -> u64 {
+    let left = call.deadline.saturating_duration_since(now);
+    u64::try_from(left.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
 
 impl Drop for Worker {

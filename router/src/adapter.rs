@@ -63,6 +63,9 @@ impl Adapter for Router {
             session: session.map(str::to_owned),
             request_id: format!("r-{}", uuid::Uuid::now_v7()),
             timeout: None,
+            caller: None,
+            chunks: None,
+            lane: None,
         };
         Router::execute(self, request)
             .await

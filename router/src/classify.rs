@@ -4,24 +4,29 @@
 //! or a provider that refuses, was answered for by a worker that did its work: a success of the
 //! pool. What says nothing about the pool is neutral.
 
-use dspex_breaker::ErrorClass;
+use dspex_breaker::{Classified, Classify, ErrorClass, Note};
 use dspex_pool::{Fault, PoolError};
 use dspex_telemetry::Blame;
-
-/// What the lane's circuit is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CircuitNote {
-    Success,
-    Failure,
-    Neutral,
-}
 
 /// A failed attempt, judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Judgement {
     pub(crate) blame: Blame,
     pub(crate) class: ErrorClass,
-    pub(crate) circuit: CircuitNote,
+    pub(crate) circuit: Note,
+}
+
+/// The judge of pools' errors, for whatever asks by the trait.
+pub(crate) struct PoolErrors;
+
+impl Classify<PoolError> for PoolErrors {
+    fn classify(&self, error: &PoolError) -> Classified {
+        let judged = judge(error);
+        Classified {
+            class: judged.class,
+            note: judged.circuit,
+        }
+    }
 }
 
 pub(crate) fn judge(error: &PoolError) -> Judgement {
@@ -49,18 +54,18 @@ pub(crate) fn judge(error: &PoolError) -> Judgement {
         PoolError::Unavailable { .. } => ErrorClass::Initialization,
     };
     let circuit = match error {
-        PoolError::Program { .. } | PoolError::Provider { .. } => CircuitNote::Success,
+        PoolError::Program { .. } | PoolError::Provider { .. } => Note::Success,
         // A worker that runs a slow program is well, but has not shown that it can answer.
         PoolError::ProgramTimeout { .. }
         | PoolError::InvalidInput { .. }
         | PoolError::TooMany { .. }
-        | PoolError::Rejected { .. } => CircuitNote::Neutral,
+        | PoolError::Rejected { .. } => Note::Neutral,
         PoolError::Crashed { .. }
         | PoolError::Hung { .. }
         | PoolError::Protocol { .. }
         | PoolError::Exhausted { .. }
         | PoolError::Unavailable { .. }
-        | PoolError::Draining => CircuitNote::Failure,
+        | PoolError::Draining => Note::Failure,
     };
     Judgement {
         blame,
@@ -123,7 +128,7 @@ pub(crate) mod tests {
         for error in every_error() {
             let judged = judge(&error);
             let of_pool = error.fault() == Fault::Pool;
-            assert_eq!(judged.circuit == CircuitNote::Failure, of_pool, "{error:?}");
+            assert_eq!(judged.circuit == Note::Failure, of_pool, "{error:?}");
             assert_eq!(judged.blame == Blame::Pool, of_pool, "{error:?}");
         }
     }

@@ -5,10 +5,12 @@
 
 use std::time::Duration;
 
-use dspex_breaker::CircuitConfig;
+use dspex_breaker::{BudgetConfig, CircuitConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::error::InvalidConfig;
+use crate::sessions::SessionsConfig;
+use crate::shadow::ShadowConfig;
 
 /// How calls are timed, limited and failed over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,8 +34,17 @@ pub struct RouterConfig {
     pub candidate_check_timeout: Duration,
     /// When a lane's circuit opens and closes.
     pub circuit: CircuitConfig,
+    /// How many calls may be sent once more: to stable, because the candidate failed them, or to
+    /// another worker of stable, because it lost one.
+    pub retry_budget: BudgetConfig,
     /// The largest inputs of one call, in bytes of JSON.
     pub max_inputs_bytes: usize,
+    /// Chunks of one streamed answer that may be on their way to a caller who does not take them.
+    pub stream_window: u32,
+    /// How many session states are kept, how large, and for how long.
+    pub sessions: SessionsConfig,
+    /// How calls are copied to the other lane and compared. How many are is a flag.
+    pub shadow: ShadowConfig,
 }
 
 impl Default for RouterConfig {
@@ -45,7 +56,17 @@ impl Default for RouterConfig {
             check_timeout: Duration::from_secs(60),
             candidate_check_timeout: Duration::from_secs(10),
             circuit: CircuitConfig::default(),
+            // Half: no caller pays for the migration, so until its circuit opens a candidate may fail
+            // many calls at once, and stable is to answer them. But not with twice its load.
+            retry_budget: BudgetConfig {
+                share: 0.5,
+                minimum_per_second: 50.0,
+                ..BudgetConfig::default()
+            },
             max_inputs_bytes: 8 * 1024 * 1024,
+            stream_window: 16,
+            sessions: SessionsConfig::default(),
+            shadow: ShadowConfig::default(),
         }
     }
 }
@@ -98,7 +119,19 @@ impl RouterConfig {
         if self.max_inputs_bytes == 0 {
             return wrong("max_inputs_bytes", "0".to_owned(), "at least 1");
         }
-        self.circuit.validate().map_err(|error| InvalidConfig {
+        if !(1..=65_536).contains(&self.stream_window) {
+            let window = self.stream_window.to_string();
+            return wrong("stream_window", window, "at least 1 and at most 65536");
+        }
+        if let Err((setting, value, expected)) = self.sessions.validate() {
+            return wrong(setting, value, expected);
+        }
+        if let Err((setting, value, expected)) = self.shadow.validate() {
+            return wrong(setting, value, expected);
+        }
+        let checked = self.circuit.validate();
+        let checked = checked.and_then(|()| self.retry_budget.validate());
+        checked.map_err(|error| InvalidConfig {
             setting: error.setting,
             value: error.value,
             expected: error.expected,
@@ -142,7 +175,22 @@ mod tests {
             );
         }
         assert_eq!(refused(|c| c.max_inputs_bytes = 0), "max_inputs_bytes");
+        assert_eq!(refused(|c| c.stream_window = 0), "stream_window");
+        assert_eq!(
+            refused(|c| c.sessions.expire_after = Duration::ZERO),
+            "sessions.expire_after"
+        );
+        assert_eq!(refused(|c| c.shadow.queue = 0), "shadow.queue");
+        assert_eq!(
+            refused(|c| c.shadow.noise.floor = f64::NAN),
+            "shadow.noise.floor"
+        );
+        assert_eq!(
+            refused(|c| c.shadow.rules.ignore = vec!["usage".to_owned()]),
+            "shadow.rules"
+        );
         assert_eq!(refused(|c| c.circuit.half_open_max = 0), "half_open_max");
+        assert_eq!(refused(|c| c.retry_budget.share = -1.0), "share");
     }
 
     #[test]

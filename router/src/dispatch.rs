@@ -6,12 +6,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dspex_breaker::{Circuit, CircuitConfig, Permit};
-use dspex_pool::{Call, PoolError, Reply, SharedPool};
+use dspex_breaker::{BorrowedPermit, Circuit, CircuitConfig, Note};
+use dspex_pool::{Call, ChunkSender, PoolError, Reply, SharedPool};
 use dspex_telemetry::{Blame, Lane, Outcome, Telemetry};
 use tokio::time::Instant;
 
-use crate::classify::{CircuitNote, judge};
+use crate::classify::judge;
 use crate::error::{InvalidConfig, RouterError};
 
 /// How long past its deadline a call is left to a pool at most. Pools answer by the deadline
@@ -38,10 +38,59 @@ pub(crate) struct LaneState {
 pub(crate) struct Attempt<'a> {
     pub(crate) program: &'a Arc<str>,
     /// None where the call was let through against the circuit's advice.
-    pub(crate) permit: Option<Permit>,
+    pub(crate) permit: Option<BorrowedPermit<'a>>,
     /// When the caller stops waiting, which may be after the attempt's own deadline.
     pub(crate) caller_until: Instant,
+    /// When a call that takes chunks must have sent its first; none where it has all its time.
+    pub(crate) first_chunk_by: Option<Instant>,
+    /// The largest state that the call may leave, in bytes of JSON.
+    pub(crate) max_state: usize,
     pub(crate) telemetry: &'a Telemetry,
+}
+
+/// Ends when a call that takes chunks has sent none by `by`; never where it has.
+///
+/// A call that streams has all its time once it has begun: it could not be sent elsewhere any more.
+async fn silent(chunks: Option<&ChunkSender>, begun: Instant, by: Option<Instant>) -> Duration {
+    if let (Some(chunks), Some(by)) = (chunks, by) {
+        tokio::time::sleep_until(by).await;
+        if chunks.sent() == 0 {
+            return by - begun;
+        }
+    }
+    std::future::pending().await
+}
+
+/// A reply whose state can be kept. What is too large is the program's fault, and is recorded so:
+/// a lane whose states grow beyond the limit must not look well.
+fn within(reply: Reply, max_state: usize) -> Result<Reply, PoolError> {
+    let bytes = reply
+        .state
+        .as_ref()
+        .map_or(0, |state| state.as_json().get().len());
+    if bytes <= max_state {
+        return Ok(reply);
+    }
+    Err(PoolError::Program {
+        exception: "StateTooLarge".to_owned(),
+        message: format!(
+            "the state that the call left is {bytes} bytes long; at most {max_state} are kept \
+             (router.sessions.max_state_bytes), so the session stays as it was"
+        ),
+        traceback: None,
+    })
+}
+
+/// Whose fault an attempt was. A program that ran out of time while its caller took no chunks stood
+/// still for the caller's sake.
+fn blame(ended: &Result<Reply, PoolError>, judged: Blame, chunks: Option<&ChunkSender>) -> Blame {
+    let full = |chunks: &ChunkSender| {
+        chunks.sent().saturating_sub(chunks.taken()) >= u64::from(chunks.window())
+    };
+    match ended {
+        Err(PoolError::ProgramTimeout { .. }) if chunks.is_some_and(full) => Blame::Caller,
+        _ => judged,
+    }
 }
 
 impl LaneState {
@@ -68,8 +117,11 @@ impl LaneState {
     ///
     /// To refuse here helps nobody while the pool has a worker: one program that crashes would shut
     /// out the callers of all others. So an open circuit only refuses for a pool without workers.
-    pub(crate) fn last_resort(&self, now: Instant) -> Result<Option<Permit>, RouterError> {
-        match self.circuit.try_permit(now) {
+    pub(crate) fn last_resort(
+        &self,
+        now: Instant,
+    ) -> Result<Option<BorrowedPermit<'_>>, RouterError> {
+        match self.circuit.try_borrow(now) {
             Ok(permit) => Ok(Some(permit)),
             Err(_) if self.pool.status().ready > 0 => Ok(None),
             Err(refused) => Err(RouterError::CircuitOpen {
@@ -102,30 +154,35 @@ impl LaneState {
         let begun = Instant::now();
         let until = call.deadline + self.grace(call.deadline, attempt.caller_until);
         let request_id = Arc::clone(&call.request_id);
-        let ended = tokio::time::timeout_at(until, self.pool.execute(call))
-            .await
-            .unwrap_or_else(|_| {
+        let chunks = call.chunks.clone();
+        let answering = tokio::time::timeout_at(until, self.pool.execute(call));
+        let ended = tokio::select! {
+            ended = answering => ended.unwrap_or_else(|_| {
                 Err(PoolError::Hung {
                     worker: NO_WORKER.to_owned(),
                     reason: format!("the {} pool did not answer by the deadline", self.lane),
                 })
-            });
+            }),
+            after = silent(chunks.as_ref(), begun, attempt.first_chunk_by) => {
+                Err(PoolError::ProgramTimeout { after })
+            }
+        };
+        let ended = ended.and_then(|reply| within(reply, attempt.max_state));
         let now = Instant::now();
         let judged = ended.as_ref().err().map(judge);
         if let Some(permit) = attempt.permit {
-            match judged.map_or(CircuitNote::Success, |judged| judged.circuit) {
+            let note = match judged.map_or(Note::Success, |judged| judged.circuit) {
                 // A worker with many calls on it is one loss, not many in a row.
-                CircuitNote::Failure if self.knows_loss(ended.as_ref().err()) => permit.neutral(),
-                CircuitNote::Success => permit.success(now),
-                CircuitNote::Failure => permit.failure(now),
-                CircuitNote::Neutral => permit.neutral(),
-            }
+                Note::Failure if self.knows_loss(ended.as_ref().err()) => Note::Neutral,
+                note => note,
+            };
+            permit.note(note, now);
         }
         attempt.telemetry.record(
             &Outcome {
                 lane: self.lane,
                 program: Arc::clone(attempt.program),
-                blame: judged.map(|judged| judged.blame),
+                blame: judged.map(|judged| blame(&ended, judged.blame, chunks.as_ref())),
                 kind: ended.as_ref().err().map_or("ok", PoolError::kind),
                 total: now - begun,
                 program_time: ended.as_ref().ok().and_then(|reply| reply.program_time),

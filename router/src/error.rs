@@ -6,6 +6,7 @@ use dspex_pool::{PoolError, ProgramId};
 use dspex_telemetry::Lane;
 
 use crate::catalog::CorruptRow;
+use crate::sessions::SessionError;
 
 /// Why the router did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,16 @@ pub enum RouterError {
     AlreadyExists {
         /// Which name.
         id: ProgramId,
+    },
+    /// The program is at another version than the one that was to be replaced.
+    #[error("program {id} is at version {served}, and not at {expected} any more: read it again")]
+    VersionConflict {
+        /// Which program.
+        id: ProgramId,
+        /// The version that was to be replaced.
+        expected: u64,
+        /// The version that is served.
+        served: u64,
     },
     /// The request itself is at fault, before any pool was asked.
     #[error("{message}")]
@@ -56,7 +67,25 @@ pub enum RouterError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(CatalogError),
+    /// The program keeps a state for each session, and the call names no session.
+    #[error("program {id} keeps a state for each session, and the call names none")]
+    SessionRequired {
+        /// Which program.
+        id: ProgramId,
+    },
+    /// The session's earlier calls are in the way. The call never started.
+    #[error("the session is busy: {reason}")]
+    SessionBusy {
+        /// How many calls wait, or how long this one did.
+        reason: String,
+    },
+    /// The session's state could not be read, or could not be kept.
+    #[error(transparent)]
+    Sessions(#[from] SessionError),
 }
+
+/// When a caller whose session is busy may try again: its calls take seconds.
+const SESSION_RETRY: Duration = Duration::from_secs(1);
 
 fn hint(nearest: Option<&ProgramId>) -> String {
     nearest.map_or_else(String::new, |nearest| format!(": did you mean {nearest}?"))
@@ -69,12 +98,16 @@ impl RouterError {
         match self {
             Self::UnknownProgram { .. } => "unknown-program",
             Self::AlreadyExists { .. } => "program-exists",
+            Self::VersionConflict { .. } => "version-conflict",
             Self::InvalidInput { .. } => "invalid-input",
             Self::InputsTooLarge { .. } => "inputs-too-large",
             Self::Pool(error) => error.kind(),
             Self::CheckTimeout { .. } => "check-timeout",
             Self::CircuitOpen { .. } => "circuit-open",
             Self::Catalog(_) => "catalog-failed",
+            Self::SessionRequired { .. } => "session-required",
+            Self::SessionBusy { .. } => "session-busy",
+            Self::Sessions(_) => "sessions-failed",
         }
     }
 
@@ -86,6 +119,7 @@ impl RouterError {
             | Self::Pool(
                 PoolError::Exhausted { retry_after, .. } | PoolError::TooMany { retry_after, .. },
             ) => Some(*retry_after),
+            Self::SessionBusy { .. } => Some(SESSION_RETRY),
             _ => None,
         }
     }
@@ -95,6 +129,18 @@ impl From<CatalogError> for RouterError {
     fn from(error: CatalogError) -> Self {
         match error {
             CatalogError::AlreadyExists { id } => Self::AlreadyExists { id },
+            CatalogError::Changed {
+                id,
+                expected,
+                served: Some(served),
+            } => Self::VersionConflict {
+                id,
+                expected,
+                served,
+            },
+            CatalogError::Changed {
+                id, served: None, ..
+            } => Self::UnknownProgram { id, nearest: None },
             other => Self::Catalog(other),
         }
     }
@@ -121,6 +167,16 @@ pub enum CatalogError {
     AlreadyExists {
         /// Which name.
         id: ProgramId,
+    },
+    /// The version that was to be replaced is no longer the one that is served.
+    #[error("program {id} is no longer at version {expected}")]
+    Changed {
+        /// Which program.
+        id: ProgramId,
+        /// The version that was to be replaced.
+        expected: u64,
+        /// The version that is served; none where the program is gone.
+        served: Option<u64>,
     },
     /// A row cannot be read as a program. The others are not affected.
     #[error("{0}")]

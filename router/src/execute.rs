@@ -6,18 +6,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_breaker::Permit;
-use dspex_pool::{Call, PoolError, ProgramId, Reply};
+use dspex_breaker::BorrowedPermit;
+use dspex_pool::{Call, ChunkSender, PoolError, ProgramId, Reply};
 use dspex_telemetry::Lane;
 use serde_json::{Map, Value};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::catalog::cache::Entry;
 use crate::dispatch::Attempt;
 use crate::error::{ExecuteFailed, RouterError};
 use crate::failover::{candidate_time, may_ask_again, may_ask_stable};
+use crate::rescue::Rescued;
 use crate::route;
 use crate::router::Router;
+use crate::sessions::states::Held;
 
 /// A program to run.
 #[derive(Debug, Clone)]
@@ -32,6 +35,12 @@ pub struct Execute {
     pub request_id: String,
     /// How long the caller waits; the configured time where it does not say.
     pub timeout: Option<Duration>,
+    /// Who calls, as far as the server knows.
+    pub caller: Option<String>,
+    /// Where the chunks of the answer go, where the caller wants them.
+    pub chunks: Option<ChunkSender>,
+    /// Told the lane whenever the call is sent to one; with the first chunk it is final.
+    pub lane: Option<watch::Sender<Option<Lane>>>,
 }
 
 /// A call that was answered.
@@ -61,8 +70,10 @@ impl Router {
     /// # Errors
     ///
     /// [`RouterError::UnknownProgram`], [`RouterError::InvalidInput`],
-    /// [`RouterError::InputsTooLarge`] and [`RouterError::Catalog`] before a lane was chosen;
-    /// [`RouterError::Pool`] and [`RouterError::CircuitOpen`] from the lane that is named.
+    /// [`RouterError::InputsTooLarge`], [`RouterError::Catalog`], and for a stateful program
+    /// [`RouterError::SessionRequired`], [`RouterError::SessionBusy`] and [`RouterError::Sessions`]
+    /// before a lane was chosen; [`RouterError::Pool`] and [`RouterError::CircuitOpen`] from the lane
+    /// that is named, and [`RouterError::Sessions`] where its answer could not be kept.
     pub async fn execute(&self, request: Execute) -> Result<Executed, ExecuteFailed> {
         let begun = Instant::now();
         let nowhere = |error| ExecuteFailed {
@@ -74,30 +85,61 @@ impl Router {
         self.check_size(&request.inputs).map_err(nowhere)?;
         let entry = self.find(&request.program).await.map_err(nowhere)?;
         let session = request.session.filter(|session| !session.is_empty());
+        let session: Option<Arc<str>> = session.map(Into::into);
+        let deadline = begun + timeout;
+        let held = self.hold(&entry, session.as_ref(), deadline).await;
+        let held = held.map_err(nowhere)?;
         let call = Call {
             request_id: request.request_id.into(),
-            session: session.map(Into::into),
-            caller: None,
+            session,
+            caller: request.caller.map(Into::into),
             program: Arc::clone(&entry.program),
             inputs: Arc::new(request.inputs),
-            state: None,
-            chunks: None,
-            deadline: begun + timeout,
+            state: held.as_ref().and_then(Held::state),
+            chunks: request.chunks,
+            deadline,
         };
-        let (ended, lane, failed_over) = match self.try_candidate(&call, &entry).await {
+        let copy = self
+            .shadow
+            .wanted(&self.served.load(), &call)
+            .filter(|_| self.candidate_lane().is_some());
+        let tell = |lane| {
+            if let Some(told) = &request.lane {
+                told.send_replace(Some(lane));
+            }
+        };
+        self.rescue.budget.deposit(begun);
+        let (ended, lane, failed_over) = match self.try_candidate(&call, &entry, tell).await {
             Tried::Ended(ended) => (ended.map_err(RouterError::Pool), Lane::Candidate, false),
-            Tried::NotRouted => (self.ask_stable(call, &entry).await, Lane::Stable, false),
-            Tried::AskStable => (self.ask_stable(call, &entry).await, Lane::Stable, true),
+            tried => {
+                tell(Lane::Stable);
+                let failed_over = matches!(tried, Tried::AskStable(_));
+                let ended = self.ask_stable(call, &entry).await;
+                if let Tried::AskStable(Some(rescued)) = tried {
+                    rescued.ended(ended.is_ok());
+                }
+                (ended, Lane::Stable, failed_over)
+            }
+        };
+        let ended = match ended {
+            Ok(mut reply) => self.keep(held, &mut reply).await.map(|()| reply),
+            failed => failed,
         };
         match ended {
-            Ok(reply) => Ok(Executed {
-                outputs: reply.outputs,
-                lane,
-                program_time: reply.program_time,
-                total: begun.elapsed(),
-                worker: reply.worker,
-                failed_over,
-            }),
+            Ok(reply) => {
+                let total = begun.elapsed();
+                if let Some(wanted) = copy.filter(|_| !failed_over) {
+                    self.shadow.offer(wanted, lane, &reply.outputs);
+                }
+                Ok(Executed {
+                    outputs: reply.outputs,
+                    lane,
+                    program_time: reply.program_time,
+                    total,
+                    worker: reply.worker,
+                    failed_over,
+                })
+            }
             Err(error) => Err(ExecuteFailed {
                 error: whole_time(error, timeout),
                 lane: Some(lane),
@@ -106,7 +148,35 @@ impl Router {
         }
     }
 
-    async fn try_candidate(&self, call: &Call, entry: &Entry) -> Tried {
+    /// The turn of the call's session, with its state, where the program is stateful.
+    async fn hold(
+        &self,
+        entry: &Entry,
+        session: Option<&Arc<str>>,
+        deadline: Instant,
+    ) -> Result<Option<Held>, RouterError> {
+        let program = &entry.program;
+        if !program.stateful {
+            return Ok(None);
+        }
+        let Some(session) = session else {
+            let id = program.key.id.clone();
+            return Err(RouterError::SessionRequired { id });
+        };
+        let held = self.sessions.take(&program.key, session, deadline).await?;
+        Ok(Some(held))
+    }
+
+    /// Keeps the state that a call of a stateful program left, before anybody sees its answer.
+    async fn keep(&self, held: Option<Held>, reply: &mut Reply) -> Result<(), RouterError> {
+        // A worker that answers no state has none to leave: what was there stays.
+        if let (Some(held), Some(state)) = (held, reply.state.take()) {
+            self.sessions.keep(held, state).await?;
+        }
+        Ok(())
+    }
+
+    async fn try_candidate(&self, call: &Call, entry: &Entry, tell: impl Fn(Lane)) -> Tried {
         let key = route::key(call.session.as_deref(), &call.request_id);
         if route::lane(&self.served.load(), key) == Lane::Stable {
             return Tried::NotRouted;
@@ -115,42 +185,57 @@ impl Router {
             return Tried::NotRouted;
         };
         let now = Instant::now();
-        let Ok(permit) = candidate.circuit.try_permit(now) else {
+        let Ok(permit) = candidate.circuit.try_borrow(now) else {
             // No attempt, but a call that was the candidate's and that it could not serve. Were it
             // left out, a candidate broken enough to open its circuit would show too few failures
             // to be taken back.
             candidate.record_refused(&entry.name, &self.telemetry, now);
-            return Tried::AskStable;
+            return Tried::AskStable(None);
         };
         let repeatable = entry.program.repeatable;
         let left = call.deadline.saturating_duration_since(now);
         let share = self.config.candidate_share_of_deadline;
-        let deadline = now + candidate_time(left, share, repeatable, entry.need.get());
+        let cut = now + candidate_time(left, share, repeatable, entry.need.get());
+        // A call that streams is cut only while it is silent: later, nobody else could go on.
+        let (deadline, first_chunk_by) = match call.chunks {
+            None => (cut, None),
+            Some(_) => (call.deadline, Some(cut).filter(|cut| *cut < call.deadline)),
+        };
         let attempt = Attempt {
             program: &entry.name,
             permit: Some(permit),
             caller_until: call.deadline,
+            first_chunk_by,
+            max_state: self.config.sessions.max_state_bytes,
             telemetry: &self.telemetry,
         };
+        tell(Lane::Candidate);
         let call_there = Call {
             deadline,
             ..call.clone()
         };
         let ended = candidate.attempt(call_there, attempt).await;
-        match &ended {
+        let rescued = match &ended {
             Err(error)
-                if may_ask_stable(error, repeatable, deadline < call.deadline)
+                if may_ask_stable(error, repeatable, cut < call.deadline, streamed(call))
                     && Instant::now() < call.deadline =>
             {
-                tracing::info!(
-                    request_id = %call.request_id,
-                    program = %entry.name,
-                    %error,
-                    "the candidate failed a call; stable answers it"
-                );
-                Tried::AskStable
+                let rescued = self.rescue.failover(&call.request_id, error);
+                if rescued.is_some() {
+                    tracing::info!(
+                        request_id = %call.request_id,
+                        program = %entry.name,
+                        %error,
+                        "the candidate failed a call; stable answers it"
+                    );
+                }
+                rescued
             }
-            _ => Tried::Ended(ended),
+            _ => None,
+        };
+        match rescued {
+            Some(rescued) => Tried::AskStable(Some(rescued)),
+            None => Tried::Ended(ended),
         }
     }
 
@@ -160,28 +245,35 @@ impl Router {
             .attempt_stable(call.clone(), entry, self.stable_permit()?)
             .await;
         let lost = match first {
-            Err(RouterError::Pool(error)) if may_ask_again(&error, entry.program.repeatable) => {
+            Err(RouterError::Pool(error))
+                if may_ask_again(&error, entry.program.repeatable, streamed(&call)) =>
+            {
                 error
             }
             ended => return ended,
         };
         // Only with the circuit's leave: a program that takes every worker down with it must not
         // take twice as many.
-        match self.stable.circuit.try_permit(Instant::now()) {
+        match self.stable.circuit.try_borrow(Instant::now()) {
             Ok(permit) if Instant::now() < call.deadline => {
+                let Some(rescued) = self.rescue.again(&call.request_id, &lost) else {
+                    return Err(RouterError::Pool(lost));
+                };
                 tracing::info!(
                     request_id = %call.request_id,
                     program = %entry.name,
                     error = %lost,
                     "stable lost a worker under a call; another worker answers it"
                 );
-                self.attempt_stable(call, entry, Some(permit)).await
+                let ended = self.attempt_stable(call, entry, Some(permit)).await;
+                rescued.ended(ended.is_ok());
+                ended
             }
             _ => Err(RouterError::Pool(lost)),
         }
     }
 
-    fn stable_permit(&self) -> Result<Option<Permit>, RouterError> {
+    fn stable_permit(&self) -> Result<Option<BorrowedPermit<'_>>, RouterError> {
         self.stable.last_resort(Instant::now())
     }
 
@@ -189,13 +281,15 @@ impl Router {
         &self,
         call: Call,
         entry: &Entry,
-        permit: Option<Permit>,
+        permit: Option<BorrowedPermit<'_>>,
     ) -> Result<Reply, RouterError> {
         let now = Instant::now();
         let attempt = Attempt {
             program: &entry.name,
             permit,
             caller_until: call.deadline,
+            first_chunk_by: None,
+            max_state: self.config.sessions.max_state_bytes,
             telemetry: &self.telemetry,
         };
         let given = call.deadline.saturating_duration_since(now);
@@ -231,12 +325,18 @@ impl Router {
     }
 }
 
+/// Whether the caller has a part of the answer already.
+fn streamed(call: &Call) -> bool {
+    call.chunks.as_ref().is_some_and(|chunks| chunks.sent() > 0)
+}
+
 /// How the candidate came into it.
 enum Tried {
     /// The call is stable's, or there is no candidate.
     NotRouted,
-    /// The candidate failed, or its circuit is open: stable answers.
-    AskStable,
+    /// The candidate failed, or its circuit is open: stable answers. A call that the candidate was
+    /// sent is stable's second attempt, and accounted for as such.
+    AskStable(Option<Rescued>),
     /// The candidate's answer, or its error, is the call's.
     Ended(Result<Reply, PoolError>),
 }
@@ -252,7 +352,7 @@ fn whole_time(error: RouterError, timeout: Duration) -> RouterError {
 }
 
 /// Counts bytes down, and keeps none of them.
-struct Room(usize);
+pub(crate) struct Room(pub(crate) usize);
 
 impl std::io::Write for Room {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

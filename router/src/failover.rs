@@ -56,9 +56,16 @@ pub(crate) fn candidate_time(
 
 /// Whether stable may answer a call that the candidate failed with `error`.
 ///
-/// `cut` says that the candidate had less than all of the call's time.
-pub(crate) fn may_ask_stable(error: &PoolError, repeatable: bool, cut: bool) -> bool {
+/// `cut` says that the candidate had less than all of the call's time, `streamed` that the caller
+/// has a part of the answer: another answer's parts must not follow.
+pub(crate) fn may_ask_stable(
+    error: &PoolError,
+    repeatable: bool,
+    cut: bool,
+    streamed: bool,
+) -> bool {
     match error {
+        _ if streamed => false,
         // Never started: the candidate cannot build what stable has built.
         PoolError::Rejected { .. } => true,
         PoolError::ProgramTimeout { .. } => cut && repeatable,
@@ -68,8 +75,9 @@ pub(crate) fn may_ask_stable(error: &PoolError, repeatable: bool, cut: bool) -> 
 
 /// Whether stable may be asked once more after `error`: a worker was lost under the call, and the
 /// call may be repeated. Where no worker was free, another try would only lengthen the queue.
-pub(crate) fn may_ask_again(error: &PoolError, repeatable: bool) -> bool {
-    repeatable && error.fault() == Fault::Pool && error.may_have_started()
+/// `streamed` as in [`may_ask_stable`].
+pub(crate) fn may_ask_again(error: &PoolError, repeatable: bool, streamed: bool) -> bool {
+    repeatable && !streamed && error.fault() == Fault::Pool && error.may_have_started()
 }
 
 #[cfg(test)]
@@ -83,7 +91,7 @@ mod tests {
     fn a_call_that_may_have_run_and_must_not_be_repeated_is_never_sent_again() {
         for error in every_error() {
             for cut in [false, true] {
-                let again = may_ask_stable(&error, false, cut);
+                let again = may_ask_stable(&error, false, cut, false);
                 let never_started = matches!(
                     error,
                     PoolError::Rejected { .. }
@@ -99,7 +107,7 @@ mod tests {
     #[test]
     fn faults_of_callers_providers_and_programs_are_answered_as_they_are() {
         for error in every_error() {
-            let again = may_ask_stable(&error, true, false);
+            let again = may_ask_stable(&error, true, false, false);
             let candidates_fault =
                 error.fault() == Fault::Pool || matches!(error, PoolError::Rejected { .. });
             assert_eq!(again, candidates_fault, "{error:?}");
@@ -107,7 +115,7 @@ mod tests {
         let timeout = PoolError::ProgramTimeout {
             after: Duration::ZERO,
         };
-        assert!(may_ask_stable(&timeout, true, true));
+        assert!(may_ask_stable(&timeout, true, true, false));
     }
 
     #[test]
@@ -117,8 +125,18 @@ mod tests {
                 error,
                 PoolError::Crashed { .. } | PoolError::Hung { .. } | PoolError::Protocol { .. }
             );
-            assert_eq!(may_ask_again(&error, true), lost, "{error:?}");
-            assert!(!may_ask_again(&error, false), "{error:?}");
+            assert_eq!(may_ask_again(&error, true, false), lost, "{error:?}");
+            assert!(!may_ask_again(&error, false, false), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_call_of_which_a_part_was_sent_is_never_sent_again() {
+        for error in every_error() {
+            for (repeatable, cut) in [(true, true), (true, false), (false, true)] {
+                assert!(!may_ask_stable(&error, repeatable, cut, true), "{error:?}");
+                assert!(!may_ask_again(&error, repeatable, true), "{error:?}");
+            }
         }
     }
 

@@ -10,6 +10,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::dispatch::LaneState;
+use crate::error::RouterError;
+use crate::rescue::RescueHealth;
 use crate::router::Router;
 
 /// The router at one moment.
@@ -21,6 +23,8 @@ pub struct RouterHealth {
     pub candidate: Option<PoolStatus>,
     /// One circuit for each lane that has a pool, stable's first.
     pub circuits: Vec<CircuitHealth>,
+    /// Calls that are sent once more, and what is left to do so.
+    pub rescue: RescueHealth,
     /// The revision of the flags that calls are routed by.
     pub flag_revision: Revision,
 }
@@ -70,7 +74,32 @@ impl CircuitHealth {
     }
 }
 
+/// The sessions of stateful programs at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct SessionsHealth {
+    /// Sessions that have a state.
+    pub sessions: u64,
+    /// Their states together, in bytes of JSON.
+    pub bytes: u64,
+    /// Sessions that lost their state because there were too many, since this router was made.
+    pub evicted: u64,
+}
+
 impl Router {
+    /// How many sessions have a state. Reads one row of the store.
+    ///
+    /// # Errors
+    ///
+    /// [`RouterError::Sessions`] where the store fails.
+    pub async fn sessions(&self) -> Result<SessionsHealth, RouterError> {
+        let totals = self.sessions.totals().await?;
+        Ok(SessionsHealth {
+            sessions: totals.sessions,
+            bytes: totals.bytes,
+            evicted: self.sessions.evicted(),
+        })
+    }
+
     /// What the lanes, their circuits and the served flags look like right now.
     pub fn health(&self) -> RouterHealth {
         let now = Instant::now();
@@ -81,6 +110,7 @@ impl Router {
             stable: self.stable.pool.status(),
             candidate: candidate.map(|lane| lane.pool.status()),
             circuits,
+            rescue: self.rescue.health(now),
             flag_revision: self.served.load().revision(),
         }
     }

@@ -1,8 +1,11 @@
-//! Catalog, route, dispatch and failover between the stable and the candidate lane.
+//! Catalog, route, dispatch, failover and comparison between the stable and the candidate lane.
 //!
 //! Read in this order: [`Router`] (what callers use), [`RouterConfig`], [`catalog`] (programs that
 //! survive restarts), then how a call goes: `route` (which lane), `dispatch` (one attempt on one
-//! lane), `failover` (whether stable gets a second attempt), `classify` (who is to blame).
+//! lane), `failover` (whether stable may get a second attempt), `rescue` (whether the budget has one
+//! left), `classify` (who is to blame), and [`sessions`] (what stateful programs leave from one call to
+//! the next). After the answer: `shadow` (copies for the other lane) and [`compare`] (whether two
+//! answers say the same).
 //! [`Adapter`] keeps the five operations of the older adapter.
 //!
 //! Invariants: the way of a call takes no lock and reads no database for a program that is known;
@@ -12,6 +15,7 @@ mod adapter;
 pub mod catalog;
 mod classify;
 mod clock;
+pub mod compare;
 mod config;
 mod dispatch;
 mod error;
@@ -19,17 +23,26 @@ mod execute;
 mod failover;
 mod health;
 mod programs;
+mod rescue;
 mod route;
 mod router;
+pub mod sessions;
+mod shadow;
 
 pub use adapter::Adapter;
-pub use catalog::{Catalog, CorruptRow, MemoryCatalog, Page, SqliteCatalog};
+pub use catalog::{Catalog, CorruptRow, MemoryCatalog, Page, SqliteCatalog, Version, Versions};
 pub use config::RouterConfig;
 pub use error::{CatalogError, ExecuteFailed, InvalidConfig, RouterError};
 pub use execute::{Execute, Executed};
-pub use health::{CircuitHealth, RouterHealth};
-pub use programs::{Draft, Loaded};
+pub use health::{CircuitHealth, RouterHealth, SessionsHealth};
+pub use programs::{Draft, Loaded, Put};
+pub use rescue::{ActiveRescue, RescueHealth, RuleHealth};
 pub use router::{Router, RouterParts};
+pub use sessions::{MemorySessions, SessionStore, SessionsConfig, SqliteSessions};
+pub use shadow::{
+    Case, CaseSummary, ComparerView, NoiseConfig, ProgramComparison, Replay, ShadowConfig,
+    ShadowCounts, ShadowView,
+};
 
 /// Compiles and runs the README's example as a test.
 #[cfg(doctest)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use dspex_pool::{Definition, Program, ProgramId, ProgramKey, SharedPool};
 
 use crate::catalog::cache::Entry;
-use crate::catalog::{CorruptRow, Page};
+use crate::catalog::{CorruptRow, Page, Versions};
 use crate::clock;
 use crate::error::RouterError;
 use crate::router::Router;
@@ -28,6 +28,31 @@ pub struct Draft {
     /// Whether a call that may have run may be run again; what the definition suggests where nobody
     /// says.
     pub repeatable: Option<bool>,
+    /// Whether each session has a state of its own, which outlives the worker.
+    pub stateful: bool,
+    /// Whether a call may act on the world beyond its answer, so that it is never made for the sake
+    /// of comparison. Where nobody says: yes, unless it is repeatable.
+    pub side_effects: Option<bool>,
+}
+
+/// What became of a program that was put.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Put {
+    /// It was not there.
+    Created(Arc<Program>),
+    /// It was there, and is at a new version.
+    Replaced(Arc<Program>),
+    /// It was there, and says the same already.
+    Unchanged(Arc<Program>),
+}
+
+/// Whether a draft's calls may be repeated, have a state, act on the world.
+fn marks(draft: &Draft) -> (bool, bool, bool) {
+    let repeatable = draft
+        .repeatable
+        .unwrap_or_else(|| draft.definition.repeatable_by_default());
+    let side_effects = draft.side_effects.unwrap_or(!repeatable);
+    (repeatable, draft.stateful, side_effects)
 }
 
 /// What was found in the catalog at start.
@@ -75,23 +100,13 @@ impl Router {
     /// definition cannot be built, or with why no worker could try; [`RouterError::CheckTimeout`];
     /// [`RouterError::Catalog`].
     pub async fn create_program(&self, draft: Draft) -> Result<Arc<Program>, RouterError> {
-        let id = draft.id.map_or_else(new_id, Ok)?;
+        let id = draft.id.clone().map_or_else(new_id, Ok)?;
         // Asked before the work is done; the catalog itself decides when the program is kept.
         if self.known.get(&id).is_some() || self.catalog.get(&id).await?.is_some() {
             return Err(RouterError::AlreadyExists { id });
         }
-        let program = Arc::new(Program {
-            key: ProgramKey {
-                id,
-                version: self.catalog.reserve().await?,
-            },
-            repeatable: draft
-                .repeatable
-                .unwrap_or_else(|| draft.definition.repeatable_by_default()),
-            definition: draft.definition,
-            stateful: false,
-        });
-        let kept = self.build_and_keep(&program).await;
+        let program = Arc::new(self.numbered(id, draft).await?);
+        let kept = self.build_and_keep(&program, None).await;
         if let Err(error) = kept {
             self.forget(&program.key).await;
             return Err(error);
@@ -100,7 +115,11 @@ impl Router {
         Ok(program)
     }
 
-    async fn build_and_keep(&self, program: &Arc<Program>) -> Result<(), RouterError> {
+    async fn build_and_keep(
+        &self,
+        program: &Arc<Program>,
+        in_place_of: Option<u64>,
+    ) -> Result<(), RouterError> {
         let on_candidate = async {
             if let Some(candidate) = self.candidate() {
                 let within = self.config.candidate_check_timeout;
@@ -118,10 +137,116 @@ impl Router {
         // stable refuses, what the candidate thinks does not matter any more.
         let (stable, ()) = tokio::join!(on_stable, on_candidate);
         stable?;
+        if in_place_of.is_some() {
+            self.catalog
+                .keep(program, in_place_of, clock::wall())
+                .await?;
+            // From here on new calls find the new version: what was read of the old one is not filed.
+            self.known.remove(&program.key.id);
+            let before = self.known.generation(&program.key.id);
+            self.known.file(Arc::clone(program), before);
+            return Ok(());
+        }
         let before = self.known.generation(&program.key.id);
-        self.catalog.create(program, clock::wall()).await?;
+        self.catalog
+            .keep(program, in_place_of, clock::wall())
+            .await?;
         self.known.file(Arc::clone(program), before);
         Ok(())
+    }
+
+    /// Makes a program, or a new version of the one that has this name. A draft that says the same as
+    /// the version that is served makes none.
+    ///
+    /// New calls get the new version as soon as this answers; calls in flight end on the one that they
+    /// began with. States that sessions have of the older version are dropped: they need not fit.
+    ///
+    /// `expected` is the version that is to be replaced, where the caller has seen one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Router::create_program`], and [`RouterError::VersionConflict`] where another version is
+    /// served than was expected, or where another writer came in between.
+    pub async fn put_program(
+        &self,
+        id: &ProgramId,
+        draft: Draft,
+        expected: Option<u64>,
+    ) -> Result<Put, RouterError> {
+        let Some(served) = self.catalog.get(id).await? else {
+            if expected.is_some() {
+                return Err(self.unknown(id));
+            }
+            let draft = Draft {
+                id: Some(id.clone()),
+                ..draft
+            };
+            return Ok(Put::Created(self.create_program(draft).await?));
+        };
+        if let Some(expected) = expected.filter(|expected| *expected != served.key.version) {
+            return Err(RouterError::VersionConflict {
+                id: id.clone(),
+                expected,
+                served: served.key.version,
+            });
+        }
+        let same = draft.definition == served.definition
+            && marks(&draft) == (served.repeatable, served.stateful, served.side_effects);
+        if same {
+            return Ok(Put::Unchanged(Arc::new(served)));
+        }
+        let program = Arc::new(self.numbered(id.clone(), draft).await?);
+        let kept = self
+            .build_and_keep(&program, Some(served.key.version))
+            .await;
+        if let Err(error) = kept {
+            self.forget(&program.key).await;
+            return Err(error);
+        }
+        self.forget(&served.key).await;
+        self.sessions.forget(&served.key).await;
+        tracing::info!(program = %program.key, before = served.key.version, "program replaced");
+        Ok(Put::Replaced(program))
+    }
+
+    /// The versions of a program that are remembered, at most `limit`, the newest first; of those
+    /// older than `before`, where one is given.
+    ///
+    /// # Errors
+    ///
+    /// [`RouterError::UnknownProgram`], [`RouterError::InvalidInput`] where `limit` is 0, or
+    /// [`RouterError::Catalog`].
+    pub async fn versions(
+        &self,
+        id: &ProgramId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Versions, RouterError> {
+        if limit == 0 {
+            return Err(RouterError::InvalidInput {
+                message: "a page of 0 versions is not possible: ask for at least 1".to_owned(),
+            });
+        }
+        let page = self.catalog.versions(id, before, limit).await?;
+        if before.is_none() && page.versions.is_empty() && page.corrupt.is_empty() {
+            return Err(self.unknown(id));
+        }
+        Ok(page)
+    }
+
+    /// A program from a draft, at a version that is its own.
+    async fn numbered(&self, id: ProgramId, draft: Draft) -> Result<Program, RouterError> {
+        let (repeatable, stateful, side_effects) = marks(&draft);
+        Ok(Program {
+            key: ProgramKey {
+                id,
+                version: self.catalog.reserve().await?,
+            },
+            definition: draft.definition,
+            repeatable,
+            stateful,
+            side_effects,
+        })
     }
 
     /// The program of this name.
@@ -177,6 +302,8 @@ impl Router {
             return Err(self.unknown(id));
         };
         self.forget(&key).await;
+        self.sessions.forget(&key).await;
+        self.shadow.forget(id);
         tracing::info!(program = %key, "program deleted");
         Ok(())
     }

@@ -10,12 +10,17 @@ use dspex_flags::{Flags, Snapshot, Subscriber, dspex};
 use dspex_pool::SharedPool;
 use dspex_telemetry::{Lane, Telemetry};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
 use crate::catalog::cache::Cache;
 use crate::config::RouterConfig;
 use crate::dispatch::LaneState;
 use crate::error::InvalidConfig;
+use crate::rescue::Rescue;
+use crate::sessions::SessionStore;
+use crate::sessions::states::States;
+use crate::shadow::Shadow;
 
 /// The name under which routers acknowledge flags.
 const SUBSCRIBER: &str = "router";
@@ -30,6 +35,11 @@ pub struct RouterParts {
     pub telemetry: Arc<Telemetry>,
     /// Where programs are kept.
     pub catalog: Arc<dyn Catalog>,
+    /// Where the states of stateful programs' sessions are kept.
+    pub sessions: Arc<dyn SessionStore>,
+    /// Where states are written, also for callers that have left: wait for it before the store is
+    /// closed.
+    pub tracker: TaskTracker,
     /// Timeouts, limits and circuits.
     pub config: RouterConfig,
 }
@@ -41,6 +51,9 @@ pub struct Router {
     pub(crate) served: ArcSwap<Snapshot>,
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) known: Cache,
+    pub(crate) sessions: Arc<States>,
+    pub(crate) shadow: Shadow,
+    pub(crate) rescue: Rescue,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) config: RouterConfig,
     flags: Arc<Flags>,
@@ -69,6 +82,13 @@ impl Router {
             served: ArcSwap::new(subscriber.current()),
             catalog: parts.catalog,
             known: Cache::new(),
+            rescue: Rescue::new(&parts.config.retry_budget, parts.config.call_timeout_limit)?,
+            sessions: Arc::new(States::new(
+                parts.sessions,
+                parts.config.sessions.clone(),
+                parts.tracker,
+            )),
+            shadow: Shadow::new(parts.config.shadow.clone())?,
             telemetry: parts.telemetry,
             config: parts.config,
             flags: parts.flags,
@@ -90,6 +110,10 @@ impl Router {
                 .set_enabled(self.served.load().enabled(&dspex::CIRCUIT_BREAKER));
             Arc::new(lane)
         });
+        if lane.is_some() {
+            // Before it can be seen: nothing that is found of it is counted for the one before.
+            self.shadow.begin_anew();
+        }
         self.candidate.store(lane);
         drop(changing);
     }
@@ -127,6 +151,11 @@ impl Router {
                 return;
             }
         }
+    }
+
+    /// Drops the states of sessions that have expired, until `stop`.
+    pub async fn sweep_sessions(self: Arc<Self>, stop: CancellationToken) {
+        self.sessions.sweep(stop).await;
     }
 
     fn serve(&self, flags: Arc<Snapshot>, subscriber: &Subscriber) {

@@ -1,12 +1,15 @@
 //! The state of the house as metrics: pools, circuits, flags, host. Whoever knows a figure sets
 //! it, every few seconds or when it changes; none of this is on the way of a call.
 
+mod workers;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
+pub use self::workers::WorkerFigures;
 use crate::sink::Sink;
 use crate::{HostUsage, Prometheus};
 
@@ -19,6 +22,9 @@ const POOL_FAILURES: &str = "dspex_pool_failures_total";
 const CIRCUIT_STATE: &str = "dspex_circuit_state";
 const FLAG_REVISION: &str = "dspex_flag_revision";
 const ROLLOUT_PERCENT: &str = "dspex_rollout_percent";
+const SESSIONS: &str = "dspex_sessions";
+const SESSION_BYTES: &str = "dspex_session_bytes";
+const SESSIONS_EVICTED: &str = "dspex_sessions_evicted_total";
 const HOST_CPU: &str = "dspex_host_cpu_percent";
 const HOST_MEMORY: &str = "dspex_host_memory_percent";
 
@@ -68,6 +74,7 @@ pub struct Gauges {
     revision: Gauge,
     rollout: Gauge,
     pools: Mutex<HashMap<String, PoolHandles>>,
+    workers: workers::Told,
 }
 
 struct PoolHandles {
@@ -103,6 +110,7 @@ impl Gauges {
             revision,
             rollout,
             pools: Mutex::default(),
+            workers: workers::Told::default(),
         }
     }
 
@@ -119,12 +127,28 @@ impl Gauges {
         }
     }
 
+    /// Tells what a pool says of its workers. Counts may begin at 0 again, as in [`Gauges::pool`].
+    pub fn workers(&self, pool: &str, figures: WorkerFigures) {
+        self.workers.tell(&self.sink, pool, figures);
+    }
+
+    /// Tells how many sessions of stateful programs have a state, how large these are together in
+    /// bytes, and how many lost theirs so far because there were too many.
+    pub fn sessions(&self, sessions: u64, bytes: u64, evicted: u64) {
+        self.sink.with(|| {
+            gauge!(SESSIONS).set(sessions as f64);
+            gauge!(SESSION_BYTES).set(bytes as f64);
+            counter!(SESSIONS_EVICTED).absolute(evicted);
+        });
+    }
+
     /// Tells that a pool is gone: its gauges go to 0, its counters stay.
     pub fn pool_gone(&self, pool: &str) {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(handles) = pools.get_mut(pool) {
             handles.set(&PoolFigures::default());
         }
+        self.workers.gone(&self.sink, pool);
     }
 
     /// Tells a circuit's state: 1 for the state it is in, 0 for the others.
@@ -210,6 +234,17 @@ fn grown(before: u64, now: u64) -> u64 {
 }
 
 fn describe() {
+    workers::describe();
+    describe_gauge!(SESSIONS, "Sessions of stateful programs that have a state.");
+    describe_gauge!(
+        SESSION_BYTES,
+        Unit::Bytes,
+        "The states of sessions together."
+    );
+    describe_counter!(
+        SESSIONS_EVICTED,
+        "Sessions that lost their state because there were too many."
+    );
     describe_gauge!(POOL_READY, "Workers that take calls.");
     describe_gauge!(POOL_SIZE, "Workers that there should be.");
     describe_gauge!(POOL_IN_FLIGHT, "Calls under way.");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dspex_telemetry::{
     Blame, CircuitPhase, Config, Gauges, HostUsage, Lane, Outcome, PoolFigures, Prometheus,
-    PrometheusError, Telemetry,
+    PrometheusError, Telemetry, WorkerFigures,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -227,4 +227,50 @@ async fn the_upkeep_loses_nothing_and_ends_when_asked() {
         &prometheus.render(),
         r#"dspex_call_seconds_count{lane="stable"} 5"#,
     );
+}
+
+#[test]
+fn workers_are_counted_by_state_and_a_pool_that_is_gone_has_none() {
+    let prometheus = Prometheus::new().unwrap();
+    let gauges = Gauges::on(&prometheus);
+    let figures = |ready, hits| WorkerFigures {
+        states: vec![("ready", ready), ("busy", 0)],
+        memory: Some(1_000),
+        affinity: Some((hits, 1)),
+        switches: vec![("pool_optimizer".to_owned(), true)],
+    };
+    gauges.workers("v2", figures(3, 10));
+    gauges.workers("v2", figures(2, 15));
+    let text = prometheus.render();
+    for line in [
+        r#"dspex_workers{pool="v2",state="ready"} 2"#,
+        r#"dspex_workers{pool="v2",state="busy"} 0"#,
+        r#"dspex_worker_memory_bytes{pool="v2"} 1000"#,
+        r#"dspex_affinity_hits_total{pool="v2"} 15"#,
+        r#"dspex_affinity_misses_total{pool="v2"} 1"#,
+        r#"dspex_pool_switch{pool="v2",switch="pool_optimizer"} 1"#,
+    ] {
+        assert_line(&text, line);
+    }
+    gauges.pool_gone("v2");
+    // Made anew: its counts begin again, and the counters go on.
+    gauges.workers("v1", WorkerFigures::default());
+    let text = prometheus.render();
+    assert_line(&text, r#"dspex_workers{pool="v2",state="ready"} 0"#);
+    assert_line(&text, r#"dspex_worker_memory_bytes{pool="v2"} 0"#);
+    assert!(!text.contains(r#"memory_bytes{pool="v1"}"#), "{text}");
+    gauges.workers("v2", figures(1, 4));
+    let text = prometheus.render();
+    assert_line(&text, r#"dspex_affinity_hits_total{pool="v2"} 19"#);
+}
+
+#[test]
+fn sessions_are_counted() {
+    let prometheus = Prometheus::new().unwrap();
+    let gauges = Gauges::on(&prometheus);
+    gauges.sessions(7, 1_234, 2);
+    let text = prometheus.render();
+    assert_line(&text, "dspex_sessions 7");
+    assert_line(&text, "dspex_session_bytes 1234");
+    assert_line(&text, "dspex_sessions_evicted_total 2");
 }

@@ -2,6 +2,7 @@
 //!
 //! - `demo`: the main job, seen from outside, on the release binary under traffic.
 //! - `test`: every check, with what the checks need installed on the way.
+//! - `bench`: what dspex costs, beside Python's own pools.
 //! - `tidy`: the laws of the repository that no compiler holds.
 //!
 //! Invariants: it links none of our crates, so it compiles in seconds while they are broken and
@@ -12,6 +13,7 @@
     reason = "this is the outermost layer of another program: it drives processes and measures real time, and no test pauses its clock"
 )]
 
+mod bench;
 mod demo;
 mod interrupt;
 mod places;
@@ -43,6 +45,8 @@ enum Chore {
     Demo(demo::Options),
     /// Run every check, installing what it needs
     Test(test::Options),
+    /// Measure dspex beside Python's own pools
+    Bench(bench::Options),
     /// Check the laws of the repository: arrows between crates, headers, README tables, licences
     Tidy,
 }
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         match cli.chore {
             Chore::Demo(options) => demo::run(&options, &places, &interrupt),
             Chore::Test(options) => test::run(&options, &places, &interrupt),
+            Chore::Bench(options) => bench::run(&options, &places, &interrupt),
             Chore::Tidy => tidy::run(&places),
         }
     });

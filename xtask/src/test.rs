@@ -3,6 +3,7 @@
 //! Invariants: a step that fails hides no other step's result; nothing is skipped silently: what
 //! cannot run counts as failed and says why. What a step needs is installed by the step before it.
 
+mod modules;
 mod nextest;
 mod steps;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use dspex_flags::{Flags, MemoryStore};
 use dspex_pool::PoolError;
 use dspex_pool::testing::FakePool;
-use dspex_router::{MemoryCatalog, RouterConfig, RouterParts};
+use dspex_router::{MemoryCatalog, MemorySessions, RouterConfig, RouterParts};
 use dspex_telemetry::{Config, Telemetry};
 
 use super::*;
@@ -49,6 +49,8 @@ async fn deployer() -> (Deployer, Arc<Moody>) {
         flags: flags.await.unwrap(),
         telemetry: Telemetry::new(Config::default()),
         catalog: Arc::new(MemoryCatalog::new()),
+        sessions: Arc::new(MemorySessions::new()),
+        tracker: TaskTracker::new(),
         config: RouterConfig::default(),
     });
     let pools = Arc::new(Moody::default());

@@ -3,15 +3,22 @@
 //! Invariants: every request has a deadline; nothing is retried here (a request may have taken
 //! effect); proxies of the environment are not asked, because the server is addressed directly.
 
+mod trouble;
+
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::header::HeaderValue;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Url};
 use serde_json::Value;
 
+use self::trouble::{late, unreachable};
+use super::events::Events;
 use super::exit::{Exit, Failure};
 use super::problem;
+
+/// The type of a stream of events.
+const EVENTS: &str = "text/event-stream";
 
 /// Which server to talk to, and as whom.
 #[derive(Debug, Clone, Args)]
@@ -220,11 +227,34 @@ impl Request<'_> {
             self.timeout,
             self.method == Method::GET,
         );
-        let mut request = self
-            .client
-            .http
-            .request(self.method, self.url)
-            .timeout(timeout);
+        let response = self.build()?.timeout(timeout).send().await;
+        let response = response.map_err(|error| unreachable(&base, timeout, reads, &error))?;
+        whole(response, &base, timeout, reads).await
+    }
+
+    /// Sends it, asking for events, and returns these; or fails where the server did not do what was
+    /// asked.
+    pub(super) async fn events(self) -> Result<Events, Failure> {
+        let (base, timeout) = (self.client.base.clone(), self.timeout);
+        let request = self.build()?.header(ACCEPT, EVENTS);
+        let begun = tokio::time::timeout(timeout, request.send()).await;
+        let response = begun
+            .map_err(|_| late(&base, timeout))?
+            .map_err(|error| unreachable(&base, timeout, false, &error))?;
+        let kind = response.headers().get(CONTENT_TYPE);
+        if kind.is_some_and(|kind| kind.as_bytes().starts_with(EVENTS.as_bytes())) {
+            return Ok(Events::of(response, timeout));
+        }
+        let answer = whole(response, &base, timeout, false).await?.successful()?;
+        Err(Failure::new(
+            Exit::Failed,
+            format_args!("{base} answered {} without a stream", answer.status),
+        )
+        .hint("the server is of a release that does not stream: call it without --stream"))
+    }
+
+    fn build(self) -> Result<reqwest::RequestBuilder, Failure> {
+        let mut request = self.client.http.request(self.method, self.url);
         if let Some(bearer) = &self.client.bearer {
             request = request.header(reqwest::header::AUTHORIZATION, bearer);
         }
@@ -237,83 +267,49 @@ impl Request<'_> {
         if let Some(body) = self.body {
             request = request.json(&body);
         }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| unreachable(&base, timeout, reads, &error))?;
-        let status = response.status().as_u16();
-        let header = |name: &str| {
-            let value = response.headers().get(name)?;
-            value.to_str().ok().map(str::to_owned)
-        };
-        let (lane, request_id) = (header("x-dspex-lane"), header("x-request-id"));
-        let bytes = response
-            .bytes()
-            .await
-            .map_err(|error| unreachable(&base, timeout, reads, &error))?;
-        let body = if bytes.is_empty() {
-            Value::Null
-        } else {
-            serde_json::from_slice(&bytes).map_err(|_| {
-                Failure::new(
-                    Exit::Unreachable,
-                    format_args!(
-                        "{base} answered {status} with something that is not JSON: {:?}",
-                        String::from_utf8_lossy(&bytes)
-                            .chars()
-                            .take(80)
-                            .collect::<String>()
-                    ),
-                )
-                .hint("another program seems to listen there; give the address of dspex with --url or DSPEX_URL")
-            })?
-        };
-        Ok(Answer {
-            status,
-            lane,
-            request_id,
-            body,
-        })
+        Ok(request)
     }
 }
 
-fn unreachable(base: &Url, timeout: Duration, reads: bool, error: &reqwest::Error) -> Failure {
-    let cause = innermost(error);
-    let failure = if error.is_connect() {
-        return Failure::new(
-            Exit::Unreachable,
-            format_args!("cannot reach the server at {base}: {cause}"),
-        )
-        .hint("start it with `dspex serve`, or give its address with --url or DSPEX_URL");
-    } else if error.is_timeout() {
-        Failure::new(
-            Exit::Unreachable,
-            format_args!(
-                "the server at {base} did not answer within {}",
-                humantime::format_duration(timeout)
-            ),
-        )
-        .hint("wait longer with --timeout")
-    } else {
-        Failure::new(
-            Exit::Unreachable,
-            format_args!("the connection to {base} broke: {cause}"),
-        )
+async fn whole(
+    response: reqwest::Response,
+    base: &Url,
+    timeout: Duration,
+    reads: bool,
+) -> Result<Answer, Failure> {
+    let status = response.status().as_u16();
+    let header = |name: &str| {
+        let value = response.headers().get(name)?;
+        value.to_str().ok().map(str::to_owned)
     };
-    if reads {
-        failure
+    let (lane, request_id) = (header("x-dspex-lane"), header("x-request-id"));
+    let bytes = response
+        .bytes()
+        .await
+        .map_err(|error| unreachable(base, timeout, reads, &error))?;
+    let body = if bytes.is_empty() {
+        Value::Null
     } else {
-        failure.hint("the request may have taken effect; look before you repeat it")
-    }
-}
-
-/// reqwest's own words say "error sending request"; the cause is at the end of the chain.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
+        serde_json::from_slice(&bytes).map_err(|_| {
+            Failure::new(
+                Exit::Unreachable,
+                format_args!(
+                    "{base} answered {status} with something that is not JSON: {:?}",
+                    String::from_utf8_lossy(&bytes)
+                        .chars()
+                        .take(80)
+                        .collect::<String>()
+                ),
+            )
+            .hint("another program seems to listen there; give the address of dspex with --url or DSPEX_URL")
+        })?
+    };
+    Ok(Answer {
+        status,
+        lane,
+        request_id,
+        body,
+    })
 }
 
 #[cfg(test)]

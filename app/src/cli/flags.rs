@@ -1,5 +1,7 @@
 //! `dspex flags`: reads and writes feature flags. Traffic moves only by these.
 
+use std::path::{Path, PathBuf};
+
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::Deserialize;
@@ -39,6 +41,39 @@ enum Verb {
         /// At most so many changes.
         #[arg(long, default_value_t = 20, value_name = "N")]
         limit: u32,
+    },
+    /// Say why a flag is what it is: which layer, which rule, which bucket.
+    Explain {
+        /// The flag's name.
+        flag: String,
+        /// The session or request whose bucket is asked for.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+    },
+    /// Set all flags back to what they were at a revision, as a new revision.
+    Revert {
+        /// The revision, as `dspex flags history` tells it.
+        revision: u64,
+        /// Why, for the audit.
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+        #[command(flatten)]
+        who: Who,
+    },
+    /// Print all flags as definitions of flagd.
+    Export,
+    /// Set the flags that a file with definitions of flagd defines.
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// Why, for the audit.
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+        #[command(flatten)]
+        who: Who,
+        /// Write only if the flags are still at this revision.
+        #[arg(long, value_name = "REVISION")]
+        expect: Option<u64>,
     },
 }
 
@@ -100,6 +135,39 @@ struct Change {
 }
 
 const PATH: [&str; 3] = ["admin", "v1", "flags"];
+const FLAGD: [&str; 4] = ["admin", "v1", "flags", "flagd"];
+
+fn definitions(file: &Path) -> Result<Value, Failure> {
+    let failed = |problem: &dyn std::fmt::Display| {
+        let file = file.display();
+        Failure::new(Exit::Refused, format_args!("cannot read {file}: {problem}"))
+    };
+    let text = std::fs::read(file).map_err(|error| failed(&error))?;
+    serde_json::from_slice(&text).map_err(|error| failed(&error))
+}
+
+/// One line: what it is, where that comes from, and what decided.
+fn explained(body: &Value) -> String {
+    let text = |name: &str| body.get(name).map(setting).unwrap_or_default();
+    let mut line = format!("{} is {}", text("flag"), text("value"));
+    if let Some(on) = body.get("on").and_then(Value::as_bool) {
+        line.push_str(if on { ", on" } else { ", off" });
+    }
+    line.push_str(&format!("; layer {}", text("layer")));
+    if let Some(reason) = body.get("reason") {
+        let rule = reason.get("rule").map(setting).unwrap_or_default();
+        line.push_str(&format!("; decided by {rule}"));
+        if let Some(flag) = reason.get("flag") {
+            line.push_str(&format!(" {}", setting(flag)));
+        }
+    }
+    for name in ["variant", "bucket"] {
+        if body.get(name).is_some_and(|value| !value.is_null()) {
+            line.push_str(&format!("; {name} {}", text(name)));
+        }
+    }
+    line
+}
 
 impl Flags {
     /// Does it.
@@ -127,6 +195,41 @@ impl Flags {
                 let body = request.query("limit", &limit.to_string()).json().await?;
                 let changes: Changes = read(&body)?;
                 output.either(&body, |paint| history(&changes.changes, paint))
+            }
+            Verb::Explain { flag, key } => {
+                let mut request = client.get(&["admin", "v1", "flags", "explain", &flag]);
+                if let Some(key) = &key {
+                    request = request.query("key", key);
+                }
+                let body = request.json().await?;
+                output.either(&body, |_| explained(&body))
+            }
+            Verb::Revert { revision, why, who } => {
+                let body = json!({"revision": revision, "why": why, "who": who.name()});
+                let request = client.request(Method::POST, &["admin", "v1", "flags", "revert"]);
+                let body = request.body(body).json().await?;
+                let what = format!("everything to what it was at revision {revision}");
+                output.either(&body, |_| written(&what, &body))
+            }
+            Verb::Export => {
+                let body = client.get(&FLAGD).json().await?;
+                output.either(&body, |_| format!("{body:#}"))
+            }
+            Verb::Import {
+                file,
+                why,
+                who,
+                expect,
+            } => {
+                let definitions = definitions(&file)?;
+                let mut body = json!({"definitions": definitions, "why": why, "who": who.name()});
+                if let Some(revision) = expect {
+                    body["expected_revision"] = revision.into();
+                }
+                let request = client.request(Method::POST, &FLAGD);
+                let body = request.body(body).json().await?;
+                let what = format!("the flags of {}", file.display());
+                output.either(&body, |_| written(&what, &body))
             }
         }
     }
@@ -255,6 +358,22 @@ mod tests {
         ] {
             assert_eq!(value(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn an_explanation_names_layer_rule_and_bucket() {
+        let body = json!({"flag": "share", "value": 50, "on": true, "layer": "store",
+            "reason": {"rule": "share"}, "variant": null, "bucket": 4_344, "revision": 3});
+        assert_eq!(
+            explained(&body),
+            "share is 50, on; layer store; decided by share; bucket 4344"
+        );
+        let body = json!({"flag": "switch", "value": false, "on": false, "layer": "compiled",
+            "reason": {"rule": "requires", "flag": "share"}, "bucket": null});
+        assert_eq!(
+            explained(&body),
+            "switch is false, off; layer compiled; decided by requires share"
+        );
     }
 
     #[test]

@@ -59,6 +59,8 @@ fn in_our_words(name: &str) -> Option<&'static str> {
             "set DSPEX_TOKEN (or --token) to the admin token, which `dspex serve` printed at its first start"
         }
         "unknown-program" => "see the programs with `dspex programs list`",
+        "unknown-pool" => "see the pools with `dspex pools`",
+        "session-required" => "name the caller's session with --session",
         "unknown-flag" => "see the flags with `dspex flags list`",
         "revision-conflict" => "read the flags again with `dspex flags list`, then decide again",
         "program-timeout" => "give the call more time with --call-timeout",

@@ -1,4 +1,4 @@
-//! `dspex programs`: create, list, show, delete and execute programs.
+//! `dspex programs`: create, list, show, replace, delete and execute programs.
 
 mod draft;
 mod execute;
@@ -34,6 +34,10 @@ enum Verb {
     /// Show one program.
     #[command(visible_alias = "show")]
     Get(One),
+    /// Create a program, or a new version of the one that has this name.
+    Put(Put),
+    /// List the versions of a program, the newest first.
+    Versions(One),
     /// Delete a program.
     Delete(One),
     /// Execute a program once.
@@ -55,6 +59,15 @@ struct List {
 struct One {
     /// The program's name.
     id: ProgramId,
+}
+
+#[derive(Debug, Args)]
+struct Put {
+    #[command(flatten)]
+    draft: draft::Create,
+    /// Only if this is the version that is served.
+    #[arg(long, value_name = "VERSION")]
+    expect: Option<u64>,
 }
 
 impl Programs {
@@ -86,6 +99,23 @@ impl Programs {
                 let body = request.json().await?;
                 let program = show::Program::read(&body)?;
                 output.either(&body, |paint| show::one(&program, paint))
+            }
+            Verb::Put(put) => {
+                let expect = put.expect.map(|version| version.to_string());
+                let (id, body) = put.draft.named()?;
+                let mut request = client.request(Method::PUT, &["v1", "programs", &id]);
+                if let Some(expect) = &expect {
+                    request = request.query("expect", expect);
+                }
+                let made = request.body(body).json().await?;
+                let program = show::Program::read(&made)?;
+                output.either(&made, |paint| show::put(&program, paint))
+            }
+            Verb::Versions(one) => {
+                let request = client.get(&["v1", "programs", one.id.as_str(), "versions"]);
+                let body = request.json().await?;
+                let page = read(&body)?;
+                output.either(&body, |paint| show::versions(&page, paint))
             }
             Verb::Delete(one) => {
                 let path = ["v1", "programs", one.id.as_str()];

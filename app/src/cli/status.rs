@@ -12,6 +12,7 @@ use super::migrate::summary;
 use super::output::{Format, Output};
 use super::style::{Paint, Tone, dim, plain};
 use super::view::{moment, percent, read, setting};
+use super::workers::{self, Worker};
 
 /// Show what a server is doing: lanes, pools, flags, migration.
 #[derive(Debug, Args)]
@@ -36,6 +37,7 @@ struct Found {
     candidate_trouble: Option<String>,
     circuits: Vec<Circuit>,
     flags: Flags,
+    sessions: Option<Sessions>,
     migration: Value,
     host: Host,
 }
@@ -65,17 +67,6 @@ struct Pool {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Worker {
-    id: String,
-    pid: Option<u64>,
-    state: String,
-    in_flight: u64,
-    calls: u64,
-    detail: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
 struct Circuit {
     lane: String,
     enabled: bool,
@@ -89,6 +80,14 @@ struct Flags {
     served_revision: Value,
     values: BTreeMap<String, Value>,
     store_error: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Sessions {
+    sessions: u64,
+    bytes: u64,
+    evicted: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -118,6 +117,7 @@ fn text(found: &Found, migration: &str, workers: bool, paint: Paint) -> String {
     if workers {
         lines.push(worker_table(&found.lanes, paint));
     }
+    lines.extend(found.sessions.as_ref().and_then(sessions));
     lines.push(flags(&found.flags, paint));
     lines.push(migration.to_owned());
     lines.join("\n")
@@ -191,36 +191,25 @@ fn lanes(found: &Found, paint: Paint) -> String {
 }
 
 fn worker_table(lanes: &Lanes, paint: Paint) -> String {
-    let rows = in_lanes(lanes).flat_map(|(lane, pool)| {
-        pool.workers.iter().map(move |worker| {
-            let tone = match worker.state.as_str() {
-                "ready" | "busy" => Tone::Good,
-                "terminated" => Tone::Bad,
-                _ => Tone::Warn,
-            };
-            [
-                plain(lane),
-                plain(&worker.id),
-                dim(worker.pid.map_or("-".to_owned(), |pid| pid.to_string())),
-                (worker.state.clone(), tone),
-                plain(worker.in_flight.to_string()),
-                plain(worker.calls.to_string()),
-                dim(worker.detail.clone().unwrap_or_default()),
-            ]
-        })
-    });
-    paint.table(
-        [
-            "LANE",
-            "WORKER",
-            "PID",
-            "STATE",
-            "IN FLIGHT",
-            "CALLS",
-            "LAST",
-        ],
-        rows,
-    )
+    let workers = in_lanes(lanes)
+        .flat_map(|(lane, pool)| pool.workers.iter().map(move |worker| (lane, worker)));
+    workers::table(workers, paint)
+}
+
+/// How many sessions of stateful programs are kept; nothing where there are none.
+fn sessions(found: &Sessions) -> Option<String> {
+    let mut line = format!(
+        "{} sessions of stateful programs have a state, {:.1} MiB together",
+        found.sessions,
+        found.bytes as f64 / f64::from(1 << 20)
+    );
+    if found.evicted > 0 {
+        line.push_str(&format!(
+            "; {} lost theirs because there were too many",
+            found.evicted
+        ));
+    }
+    (found.sessions > 0 || found.evicted > 0).then_some(line)
 }
 
 fn flags(flags: &Flags, paint: Paint) -> String {
@@ -263,6 +252,7 @@ mod tests {
             "circuits": [{"lane": "stable", "enabled": true, "state": "closed"}],
             "flags": {"revision": 7, "served_revision": 6, "store_error": null,
                 "values": {"gradual_rollout_percentage": 5.0, "pool_v2_enabled": false}},
+            "sessions": {"sessions": 3, "bytes": 2_097_152, "evicted": 0},
             "host": {"cpu_percent": 12.3, "memory_percent": null}, "migration": null});
         let found: Found = read(&body).unwrap();
         assert_eq!(
@@ -271,8 +261,9 @@ mod tests {
              LANE    POOL  KIND     WORKERS  IN FLIGHT  QUEUED  STARTS  FAILURES  CIRCUIT\n\
              stable  v1    pool-v1  2 of 2   1 of 2     0       3       1         closed\n\
              the candidate is not up, stable answers for it: no such file\n\
-             LANE    WORKER  PID  STATE  IN FLIGHT  CALLS  LAST\n\
-             stable  v1-0.1  71   ready  0          9\n\
+             LANE    WORKER  PID  STATE  HEALTH  FOR  IN FLIGHT  CALLS  MEMORY  LAST\n\
+             stable  v1-0.1  71   ready  -       -    0          9      -\n\
+             3 sessions of stateful programs have a state, 2.0 MiB together\n\
              flags at revision 7: gradual_rollout_percentage 5%, pool_v2_enabled false; calls are still routed by revision 6\n\
              no migration was ever started"
         );

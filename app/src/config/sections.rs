@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dspex_pool::WorkerLimits;
 use serde::{Deserialize, Deserializer};
 
 use super::error::ConfigError;
@@ -134,8 +135,79 @@ pub struct PythonSection {
     pub pass_env: Vec<String>,
     /// Modules from which callables and tools may come.
     pub allow_modules: Vec<String>,
+    /// What the system lets a worker use.
+    pub limits: Limits,
     /// Longest frame between the server and a worker.
     pub max_frame: ByteSize,
+}
+
+/// `[python.limits]`: what the system lets a worker use; 0 is no limit. Text could say it better, but
+/// layers can overwrite a value and not remove one.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Address space.
+    pub address_space: ByteSize,
+    /// Open files.
+    pub open_files: u64,
+    /// Processes and threads.
+    pub processes: u64,
+}
+
+/// What every worker has beside the threads that run its calls: those that read and that it may hand
+/// over to, the event loop, and what it starts to begin with.
+pub(crate) const LEAST_PROCESSES: u64 = 8;
+
+impl Limits {
+    /// No limit at all.
+    pub(crate) const NONE: Self = Self {
+        address_space: ByteSize(0),
+        open_files: 0,
+        processes: 0,
+    };
+
+    /// As the pools take them.
+    #[must_use]
+    pub(crate) fn of_worker(self) -> WorkerLimits {
+        let limit = |number| Some(number).filter(|number| *number > 0);
+        WorkerLimits {
+            address_space: limit(self.address_space.0 as u64),
+            open_files: limit(self.open_files),
+            processes: limit(self.processes),
+        }
+    }
+
+    /// Names the limit under which no Python starts, with what would do.
+    pub(crate) fn check(self) -> Result<(), (&'static str, String)> {
+        let least = |setting, value: u64, least: u64, words: &str| {
+            if value == 0 || value >= least {
+                return Ok(());
+            }
+            Err((
+                setting,
+                format!("must be 0 for no limit, or at least {words}"),
+            ))
+        };
+        let space = self.address_space.0 as u64;
+        least("limits.address_space", space, 128 << 20, "\"128MiB\"")?;
+        least("limits.open_files", self.open_files, 32, "32")?;
+        self.check_processes(LEAST_PROCESSES)
+    }
+
+    /// The same for processes and threads, where a worker is known to need so many by itself.
+    pub(crate) fn check_processes(self, needed: u64) -> Result<(), (&'static str, String)> {
+        if self.processes == 0 || self.processes >= needed {
+            return Ok(());
+        }
+        Err((
+            "limits.processes",
+            format!(
+                "{} is too few: threads count, and a worker has up to {needed} of its own; 0 is no \
+                 limit",
+                self.processes
+            ),
+        ))
+    }
 }
 
 /// `[telemetry]`

@@ -248,3 +248,44 @@ fn files_that_cannot_be_used_are_one_clear_line() {
     let line = load("", &[], &["nonsense"]).unwrap_err().to_string();
     assert!(line.contains("section.key=value"), "{line}");
 }
+
+#[test]
+fn limits_of_workers_are_laid_over_those_of_python_pool_by_pool() {
+    let config = load(
+        "",
+        &[],
+        &[
+            "python.limits.address_space=4GiB",
+            "python.limits.open_files=256",
+            "pools.v2.limits.open_files=0",
+            "pools.v2.limits.processes=64",
+        ],
+    )
+    .unwrap();
+    let limits = |pool: &str| {
+        let launch = config.pool(pool).unwrap().launch(&config, "x".as_ref());
+        let limits = launch.limits;
+        (limits.address_space, limits.open_files, limits.processes)
+    };
+    assert_eq!(limits("v2"), (Some(4 << 30), None, Some(64)));
+    let others = config.pools.keys().filter(|name| *name != "v2");
+    for pool in others {
+        assert_eq!(limits(pool), (Some(4 << 30), Some(256), None), "{pool}");
+    }
+    for (set, words) in [
+        (
+            "python.limits.address_space=1MiB",
+            "python.limits.address_space",
+        ),
+        ("pools.v2.limits.open_files=3", "pools.v2.limits.open_files"),
+        ("python.limits.processes=7", "python.limits.processes"),
+        ("pools.v2.limits.processes=7", "pools.v2.limits.processes"),
+        // A thread for each of its four calls, and eight.
+        ("pools.v2.limits.processes=11", "up to 12 of its own"),
+        ("python.limits.processes=11", "pools.v2.limits.processes"),
+        ("pools.v2.limits.memory=3", "no such setting"),
+    ] {
+        let line = load("", &[], &[set]).unwrap_err().to_string();
+        assert!(line.contains(words), "{set}: {line}");
+    }
+}

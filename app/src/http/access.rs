@@ -10,7 +10,7 @@ use super::error::Problem;
 use super::state::AppState;
 
 /// The bearer token of a request. The scheme's name is not case-sensitive (RFC 9110).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme

@@ -1,8 +1,9 @@
-//! `/admin/v1`: flags, migrations, pools. Every route here needs the admin token.
+//! `/admin/v1`: flags, migrations, pools, the shadow. Every route here needs the admin token.
 
 mod flags;
 mod migrations;
 mod pools;
+mod shadow;
 
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -20,6 +21,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .merge(flags::routes())
         .merge(migrations::routes())
         .merge(pools::routes())
+        .merge(shadow::routes())
 }
 
 /// The query of a list whose newest entries come first.

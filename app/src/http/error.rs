@@ -73,7 +73,6 @@ impl Problem {
     }
 
     /// What the caller will read.
-    #[cfg(test)]
     pub(crate) fn document(&self) -> &ProblemDocument {
         &self.document
     }
@@ -199,6 +198,12 @@ impl Problem {
         .retry_after(Duration::from_secs(5))
     }
 
+    /// The document as JSON.
+    pub(crate) fn text(&self) -> String {
+        // Strings and numbers only: this cannot fail, and an empty text would still be an answer.
+        serde_json::to_string(&self.document).unwrap_or_default()
+    }
+
     fn status_code(&self) -> StatusCode {
         StatusCode::from_u16(self.document.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -207,9 +212,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status_code();
-        // Strings and numbers only: this cannot fail, and an empty body would still carry its status.
-        let body = serde_json::to_vec(&self.document).unwrap_or_default();
-        let mut response = (status, body).into_response();
+        let mut response = (status, self.text()).into_response();
         let headers = response.headers_mut();
         headers.insert(
             CONTENT_TYPE,

@@ -75,17 +75,18 @@ async fn readyz(State(state): State<AppState>) -> Response {
 #[utoipa::path(get, path = "/v1/status", tag = TAG, responses((status = 200, body = Value)))]
 async fn status(Ready(house): Ready) -> axum::Json<Value> {
     let mut health = house.router.health();
-    let workers = health.stable.workers.iter_mut();
-    for worker in workers.chain(
-        health
-            .candidate
-            .iter_mut()
-            .flat_map(|pool| &mut pool.workers),
-    ) {
-        if let Some(detail) = &mut worker.detail {
-            *detail = without_last_words(detail).to_owned();
+    for pool in std::iter::once(&mut health.stable).chain(&mut health.candidate) {
+        for worker in &mut pool.workers {
+            if let Some(detail) = &mut worker.detail {
+                *detail = without_last_words(detail).to_owned();
+            }
+            // `/admin/v1/pools/{pool}` has it; here it would be most of the answer.
+            worker.history.clear();
         }
+        pool.details.values_mut().for_each(keep_for_admins);
     }
+    // A store that fails must not keep the rest from being seen; calls say it too.
+    let sessions = house.router.sessions().await.ok();
     let flags = house.flags.snapshot();
     let values: serde_json::Map<String, Value> = flags
         .values()
@@ -103,6 +104,7 @@ async fn status(Ready(house): Ready) -> axum::Json<Value> {
         "candidate_trouble": house.candidate_trouble().as_deref().map(without_last_words),
         "circuits": health.circuits,
         "traffic": traffic(&house),
+        "sessions": sessions,
         "flags": {
             "revision": flags.revision(),
             "served_revision": health.flag_revision,
@@ -114,6 +116,16 @@ async fn status(Ready(house): Ready) -> axum::Json<Value> {
         "migration": house.migrations.status(),
         "host": *house.host.borrow(),
     }))
+}
+
+/// Takes the last words of workers out of what a pool says of itself.
+fn keep_for_admins(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = without_last_words(text).to_owned(),
+        Value::Array(items) => items.iter_mut().for_each(keep_for_admins),
+        Value::Object(members) => members.values_mut().for_each(keep_for_admins),
+        _ => {}
+    }
 }
 
 /// What both lanes did over the window that a migration would look at.

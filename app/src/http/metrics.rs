@@ -1,10 +1,11 @@
 //! `/metrics`, for Prometheus.
 
+mod figures;
+
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use dspex_flags::dspex::GRADUAL_ROLLOUT_PERCENTAGE;
-use dspex_pool::PoolStatus;
-use dspex_telemetry::{CircuitPhase, PoolFigures};
+use dspex_telemetry::CircuitPhase;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -22,25 +23,29 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 )]
 async fn metrics(Ready(house): Ready) -> impl IntoResponse {
     // The state of the house is measured when it is asked for, so it is never stale.
-    measure(&house);
+    measure(&house).await;
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
         house.prometheus.render(),
     )
 }
 
-fn measure(house: &House) {
+async fn measure(house: &House) {
     let health = house.router.health();
     let gauges = &house.gauges;
-    gauges.pool(&health.stable.name, &figures(&health.stable));
-    match &health.candidate {
-        Some(candidate) => gauges.pool(&candidate.name, &figures(candidate)),
-        // A candidate that is gone must not look alive for ever.
-        None => {
-            if let Some(candidate) = &house.config.lanes.candidate {
-                gauges.pool_gone(candidate);
-            }
-        }
+    for status in std::iter::once(&health.stable).chain(&health.candidate) {
+        gauges.pool(&status.name, &figures::pool(status));
+        gauges.workers(&status.name, figures::workers(status));
+    }
+    // A candidate that is gone must not look alive for ever.
+    if health.candidate.is_none()
+        && let Some(candidate) = &house.config.lanes.candidate
+    {
+        gauges.pool_gone(candidate);
+    }
+    // Where the store fails, the last figures stay; every call of a stateful program tells of it.
+    if let Ok(sessions) = house.router.sessions().await {
+        gauges.sessions(sessions.sessions, sessions.bytes, sessions.evicted);
     }
     for circuit in &health.circuits {
         let phase = match circuit.state {
@@ -54,15 +59,4 @@ fn measure(house: &House) {
     let share = house.flags.snapshot().percent(&GRADUAL_ROLLOUT_PERCENTAGE);
     gauges.rollout_percent(share.percent());
     gauges.host(&house.host.borrow());
-}
-
-fn figures(status: &PoolStatus) -> PoolFigures {
-    PoolFigures {
-        ready: status.ready as u64,
-        size: status.size as u64,
-        in_flight: status.in_flight as u64,
-        queued: status.queued as u64,
-        starts: status.starts,
-        failures: status.failures,
-    }
 }

@@ -1,20 +1,19 @@
-//! `/v1/programs`: create, list, get, delete, execute.
+//! `/v1/programs`: create, list, get, put, delete, versions, execute.
 
 mod draft;
+mod execute;
+mod stream;
+mod versions;
 
-use std::time::Duration;
-
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use dspex_pool::{PoolError, Program, ProgramId};
-use dspex_router::{Execute, RouterError};
+use dspex_pool::{Program, ProgramId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::context::{LANE, RequestId, Session};
 use super::error::{Problem, ProblemDocument};
 use super::json::Json;
 use super::params::{Asked, ProgramName};
@@ -28,8 +27,9 @@ const PAGE_LIMIT: usize = 1000;
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(create, list))
-        .routes(routes!(get, delete))
-        .routes(routes!(execute))
+        .routes(routes!(get, versions::put, delete))
+        .routes(routes!(versions::versions))
+        .routes(routes!(execute::execute))
 }
 
 /// A program.
@@ -41,6 +41,10 @@ struct ProgramDocument {
     version: u64,
     /// Whether a call that may have run may be run again.
     repeatable: bool,
+    /// Whether each session has a state of its own.
+    stateful: bool,
+    /// Whether a call may act on the world beyond its answer; such calls are never copied.
+    side_effects: bool,
     /// What a worker builds, as it was given at creation.
     #[schema(value_type = Object)]
     definition: Value,
@@ -52,6 +56,8 @@ impl ProgramDocument {
             id: program.key.id.to_string(),
             version: program.key.version,
             repeatable: program.repeatable,
+            stateful: program.stateful,
+            side_effects: program.side_effects,
             definition: serde_json::to_value(&program.definition).unwrap_or(Value::Null),
         }
     }
@@ -60,7 +66,7 @@ impl ProgramDocument {
 /// Create a program. It is really built in a worker before it is accepted.
 #[utoipa::path(
     post, path = "/v1/programs", tag = TAG,
-    request_body(content = draft::DraftBody, description = "The definition's fields stand beside `id` and `repeatable`, or together under `definition`."),
+    request_body(content = draft::DraftBody, description = "The definition's fields stand beside `id`, `repeatable`, `stateful` and `side_effects`, or together under `definition`."),
     responses(
         (status = 201, body = ProgramDocument, headers(("Location" = String))),
         (status = 409, body = ProblemDocument, content_type = "application/problem+json", description = "The name is taken"),
@@ -165,119 +171,4 @@ async fn get(
 async fn delete(Ready(house): Ready, ProgramName(id): ProgramName) -> Result<StatusCode, Problem> {
     house.router.delete(&id).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct ExecuteBody {
-    /// Inputs by name.
-    #[schema(value_type = Object)]
-    inputs: Map<String, Value>,
-    /// How long the call may take, in milliseconds; the server's own limit where it is not given.
-    #[serde(default)]
-    timeout_ms: Option<u64>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct ExecuteDocument {
-    /// Outputs by name.
-    #[schema(value_type = Object)]
-    outputs: Map<String, Value>,
-    /// `stable` or `candidate`.
-    lane: String,
-    /// The worker that answered.
-    worker: String,
-    /// Whether the candidate had failed the call before stable answered it.
-    failed_over: bool,
-    /// The whole call, in milliseconds.
-    total_ms: f64,
-    /// The part inside the program, in milliseconds, where the worker reported it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    program_ms: Option<f64>,
-    /// As in the `X-Request-Id` header.
-    request_id: String,
-}
-
-fn millis(duration: Duration) -> f64 {
-    // Microseconds are as fine as anybody reads.
-    (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// Execute a program once.
-#[utoipa::path(
-    post, path = "/v1/programs/{id}/execute", tag = TAG,
-    params(
-        ("id" = String, Path),
-        ("X-Session-Id" = Option<String>, Header, description = "Calls of one session go the same way through a rollout"),
-        ("X-Request-Id" = Option<String>, Header, description = "1 to 128 visible ASCII characters; made where absent"),
-    ),
-    request_body = ExecuteBody,
-    responses(
-        (status = 200, body = ExecuteDocument, headers(("X-Dspex-Lane" = String), ("X-Request-Id" = String))),
-        (status = 404, body = ProblemDocument, content_type = "application/problem+json", description = "No such program"),
-        (status = 422, body = ProblemDocument, content_type = "application/problem+json", description = "The inputs do not fit the program"),
-        (status = 429, body = ProblemDocument, content_type = "application/problem+json", description = "The model's provider asks for fewer calls"),
-        (status = 500, body = ProblemDocument, content_type = "application/problem+json", description = "The program raised an exception"),
-        (status = 502, body = ProblemDocument, content_type = "application/problem+json", description = "The worker ended during the call, or the provider failed"),
-        (status = 503, body = ProblemDocument, content_type = "application/problem+json", description = "No worker was free in time"),
-        (status = 504, body = ProblemDocument, content_type = "application/problem+json", description = "The program did not answer in time"),
-    ),
-)]
-async fn execute(
-    Ready(house): Ready,
-    ProgramName(program): ProgramName,
-    Session(session): Session,
-    RequestId(request_id): RequestId,
-    Json(body): Json<ExecuteBody>,
-) -> Response {
-    let request = Execute {
-        program,
-        inputs: body.inputs,
-        session,
-        request_id: request_id.to_string(),
-        timeout: body.timeout_ms.map(Duration::from_millis),
-    };
-    match house.router.execute(request).await {
-        Ok(done) => {
-            let lane = done.lane.to_string();
-            let document = ExecuteDocument {
-                outputs: done.outputs,
-                lane: lane.clone(),
-                worker: done.worker.to_string(),
-                failed_over: done.failed_over,
-                total_ms: millis(done.total),
-                program_ms: done.program_time.map(millis),
-                request_id: request_id.to_string(),
-            };
-            (lane_header(Some(&lane)), axum::Json(document)).into_response()
-        }
-        Err(failed) => {
-            let lane = failed.lane.map(|lane| lane.to_string());
-            let problem = match failed.error {
-                RouterError::Pool(PoolError::Rejected { message }) => no_longer_built(&message),
-                error => error.into(),
-            };
-            (lane_header(lane.as_deref()), problem.into_response()).into_response()
-        }
-    }
-}
-
-/// A program that was built when it was created and cannot be built now: what changed is this
-/// installation, so the caller is not at fault.
-fn no_longer_built(message: &str) -> Problem {
-    tracing::warn!(message, "a program can no longer be built");
-    Problem::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "program-not-built",
-        "The program can no longer be built",
-        message,
-    )
-    .hint("`dspex doctor` looks at keys, modules and Python")
-}
-
-fn lane_header(lane: Option<&str>) -> HeaderMap {
-    lane.and_then(|lane| HeaderValue::from_str(lane).ok())
-        .map(|lane| (LANE, lane))
-        .into_iter()
-        .collect()
 }

@@ -74,6 +74,13 @@ impl AppState {
         *self.0.life.borrow()
     }
 
+    /// Waits until no new calls are taken: what would go on for ever ends then.
+    pub(super) async fn draining(&self) {
+        let mut life = self.0.life.subscribe();
+        // The sender lives as long as we do.
+        let _ = life.wait_for(|life| *life == Life::Draining).await;
+    }
+
     pub(super) fn tokens(&self) -> &Tokens {
         &self.0.tokens
     }

@@ -3,7 +3,12 @@
 mod bench;
 mod dashboard;
 mod flags_and_migrations;
+mod ofrep;
 mod openapi;
+mod pools;
 mod programs;
 mod requests;
 mod server;
+mod sessions;
+mod shadow;
+mod streams;

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dspex_pool::python::{self, PythonError, PythonInfo};
-use dspex_pool::{PoolError, SharedPool, Spawner};
+use dspex_pool::{PoolError, SharedPool, Spawner, Switches};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use super::Surroundings;
 use crate::config::{Config, nearest};
 
 /// Starts pools by name. The house asks this and nobody else, so that tests can give it pools
@@ -31,6 +33,8 @@ pub(crate) struct ConfiguredPools {
     pub(crate) package: PathBuf,
     pub(crate) spawner: Spawner,
     pub(crate) tracker: TaskTracker,
+    /// What pools may do, as the flags say.
+    pub(crate) switches: watch::Receiver<Switches>,
 }
 
 impl ConfiguredPools {
@@ -38,6 +42,14 @@ impl ConfiguredPools {
     pub(crate) async fn probe(&self, name: &str) -> Option<Result<PythonInfo, PythonError>> {
         let python = self.config.pool(name)?.python(&self.config);
         Some(python::probe(python, &self.spawner, &self.tracker).await)
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            spawner: self.spawner.clone(),
+            tracker: self.tracker.clone(),
+            switches: self.switches.clone(),
+        }
     }
 }
 
@@ -78,8 +90,6 @@ impl PoolSource for ConfiguredPools {
             });
         };
         let launch = settings.launch(&self.config, &self.package);
-        settings
-            .start(name, launch, self.spawner.clone(), &self.tracker)
-            .await
+        settings.start(name, launch, self.surroundings()).await
     }
 }

@@ -5,12 +5,11 @@
 
 use std::sync::Arc;
 
+use super::{Kind, Starter, Surroundings, deserialize};
+use crate::config::LEAST_PROCESSES;
 use async_trait::async_trait;
-use dspex_pool::{LaunchSpec, PoolError, SharedPool, Spawner};
+use dspex_pool::{LaunchSpec, PoolError, SharedPool};
 use dspex_pool_v1::{Config, PoolV1};
-use tokio_util::task::TaskTracker;
-
-use super::{Kind, Starter, deserialize};
 
 pub(super) const KIND: Kind = Kind {
     name: "pool-v1",
@@ -54,14 +53,18 @@ impl Starter for Config {
         })
     }
 
+    fn processes_of_a_worker(&self) -> u64 {
+        LEAST_PROCESSES
+    }
+
     async fn start(
         &self,
         name: &str,
         launch: LaunchSpec,
-        spawner: Spawner,
-        tracker: &TaskTracker,
+        around: Surroundings,
     ) -> Result<SharedPool, PoolError> {
-        let pool = PoolV1::start(name, self.clone(), launch, spawner, tracker).await?;
+        let pool =
+            PoolV1::start(name, self.clone(), launch, around.spawner, &around.tracker).await?;
         Ok(pool)
     }
 }

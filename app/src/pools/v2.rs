@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
+use super::{Kind, Starter, Surroundings, deserialize};
+use crate::config::LEAST_PROCESSES;
 use async_trait::async_trait;
-use dspex_pool::{LaunchSpec, PoolError, SharedPool, Spawner};
+use dspex_pool::{LaunchSpec, PoolError, SharedPool};
 use dspex_pool_v2::{Config, PoolV2};
-use tokio_util::task::TaskTracker;
-
-use super::{Kind, Starter, deserialize};
 
 pub(super) const KIND: Kind = Kind {
     name: "pool-v2",
@@ -27,14 +26,26 @@ impl Starter for Config {
         })
     }
 
+    fn processes_of_a_worker(&self) -> u64 {
+        // A thread for each sync call.
+        LEAST_PROCESSES.saturating_add(u64::try_from(self.concurrency).unwrap_or(u64::MAX))
+    }
+
     async fn start(
         &self,
         name: &str,
         launch: LaunchSpec,
-        spawner: Spawner,
-        tracker: &TaskTracker,
+        around: Surroundings,
     ) -> Result<SharedPool, PoolError> {
-        let pool = PoolV2::start(name, self.clone(), launch, spawner, tracker).await?;
+        let pool = PoolV2::start(
+            name,
+            self.clone(),
+            launch,
+            around.spawner,
+            &around.tracker,
+            around.switches,
+        )
+        .await?;
         Ok(pool)
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) lane: Option<String>,
     pub(crate) content_type: String,
+    /// `Retry-After`, in seconds.
+    pub(crate) retry_after: Option<u64>,
     pub(crate) body: Value,
 }
 
@@ -103,6 +105,33 @@ span = "60s"
         python = python(),
         fixtures = fixtures().display().to_string(),
     )
+}
+
+/// The folder with the callables that only tests of the binary run.
+pub(crate) fn own_fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+/// Pool V2 alone, with these lines in its section; every module of both folders may be run.
+pub(crate) fn v2_alone(settings: &str) -> String {
+    let replaced = [
+        (r#"stable = "v1""#, r#"stable = "v2""#.to_owned()),
+        (r#"candidate = "v2""#, r#"candidate = """#.to_owned()),
+        ("workers = 1\nconcurrency = 4", settings.to_owned()),
+        (
+            r#"["fixture_programs"]"#,
+            r#"["fixture_programs", "fixture_processes", "rogue_programs", "storm_programs"]"#
+                .to_owned(),
+        ),
+        (
+            "path = [",
+            format!("path = [{:?}, ", own_fixtures().display().to_string()),
+        ),
+    ];
+    replaced.into_iter().fold(rehearsal(), |text, (from, to)| {
+        assert!(text.contains(from), "{from:?} is not in the configuration");
+        text.replace(from, &to)
+    })
 }
 
 impl House {
@@ -248,12 +277,14 @@ impl House {
                 .map(|value| value.to_str().unwrap().to_owned())
         };
         let (lane, content_type) = (header("x-dspex-lane"), header("content-type"));
+        let retry_after = header("retry-after").map(|seconds| seconds.parse().unwrap());
         let status = response.status().as_u16();
         let text = response.text().await.unwrap();
         Answer {
             status,
             lane,
             content_type: content_type.unwrap_or_default(),
+            retry_after,
             body: serde_json::from_str(&text).unwrap_or(Value::String(text)),
         }
     }
@@ -278,6 +309,13 @@ impl House {
         let target = format!("fixture_programs:{callable}");
         let body =
             json!({"id": callable, "kind": "callable", "target": target, "repeatable": true});
+        self.post("/v1/programs", body).await.ok(201);
+    }
+
+    /// Creates a program of a callable of any allowed module.
+    pub(crate) async fn create_as(&self, id: &str, target: &str, repeatable: bool) {
+        let body = json!({"id": id, "kind": "callable", "target": target,
+            "repeatable": repeatable});
         self.post("/v1/programs", body).await.ok(201);
     }
 

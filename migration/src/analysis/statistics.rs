@@ -19,6 +19,11 @@ pub(super) fn at_least(hits: u64, of: u64) -> f64 {
     ((centre - margin) / (1.0 + z2 / n)).max(0.0)
 }
 
+/// The share that the true one lies below with 99 % confidence: the other end of [`at_least`].
+pub(super) fn at_most(hits: u64, of: u64) -> f64 {
+    1.0 - at_least(of.saturating_sub(hits), of)
+}
+
 /// How likely it is to see at least `hits` of the hits among the first `of`, had both samples the
 /// same rate: Fisher's exact test of two proportions, one-sided. Exact, because the failures of a
 /// good pool are few and the usual approximation is wrong just there.
@@ -98,6 +103,8 @@ mod tests {
         assert!(at_least(3, 10) < 0.10 && at_least(4, 10) > 0.10);
         near(at_least(10, 10), 0.648_850);
         assert_eq!(at_least(0, 0), 0.0);
+        near(at_most(4, 10), 0.727_535);
+        assert_eq!((at_most(0, 0), at_most(10, 10)), (1.0, 1.0));
     }
 
     #[test]

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use dspex_flags::Percent;
-use dspex_pool::PoolStatus;
+use dspex_pool::{Growth, PoolStatus};
 use dspex_telemetry::{Blame, HostUsage, LaneWindow, Latency, ProgramWindow};
 
 use super::*;
 use crate::thresholds::percent;
+
+mod differences;
+mod memory;
 
 fn pool(ready: usize) -> PoolStatus {
     PoolStatus {
@@ -15,13 +18,22 @@ fn pool(ready: usize) -> PoolStatus {
         kind: "simulated",
         size: 4,
         ready,
-        in_flight: 0,
         capacity: 4,
-        queued: 0,
         starts: 4,
         failures: 0,
-        draining: false,
+        growth: Some(growth("v2-0.1", 0.01, -0.02)),
         ..PoolStatus::default()
+    }
+}
+
+fn growth(worker: &str, per_hour: f64, at_least: f64) -> Growth {
+    Growth {
+        worker: worker.into(),
+        program: None,
+        per_hour,
+        at_least,
+        samples: 90,
+        span: Duration::from_secs(2700),
     }
 }
 
@@ -69,6 +81,8 @@ fn evidence(stable: LaneWindow, candidate: LaneWindow) -> Evidence {
         stable,
         candidate,
         candidate_pool: Some(pool(4)),
+        stable_growth: None,
+        differences: None,
         worker_failures: 0,
         host,
         recorded: true,

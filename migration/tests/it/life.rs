@@ -114,6 +114,8 @@ fn evidence(kind: Kind, percent: Percent) -> Evidence {
         stable: lane(400, if matches!(kind, Kind::Warning) { 25 } else { 0 }),
         candidate: lane(calls, faults),
         candidate_pool: Some(crate::house::simulated::pool_status("v2", 0)),
+        stable_growth: None,
+        differences: None,
         worker_failures: 0,
         host: HostUsage {
             cpu_percent: Some(cpu),

@@ -12,6 +12,7 @@ mod drift;
 mod house;
 mod laws;
 mod life;
+mod shadow;
 mod sqlite;
 mod trouble;
 mod whole_plans;

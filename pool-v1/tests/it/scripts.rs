@@ -39,6 +39,34 @@ async fn a_script_older_than_dspex_runs_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_script_that_keeps_no_state_is_told_so_and_costs_no_worker() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config {
+        workers: 1,
+        command: script("legacy_bridge.py"),
+        ..Config::default()
+    };
+    let pool = start_with(config, real::launch(folder.path()))
+        .await
+        .unwrap();
+    let program = dspy_program("qa", "question -> answer");
+    let stateful = Arc::new(dspex_pool::Program {
+        stateful: true,
+        ..(*program).clone()
+    });
+    let call = |program| fixture_programs::call_of(program, json!({"question": "why?"}), LONG);
+    match pool.execute(call(stateful)).await {
+        Err(PoolError::Rejected { message }) => {
+            assert!(message.contains("qa@1 is stateful"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let reply = pool.execute(call(program)).await.unwrap();
+    assert_eq!(reply.state, None);
+    assert_eq!(pool.status().failures, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn more_sessions_than_are_kept_still_get_answers() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config {

@@ -32,5 +32,5 @@ async fn passes(config: Config) {
         let (folder, config) = (Arc::clone(&folder), config.clone());
         async move { crate::start(config, folder.path()).await as SharedPool }
     });
-    conformance::run(&harness).await;
+    conformance::run(&harness.streaming()).await;
 }

@@ -6,6 +6,13 @@
 
 mod conformance;
 mod faults;
+mod imports;
+mod replacements;
+mod restarts;
+mod rogues;
+mod sessions;
+mod sizes;
+mod starts;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,12 +20,22 @@ use std::time::Duration;
 
 use dspex_pool::testing::real;
 use dspex_pool::{LaunchSpec, PoolError, Spawner};
-use dspex_pool_v2::{Config, PoolV2};
+use dspex_pool_v2::{Config, PoolV2, Switches};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 async fn start_with(config: Config, launch: LaunchSpec) -> Result<Arc<PoolV2>, PoolError> {
+    start_switched(config, launch, Switches::default().unchanging()).await
+}
+
+async fn start_switched(
+    config: Config,
+    launch: LaunchSpec,
+    switches: watch::Receiver<Switches>,
+) -> Result<Arc<PoolV2>, PoolError> {
     let spawner = Spawner::start().unwrap();
-    PoolV2::start("v2", config, launch, spawner, &TaskTracker::new()).await
+    let tracker = TaskTracker::new();
+    PoolV2::start("v2", config, launch, spawner, &tracker, switches).await
 }
 
 async fn start(config: Config, folder: &Path) -> Arc<PoolV2> {

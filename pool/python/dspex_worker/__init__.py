@@ -9,4 +9,7 @@ Invariants: the standard library is enough (orjson is used where it can be impor
 user code prints ever reaches the wire, and every request is answered exactly once.
 """
 
+from .job import cancelled
+
+__all__ = ["cancelled"]
 __version__ = "0.1.0"

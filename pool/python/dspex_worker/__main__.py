@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from . import log, server
+from . import output, server
 
 
 def main() -> int:
@@ -13,7 +13,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="dspex_worker", description=__doc__)
     parser.add_argument("--worker-id", required=True, help="names the process for whoever lists it")
     parser.parse_args()
-    log.prepare()
+    output.install()
     return server.run()
 
 

@@ -5,7 +5,8 @@
 Requests are `{"id", "command", "args", "timestamp"}`. In pool-worker mode programs live inside
 their session; in standalone mode there is one flat set. Beyond the protocol as it was, failures
 carry `error_class`, `exception` and `status`, and `execute_program` reports `program_ms`; readers
-that do not know these fields ignore them.
+that do not know these fields ignore them. A program created with `stateful` takes a `state` with
+each execution and answers with the next; chunks are not sent, a generator's outputs are its end.
 
 Invariant: the descriptors of stdin and stdout are taken away before anything else runs, so what
 user code prints goes to the log and what it reads is empty.
@@ -21,7 +22,7 @@ import signal
 import sys
 from collections.abc import Callable
 from datetime import datetime, timezone
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Any
 
 from . import engine
@@ -35,9 +36,11 @@ from .errors import (
     describe,
     keep_secret,
 )
+from .execution import run, run_async
+from .job import Job, Outcome
 from .log import log, prepare
 from .server import leave
-from .wire import FrameError, Wire, encode, max_frame_from_env
+from .wire import FrameError, Wire, check_json, encode, max_frame_from_env
 
 POOL_WORKER = "pool-worker"
 STANDALONE = "standalone"
@@ -144,7 +147,8 @@ class Bridge:
             raise Rejected(f"program {program_id!r} exists already")
         definition = _definition(args)
         try:
-            program = engine.build(definition, self._settings)
+            stateful = args.get("stateful") is True
+            program = engine.build(definition, self._settings, stateful=stateful)
         except Failure:
             raise
         except BaseException as error:
@@ -160,19 +164,28 @@ class Bridge:
         inputs = args.get("inputs")
         if not isinstance(inputs, dict):
             raise InvalidInput("execute_program needs `inputs`, an object")
-        program = held.program
-        program.check(inputs)
-        began = perf_counter()
-        result = program.call(inputs)
-        if program.is_async:
-            result = self._event_loop().run_until_complete(result)
-        seconds = perf_counter() - began
+        job = Job(0, inputs, None)
+        job.program, job.state = held.program, args.get("state")
+        outputs, seconds, error = self._run(job)
+        if error is not None:
+            raise error
         held.executions += 1
-        return {
+        result = {
             "program_id": program_id,
-            "outputs": program.outputs(result),
+            "outputs": outputs,
             "program_ms": round(seconds * 1000, 3),
         }
+        if held.program.stateful:
+            check_json("the state that dump_state() told", job.left)
+            result["state"] = job.left
+        return result
+
+    def _run(self, job: Job) -> Outcome:
+        if not job.on_loop:
+            return run(job)
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+        return self._loop.run_until_complete(run_async(job))
 
     def _list_programs(self, args: dict[str, Any]) -> dict[str, Any]:
         session, programs = self._session(args)
@@ -244,11 +257,6 @@ class Bridge:
             where = f" in session {session!r}" if session != _NO_SESSION else ""
             raise UnknownProgram(f"program {program_id!r} is not found{where}")
         return program_id, held
-
-    def _event_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-        return self._loop
 
 
 class _Held:

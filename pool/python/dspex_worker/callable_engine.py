@@ -1,4 +1,4 @@
-"""Programs that are Python callables from allow-listed modules, sync or async.
+"""Programs that are Python callables from allow-listed modules: sync, async or generators.
 
 Invariant: inputs are checked before the callable runs, so whatever it raises, a `TypeError` too,
 is the program's own.
@@ -15,8 +15,9 @@ from .engine import Program, Settings, find_callable
 from .errors import InvalidInput, Rejected
 
 # Annotations may be types, or text under `from __future__ import annotations`.
-_SIMPLE: dict[Any, str] = {kind: kind.__name__ for kind in (int, float, str, bool, list, dict)} | {
-    name: name for name in ("int", "float", "str", "bool", "list", "dict")
+_KINDS: dict[str, type] = {kind.__name__: kind for kind in (int, float, str, bool, list, dict)}
+_SIMPLE: dict[Any, str] = {kind: name for name, kind in _KINDS.items()} | {
+    name: name for name in _KINDS
 }
 
 
@@ -26,12 +27,12 @@ class CallableProgram(Program):
     def __init__(self, target: str, function: Callable[..., Any]) -> None:
         self._target = target
         self._function = function
-        self.is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        self.is_async = _is_async(function) or _is_async(
             getattr(function, "__call__", None)  # noqa: B004  (an object whose call is async)
         )
         self._required: frozenset[str] = frozenset()
         self._known: frozenset[str] | None = None  # None: any name is taken
-        self._typed: list[tuple[str, str, Callable[[Any], bool], bool]] = []
+        self._typed: list[tuple[str, str, type, Callable[[Any], bool], bool]] = []
         self._read_parameters()
 
     @classmethod
@@ -42,6 +43,19 @@ class CallableProgram(Program):
 
     def check(self, inputs: dict[str, Any]) -> None:
         """Raises `InvalidInput`, naming the input and what is taken."""
+        if inputs.keys() != self._required:
+            self._check_names(inputs)
+        for name, expected, kind, fits, optional in self._typed:
+            if name in inputs:
+                value = inputs[name]
+                if type(value) is kind or fits(value):
+                    continue
+                if not (optional and value is None):
+                    raise InvalidInput(
+                        f"input {name!r} must be of type {expected}, not {type(value).__name__}"
+                    )
+
+    def _check_names(self, inputs: dict[str, Any]) -> None:
         missing = self._required - inputs.keys()
         if missing:
             names = ", ".join(repr(name) for name in sorted(missing))
@@ -50,13 +64,6 @@ class CallableProgram(Program):
             names = ", ".join(repr(name) for name in sorted(inputs.keys() - self._known))
             known = ", ".join(sorted(self._known)) or "none"
             raise InvalidInput(f"input {names} is unknown: {self._target} takes {known}")
-        for name, expected, fits, optional in self._typed:
-            if name in inputs:
-                value = inputs[name]
-                if not fits(value) and not (optional and value is None):
-                    raise InvalidInput(
-                        f"input {name!r} must be of type {expected}, not {type(value).__name__}"
-                    )
 
     def call(self, inputs: dict[str, Any]) -> Any:
         """Calls the callable with the inputs as keyword arguments."""
@@ -99,4 +106,9 @@ class CallableProgram(Program):
             return
         if expected:
             optional = parameter.default is None
-            self._typed.append((parameter.name, expected, CHECKS[expected], optional))
+            kind, fits = _KINDS[expected], CHECKS[expected]
+            self._typed.append((parameter.name, expected, kind, fits, optional))
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

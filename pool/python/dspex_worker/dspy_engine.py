@@ -1,20 +1,23 @@
 """Programs that are DSPy modules built from a signature.
 
 Invariants: DSPy is imported only when it is needed, and set up once: no network at the first call,
-no cache on disk, no history. The LM is a configured profile, set inside each call, because threads
-do not inherit DSPy's context. No input of a caller can reach an argument of DSPy's own.
+no cache on disk, no history. The LM is a configured profile. No input of a caller can reach an
+argument of DSPy's own.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
 
 from .annotation import checker, resolve
-from .engine import LmProfile, Program, Settings, find_callable
+from .dspy_module import DspyModule
+from .dspy_session import HISTORY, DspySession, history_field
+from .engine import Instance, LmProfile, Program, Send, Settings, find_callable
 from .errors import InvalidInput, Rejected, keep_secret
 
 MODULES = ("predict", "chain_of_thought", "react")
@@ -87,17 +90,26 @@ class DspyProgram(Program):
     """A DSPy module with the LM it asks."""
 
     def __init__(
-        self, module: Any, inputs: list[_Input], outputs: list[str], find_lm: Callable[[], Any]
+        self,
+        kind: str,
+        module: DspyModule,
+        inputs: list[_Input],
+        outputs: list[str],
+        *,
+        stateful: bool,
     ) -> None:
+        self._kind = kind
         self._module = module
         self._inputs = inputs
         self._names = frozenset(one.name for one in inputs)
         self._outputs = outputs
-        self._find_lm = find_lm
-        self._context = load().context
+        self.streams = module.streams
+        self.stateful = stateful
 
     @classmethod
-    def build(cls, definition: dict[str, Any], settings: Settings) -> DspyProgram:
+    def build(
+        cls, definition: dict[str, Any], settings: Settings, *, stateful: bool = False
+    ) -> DspyProgram:
         """Raises `Rejected`."""
         kind = definition.get("module") or "predict"
         if kind not in MODULES:
@@ -111,11 +123,17 @@ class DspyProgram(Program):
         inputs, input_types = _fields(given, "inputs")
         outputs, output_types = _fields(given, "outputs")
         _check_names(kind, set(input_types), set(output_types))
+        if stateful and (HISTORY in input_types or HISTORY in output_types):
+            raise Rejected(
+                f"signature field {HISTORY!r} has a name that stateful programs use: rename it"
+            )
         find_lm = _lm_finder(definition.get("lm"), settings)
         tools = [find_callable(target, settings) for target in targets]
 
         dspy = _load_or_reject()
         fields = {f["name"]: (input_types[f["name"]], dspy.InputField(**_desc(f))) for f in inputs}
+        if stateful:
+            fields[HISTORY] = history_field(dspy, kind)
         for f in outputs:
             fields[f["name"]] = (output_types[f["name"]], dspy.OutputField(**_desc(f)))
         signature = dspy.Signature(fields, given.get("instructions") or None)
@@ -132,7 +150,9 @@ class DspyProgram(Program):
             _Input(name, _text(field), checker(kind_of), type(None) in get_args(kind_of))
             for field, (name, kind_of) in zip(inputs, input_types.items(), strict=True)
         ]
-        return cls(module, checked, answered, find_lm)
+        texts = [name for name in answered if output_types.get(name, str) is str]
+        asked = DspyModule(dspy, module, find_lm, texts)
+        return cls(kind, asked, checked, answered, stateful=stateful)
 
     def check(self, inputs: dict[str, Any]) -> None:
         """Raises `InvalidInput`, naming the field and the expected type."""
@@ -150,16 +170,18 @@ class DspyProgram(Program):
 
     def call(self, inputs: dict[str, Any]) -> Any:
         """Asks the LM, and returns DSPy's prediction."""
-        with self._context(
-            lm=self._find_lm(),
-            disable_history=True,
-            max_history_size=0,
-            trace=None,
-            # Inputs have been checked here; DSPy's warning would only log the caller's data.
-            warn_on_type_mismatch=False,
-            allow_tool_async_sync_conversion=True,
-        ):
-            return self._module(**inputs)
+        return self._module.call(inputs)
+
+    async def stream(self, inputs: dict[str, Any], send: Send) -> Any:
+        """The same, and sends what the LM writes as it writes it."""
+        return await self._module.stream(inputs, send)
+
+    @contextmanager
+    def session(self, state: Any) -> Iterator[Instance]:
+        """A copy of the module and the session's turns, for one call. Raises `BadState`."""
+        # A copy takes far less time than loading a state does (0.05 ms against 1 ms), so none is
+        # kept for reuse: what is new needs no cleaning.
+        yield DspySession(load(), self._module.copy(), self._kind, self._outputs, state)
 
     def outputs(self, result: Any) -> dict[str, Any]:
         """The declared outputs, and the reasoning of a chain of thought."""

@@ -6,12 +6,14 @@ code, and nothing in it is evaluated.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import inspect
 import types
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,10 +54,36 @@ class Settings:
         return any(module == name or module.startswith(name + ".") for name in self.allow_modules)
 
 
+Send = Callable[[Any], Awaitable[None]]
+
+
+class Instance(ABC):
+    """What a call of a stateful program runs on, alone."""
+
+    streams: bool = False
+
+    @abstractmethod
+    def call(self, inputs: dict[str, Any]) -> Any:
+        """As `Program.call`."""
+
+    async def stream(self, inputs: dict[str, Any], send: Send) -> Any:
+        """As `Program.stream`."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def dump_state(self) -> Any:
+        """What the session's next call begins with. JSON."""
+
+
 class Program(ABC):
     """An instance built from a definition. May be called by several threads at once."""
 
+    # Whether `call` returns a coroutine or an async generator.
     is_async: bool = False
+    # Whether there is a `stream`.
+    streams: bool = False
+    # Whether calls need a `session`.
+    stateful: bool = False
 
     @abstractmethod
     def check(self, inputs: dict[str, Any]) -> None:
@@ -63,14 +91,22 @@ class Program(ABC):
 
     @abstractmethod
     def call(self, inputs: dict[str, Any]) -> Any:
-        """Runs with checked inputs. Where `is_async`, returns a coroutine."""
+        """Runs with checked inputs. What a generator yields is the call's chunks."""
+
+    async def stream(self, inputs: dict[str, Any], send: Send) -> Any:
+        """Runs on the event loop, and sends chunks meanwhile. Returns what `call` would."""
+        raise NotImplementedError
+
+    def session(self, state: Any) -> AbstractContextManager[Instance]:
+        """An instance for one call, in the state that `dump_state` told; fresh where it is None."""
+        raise NotImplementedError
 
     @abstractmethod
     def outputs(self, result: Any) -> dict[str, Any]:
         """The outputs by name, from what `call` returned."""
 
 
-def build(definition: Any, settings: Settings) -> Program:
+def build(definition: Any, settings: Settings, *, stateful: bool = False) -> Program:
     """Builds an instance. Raises `Rejected`, and nothing else, where that cannot be done."""
     if not isinstance(definition, dict):
         raise Rejected("the definition is not an object")
@@ -78,11 +114,15 @@ def build(definition: Any, settings: Settings) -> Program:
     if kind == "callable":
         from .callable_engine import CallableProgram
 
+        if stateful:
+            from .stateful_callable import StatefulCallable
+
+            return StatefulCallable.build(definition, settings)
         return CallableProgram.build(definition, settings)
     if kind == "dspy":
         from .dspy_engine import DspyProgram
 
-        return DspyProgram.build(definition, settings)
+        return DspyProgram.build(definition, settings, stateful=stateful)
     raise Rejected(f"the definition has the unknown kind {kind!r}; known are 'dspy' and 'callable'")
 
 
@@ -123,6 +163,7 @@ def find_callable(target: Any, settings: Settings) -> Callable[..., Any]:
     return found
 
 
+@functools.cache
 def dspy_version() -> str | None:
     """The installed DSPy's version, found without importing it."""
     try:

@@ -12,6 +12,7 @@ import enum
 import json
 import math
 import os
+import struct
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,8 +28,10 @@ except ImportError:
 DEFAULT_MAX_FRAME = 64 * 1024 * 1024
 # Common JSON readers stop at 128 levels; the frame and the HTTP answer around it take a few.
 MAX_DEPTH = 100
+_SHORT = 2 * MAX_DEPTH  # in bytes: each level takes two brackets
 _CHUNK = 64 * 1024
 _HEADER = 4
+_LENGTH = struct.Struct(">I")
 
 
 class FrameError(Exception):
@@ -57,6 +60,8 @@ class Wire:
         self._read_fd = read_fd
         self._write_fd = write_fd
         self._max_frame = max_frame
+        self._rest = b""  # what was read of a frame that is not whole
+        self._broken: FrameError | None = None  # what comes after the frames that were whole
         self._lock = threading.Lock()
         # A forked child is no party to this wire: were it to hold it, the parent would never see
         # the end of file.
@@ -64,34 +69,66 @@ class Wire:
 
     def frames(self) -> Iterator[dict[str, Any]]:
         """Reads frames until the end of file. Raises `FrameError`."""
-        read, fd, limit = os.read, self._read_fd, self._max_frame
-        buffer = b""
-        while True:
-            chunk = read(fd, _CHUNK)
+        while frames := self.read():
+            yield from frames
+
+    def read(self) -> list[dict[str, Any]]:
+        """Waits for frames, and takes all that have come; none at the end of file.
+
+        Raises `FrameError`, after the frames before it were taken.
+        """
+        if self._broken is not None:
+            raise self._broken
+        frames: list[dict[str, Any]] = []
+        buffer, limit = self._rest, self._max_frame
+        loads, length_at = _loads(), _LENGTH.unpack_from
+        while not frames:
+            chunk = os.read(self._read_fd, _CHUNK)
             if not chunk:
                 if buffer:
                     raise FrameError(f"the wire ended {len(buffer)} bytes into a frame")
-                return
-            buffer = buffer + chunk if buffer else chunk
-            start = 0
-            while len(buffer) - start >= _HEADER:
-                length = int.from_bytes(buffer[start : start + _HEADER], "big")
-                if length > limit:
-                    raise FrameError(f"a frame of {length} bytes is over the maximum of {limit}")
-                body = start + _HEADER
-                if len(buffer) - body < length:
-                    if length < _CHUNK:
+                break
+            if buffer:
+                chunk = buffer + chunk
+            start, whole = 0, len(chunk)
+            try:
+                while whole - start >= _HEADER:
+                    (length,) = length_at(chunk, start)
+                    if length > limit:
+                        raise FrameError(
+                            f"a frame of {length} bytes is over the maximum of {limit}"
+                        )
+                    body = start + _HEADER
+                    end = body + length
+                    if end > whole:
+                        if length >= _CHUNK and not frames:
+                            frames.append(_object(loads, self._long(chunk[body:], length)))
+                            start = whole
                         break
-                    yield _decode(self._rest(buffer[body:], length))
-                    start = len(buffer)
-                    break
-                start = body + length
-                yield _decode(buffer[body:start])
-            buffer = buffer[start:]
+                    frames.append(_object(loads, chunk[body:end]))
+                    start = end
+            except FrameError as error:
+                if not frames:
+                    raise
+                self._broken = error
+            buffer = chunk[start:]
+        self._rest = buffer
+        return frames
 
     def send(self, body: bytes) -> None:
         """Writes one frame. Raises `OSError` when the other side is gone."""
-        data = len(body).to_bytes(_HEADER, "big") + body
+        self.send_all([body])
+
+    def send_all(self, bodies: list[bytes]) -> None:
+        """Writes several frames at once. Raises `OSError` when the other side is gone."""
+        if len(bodies) == 1:
+            data = len(bodies[0]).to_bytes(_HEADER, "big") + bodies[0]
+        else:
+            parts = []
+            for body in bodies:
+                parts.append(len(body).to_bytes(_HEADER, "big"))
+                parts.append(body)
+            data = b"".join(parts)
         with self._lock:
             sent = os.write(self._write_fd, data)
             if sent < len(data):
@@ -108,7 +145,7 @@ class Wire:
         """The longest frame in bytes."""
         return self._max_frame
 
-    def _rest(self, begun: bytes, length: int) -> bytearray:
+    def _long(self, begun: bytes, length: int) -> bytearray:
         """The rest of a long frame, read in place instead of joined from chunks."""
         body = bytearray(length)
         body[: len(begun)] = begun
@@ -131,12 +168,21 @@ def _refuse_constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
-_std_loads = json.JSONDecoder(parse_constant=_refuse_constant).decode
+_std_decode = json.JSONDecoder(parse_constant=_refuse_constant).decode
 
 
-def _decode(body: bytes | bytearray) -> dict[str, Any]:
+def _std_loads(body: bytes | bytearray) -> Any:
+    return _std_decode(body.decode("utf-8"))
+
+
+def _loads() -> Callable[[Any], Any]:
+    """How JSON is read: here, so that it may be another for a test."""
+    return orjson.loads if orjson else _std_loads
+
+
+def _object(loads: Callable[[Any], Any], body: bytes | bytearray) -> dict[str, Any]:
     try:
-        frame = orjson.loads(body) if orjson else _std_loads(body.decode("utf-8"))
+        frame = loads(body)
     except (ValueError, RecursionError) as error:
         raise FrameError(f"a frame of {len(body)} bytes is not JSON: {error}") from None
     if type(frame) is not dict:
@@ -172,14 +218,34 @@ def encode(frame: dict[str, Any], outputs: dict[str, Any] | None = None) -> byte
         else:
             # orjson writes NaN as null, and nests deeper than readers follow. Neither can be
             # where there is no null and there are few brackets, and looking for those is cheap.
-            if outputs is not None and (
-                b"null" in body or body.count(b"[") + body.count(b"{") > MAX_DEPTH
-            ):
-                _check(outputs)
+            if outputs is not None and (b"null" in body or len(body) > _SHORT):
+                _check_doubtful(body, outputs)
             return body
     if outputs is not None:
         _check(outputs)
     return _std_dumps(frame).encode("utf-8")
+
+
+def _check_doubtful(body: bytes, outputs: dict[str, Any]) -> None:
+    if b"null" in body or body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        _check(outputs)
+
+
+def encode_chunk(call_id: int, chunk: Any) -> bytes:
+    """A chunk's frame. Raises `BadOutput` where the chunk is not JSON."""
+    try:
+        return encode({"type": "chunk", "id": call_id, "chunk": chunk}, {"chunk": chunk})
+    except BadOutput:
+        check_json("a chunk of the answer", chunk)
+        raise
+
+
+def check_json(what: str, value: Any) -> None:
+    """Raises `BadOutput` where the value cannot be sent as JSON, saying that it is `what`."""
+    try:
+        _check_value(value, 1)
+    except ValueError as error:
+        raise BadOutput(f"{what} cannot be sent as JSON: {error}") from None
 
 
 def _check(outputs: dict[str, Any]) -> None:

@@ -127,19 +127,28 @@ class Worker(Peer):
         self._last_id += 1
         return self._last_id
 
-    def send_define(self, name: str, definition: dict[str, Any] | None = None) -> int:
+    def send_define(self, name: str, definition: dict[str, Any] | None = None, **more: Any) -> int:
         frame_id = self.next_id()
         definition = definition or {"kind": "callable", "target": f"fixture_programs:{name}"}
-        self.send({"type": "define", "id": frame_id, "key": f"{name}@1", "definition": definition})
+        frame = {"type": "define", "id": frame_id, "key": f"{name}@1", "definition": definition}
+        self.send({**frame, **more})
         return frame_id
 
-    def define(self, name: str, definition: dict[str, Any] | None = None) -> dict[str, Any]:
-        frame_id = self.send_define(name, definition)
+    def define(
+        self, name: str, definition: dict[str, Any] | None = None, **more: Any
+    ) -> dict[str, Any]:
+        frame_id = self.send_define(name, definition, **more)
         answer = self.receive()
         assert answer["id"] == frame_id
         return answer
 
-    def send_call(self, name: str, timeout_ms: int = 60_000, **inputs: Any) -> int:
+    def send_call(
+        self,
+        name: str,
+        timeout_ms: int = 60_000,
+        more: dict[str, Any] | None = None,
+        **inputs: Any,
+    ) -> int:
         frame_id = self.next_id()
         self.send(
             {
@@ -150,9 +159,35 @@ class Worker(Peer):
                 "session": None,
                 "request": f"r-{frame_id}",
                 "timeout_ms": timeout_ms,
+                **(more or {}),
             }
         )
         return frame_id
+
+    def stream(self, name: str, window: int = 4, **inputs: Any) -> int:
+        """A call whose chunks are asked for."""
+        return self.send_call(name, more={"stream": True, "window": window}, **inputs)
+
+    def credit(self, call_id: int, count: int) -> None:
+        self.send({"type": "credit", "id": call_id, "n": count})
+
+    def whole_stream(self, call_id: int) -> tuple[list[Any], dict[str, Any]]:
+        """The chunks, each acknowledged as it comes, and the answer."""
+        chunks = []
+        while True:
+            frame = self.receive()
+            assert frame["id"] == call_id
+            if frame["type"] != "chunk":
+                return chunks, frame
+            chunks.append(frame["chunk"])
+            self.credit(call_id, 1)
+
+    def remember(self, name: str, state: Any, **inputs: Any) -> dict[str, Any]:
+        """A call of a stateful program."""
+        frame_id = self.send_call(name, more={"stateful": True, "state": state}, **inputs)
+        answer = self.receive()
+        assert answer["id"] == frame_id
+        return answer
 
     def call(self, name: str, **inputs: Any) -> dict[str, Any]:
         frame_id = self.send_call(name, **inputs)

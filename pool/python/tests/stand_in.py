@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -25,6 +28,13 @@ class StandIn:
         self.values: dict[str, str] = {}
         self.answer: Callable[[dict[str, Any]], tuple[int, str]] | None = None
         self.status = 200
+        self.delay = 0.0  # seconds before the answer
+        self.at_once = 0
+        self.most_at_once = 0
+        # Before each piece of a stream; a test may hold it up here.
+        self.before_piece: Callable[[int], None] = lambda _number: None
+        self.broken_off = threading.Event()  # a client left in the middle of a stream
+        self._lock = threading.Lock()
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -36,6 +46,13 @@ class StandIn:
                 request = json.loads(self.rfile.read(length))
                 owner.requests.append(request)
                 owner.authorizations.append(self.headers.get("Authorization"))
+                with owner.counted():
+                    self.respond(request)
+
+            def respond(self, request: dict[str, Any]) -> None:
+                if request.get("stream") and owner.status == 200:
+                    self.stream(request)
+                    return
                 status, body = owner.status, owner.body(request)
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
@@ -45,10 +62,30 @@ class StandIn:
                 self.end_headers()
                 self.wfile.write(body)
 
+            def stream(self, request: dict[str, Any]) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream")
+                self.send_header("Connection", "close")
+                self.end_headers()
+                try:
+                    for number, event in enumerate(owner.events(request)):
+                        owner.before_piece(number)
+                        self.wfile.write(b"data: " + event + b"\n\n")
+                        self.wfile.flush()
+                except OSError:
+                    owner.broken_off.set()
+                self.close_connection = True
+
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                # A client that leaves in the middle of a stream is what some tests are about.
+                if not isinstance(sys.exc_info()[1], OSError):
+                    super().handle_error(request, client_address)
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
@@ -76,6 +113,34 @@ class StandIn:
                 "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
             }
         ).encode()
+
+    def events(self, request: dict[str, Any]) -> Iterator[bytes]:
+        """The same answer, three characters at a time."""
+        text = self.text(request)
+        pieces = [text[start : start + 3] for start in range(0, len(text), 3)]
+        deltas = [({"content": piece}, None) for piece in pieces] + [({}, "stop")]
+        for delta, finish in deltas:
+            event = {
+                "id": "chatcmpl-1",
+                "object": "chat.completion.chunk",
+                "created": 1,
+                "model": request.get("model"),
+                "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+            }
+            yield json.dumps(event).encode()
+        yield b"[DONE]"
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        with self._lock:
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            time.sleep(self.delay)
+            yield
+        finally:
+            with self._lock:
+                self.at_once -= 1
 
     def text(self, request: dict[str, Any]) -> str:
         prompt = request["messages"][-1]["content"]

@@ -337,3 +337,14 @@ def test_the_package_itself_does_not_import_dspy():
         [sys.executable, "-c", code], env=environment(), check=False, timeout=LIMIT
     )
     assert ended.returncode == 0
+
+
+def test_a_session_may_last_for_ever_and_its_state_does_not_grow(settings):
+    for module in ("predict", "chain_of_thought", "react"):
+        program = engine.build(definition(module=module), settings, stateful=True)
+        state, first = None, None
+        for _ in range(300):
+            with program.session(state) as instance:
+                state = instance.dump_state()
+            first = first or state
+        assert state == first

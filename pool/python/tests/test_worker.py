@@ -22,7 +22,7 @@ def test_it_says_hello_first(start_worker):
     assert hello["python"] == ".".join(map(str, sys.version_info[:3]))
     assert hello["engines"]["callable"] == "1"
     assert hello["engines"]["dspy"] is None or isinstance(hello["engines"]["dspy"], str)
-    assert hello["capabilities"] == ["cancel", "ping", "threads"]
+    assert hello["capabilities"] == ["cancel", "chunks", "ping", "state", "threads"]
 
 
 def test_calls_are_answered_with_outputs_and_time(worker):

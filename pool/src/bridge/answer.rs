@@ -34,7 +34,7 @@ struct Answer {
 }
 
 /// Reads the answer to request `id`.
-pub(super) fn read(payload: &Bytes, id: u64) -> Result<Map<String, Value>, BridgeError> {
+pub(crate) fn read(payload: &Bytes, id: u64) -> Result<Map<String, Value>, BridgeError> {
     let answer: Answer = wire::parse(payload).map_err(|error| not_understood(error, payload))?;
     if answer.id != id {
         return Err(BridgeError::Protocol(format!(

@@ -7,6 +7,8 @@
 mod answers;
 mod faults;
 mod life;
+mod sessions;
+mod streams;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -31,6 +33,8 @@ pub struct Harness {
     pub patience: Duration,
     /// How many calls are sent at the same time where many are.
     pub burst: i64,
+    /// Whether the pool sends chunks while a program runs.
+    pub streams: bool,
 }
 
 impl Harness {
@@ -46,6 +50,16 @@ impl Harness {
             module: MODULE.to_owned(),
             patience: Duration::from_secs(20),
             burst: 64,
+            streams: false,
+        }
+    }
+
+    /// The same for a pool that sends chunks while a program runs.
+    #[must_use]
+    pub fn streaming(self) -> Self {
+        Self {
+            streams: true,
+            ..self
         }
     }
 
@@ -157,6 +171,25 @@ const CHECKS: &[Named] = &[
     ("deadline", |h, p| Box::pin(faults::deadline(h, p))),
     ("a caller who leaves", |h, p| {
         Box::pin(faults::caller_leaves(h, p))
+    }),
+    ("a generator's outputs", |h, p| {
+        Box::pin(streams::outputs(h, p))
+    }),
+    ("chunks in order and bounded", |h, p| {
+        Box::pin(streams::in_order(h, p))
+    }),
+    ("a stream that breaks off", |h, p| {
+        Box::pin(streams::breaks_off(h, p))
+    }),
+    ("a stream that nobody reads any more", |h, p| {
+        Box::pin(streams::reader_leaves(h, p))
+    }),
+    ("two sessions", |h, p| Box::pin(sessions::interleaved(h, p))),
+    ("a session moves to a fresh pool", |h, p| {
+        Box::pin(sessions::moves(h, p))
+    }),
+    ("a program that keeps no state", |h, p| {
+        Box::pin(sessions::refused(h, p))
     }),
     ("status", |h, p| Box::pin(life::status(h, p))),
     ("drain", |h, p| Box::pin(life::drain(h, p))),

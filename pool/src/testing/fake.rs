@@ -186,6 +186,7 @@ impl FakePool {
         let script = self.scripted();
         let latency = (script.latency)(call);
         let work = async {
+            Self::send_chunks(&script, call).await;
             if *self.0.held.borrow() {
                 let mut held = self.0.held.subscribe();
                 let _ = held.wait_for(|held| !held).await;
@@ -287,7 +288,7 @@ impl Pool for FakePool {
             (false, 0) => WorkerState::Ready,
             (false, _) => WorkerState::Busy,
         };
-        PoolStatus {
+        let mut status = PoolStatus {
             name: self.0.name.clone(),
             kind: "fake",
             size: self.0.size,
@@ -316,7 +317,9 @@ impl Pool for FakePool {
                 })
                 .collect(),
             ..PoolStatus::default()
-        }
+        };
+        (self.scripted().status)(&mut status);
+        status
     }
 
     async fn drain(&self, limit: Duration) -> Drained {

@@ -7,10 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use crate::{Call, Definition, PoolError, Program, ProgramKey, Reply, Target};
+use crate::{Call, Definition, PoolError, Program, ProgramKey, Reply, SessionState, Target};
 
 /// The Python module's name.
 pub const MODULE: &str = "fixture_programs";
@@ -40,6 +41,7 @@ pub fn program(id: &str, version: u64, target: &str) -> Arc<Program> {
         },
         repeatable: false,
         stateful: false,
+        side_effects: true,
     })
 }
 
@@ -103,7 +105,12 @@ pub fn check(program: &Program) -> Result<(), PoolError> {
     let known = target(program).is_some_and(|target| {
         target.module() == MODULE && parameters(target.attribute()).is_some()
     });
-    if known {
+    let attribute = target(program).map_or("", Target::attribute);
+    if known && program.stateful && !["Tally", "OddState"].contains(&attribute) {
+        Err(PoolError::Rejected {
+            message: format!("{attribute} has no load_state()"),
+        })
+    } else if known {
         Ok(())
     } else {
         Err(PoolError::Rejected {
@@ -143,11 +150,21 @@ pub fn answer(call: &Call) -> Result<Reply, PoolError> {
         message: message.to_owned(),
         traceback: None,
     };
+    let number = |name: &str| inputs.get(name).and_then(Value::as_i64).unwrap_or_default();
+    let mut state = None;
     let value = match attribute {
-        "add" => {
-            let number = |name: &str| inputs.get(name).and_then(Value::as_i64).unwrap_or_default();
-            json!({ "sum": number("a") + number("b") })
+        "add" => json!({ "sum": number("a") + number("b") }),
+        "counts_to" => json!({ "sum": number("n") * (number("n") + 1) / 2 }),
+        "async_counts_to" => Value::from_iter(1..=number("n")),
+        "spells" => json!({ "result": inputs.get("text") }),
+        "breaks_off" => return Err(raised("ValueError", "this stream always breaks off")),
+        "Tally" if number("n") == 13 => return Err(raised("ValueError", "13 is not counted")),
+        "Tally" => {
+            let tally = tally_on(call.state.as_ref(), number("n"));
+            state = Some(tally.clone());
+            tally
         }
+        "OddState" => return Err(raised("BadOutput", "the state is not JSON")),
         "echo" => json!({ "text": inputs.get("text") }),
         "sleeper" => json!({ "slept": inputs.get("seconds") }),
         "raises" => return Err(raised("ValueError", "this program always raises")),
@@ -169,8 +186,17 @@ pub fn answer(call: &Call) -> Result<Reply, PoolError> {
         outputs: outputs(value),
         program_time: Some(latency(call)),
         worker: "fake-0.0".into(),
-        state: None,
+        state: state.and_then(|state| Some(to_raw_value(&state).ok()?.into())),
     })
+}
+
+/// What the class `Tally` has counted after one call more.
+fn tally_on(state: Option<&SessionState>, n: i64) -> Value {
+    let before: Value = state
+        .and_then(|state| serde_json::from_str(state.as_json().get()).ok())
+        .unwrap_or_default();
+    let counted = |name: &str| before.get(name).and_then(Value::as_i64).unwrap_or_default();
+    json!({ "total": counted("total") + n, "calls": counted("calls") + 1 })
 }
 
 /// Names and Python types of a callable's parameters; none where the fixture lacks it.
@@ -179,7 +205,11 @@ fn parameters(attribute: &str) -> Option<&'static [(&'static str, &'static str)]
         "echo" => Some(&[("text", "str")]),
         "add" => Some(&[("a", "int"), ("b", "int")]),
         "sleeper" => Some(&[("seconds", "float")]),
-        "raises" | "crash" | "provider_429" | "not_json" => Some(&[]),
+        "counts_to" | "async_counts_to" | "breaks_off" | "Tally" | "OddState" => {
+            Some(&[("n", "int")])
+        }
+        "spells" => Some(&[("text", "str")]),
+        "raises" | "crash" | "provider_429" | "not_json" | "WithoutLoad" => Some(&[]),
         _ => None,
     }
 }

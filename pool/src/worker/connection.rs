@@ -1,119 +1,38 @@
-//! The socket of a running worker: who waits for which id, and one reader, one writer.
-//!
-//! A frame is written straight from the caller's task while the socket takes it; only what the
-//! socket refuses is left to the writing task. A wake-up across cores costs more than the write.
+//! The socket of a running worker: who asks, who is answered, and how it ends.
 
 use std::any::Any;
-use std::collections::HashMap;
-use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use serde_json::{Map, Value};
+use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::net::unix::OwnedReadHalf;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::frames::{FromWorker, Kind, ToWorker};
+use super::frames::{self, FromWorker, ToWorker};
+use super::outgoing::Outgoing;
+use super::waiting::{Answer, Answered, Ending, Waiter, Waiting};
 use crate::bridge::explain_end;
-use crate::error::PoolError;
-use crate::failure::Failure;
 use crate::process::Process;
+use crate::stream::ChunkSender;
 use crate::wire::{self, FrameError};
 
-/// What comes back for an id.
-#[derive(Debug)]
-pub(super) enum Answer {
-    Result {
-        outputs: Option<Map<String, Value>>,
-        program_ms: Option<f64>,
-    },
-    Failed(Failure),
-    Pong,
-    /// The worker ended before it answered.
-    Ended(Ending),
-    /// The worker was over before the message was sent.
-    NeverSent(Ending),
-}
-
-/// Why a worker takes no more frames.
-#[derive(Debug, Clone)]
-pub(super) enum Ending {
-    /// It ended by itself.
-    Crashed(String),
-    /// It broke the protocol.
-    Protocol(String),
-    /// We gave it up.
-    Hung(String),
-    /// We asked it to end.
-    Stopped,
-}
-
-impl Ending {
-    pub(super) fn into_error(self, worker: &str) -> PoolError {
-        let worker = worker.to_owned();
-        match self {
-            Self::Crashed(reason) => PoolError::Crashed { worker, reason },
-            Self::Protocol(reason) => PoolError::Protocol { worker, reason },
-            Self::Hung(reason) => PoolError::Hung { worker, reason },
-            Self::Stopped => PoolError::Crashed {
-                worker,
-                reason: "it was stopped".to_owned(),
-            },
-        }
-    }
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Crashed(reason) => write!(f, "it ended: {reason}"),
-            Self::Protocol(reason) => write!(f, "it broke the protocol: {reason}"),
-            Self::Hung(reason) => write!(f, "it was given up: {reason}"),
-            Self::Stopped => f.write_str("it was stopped"),
-        }
-    }
-}
+/// The room that each read has at least. Answers that have come by then are taken at once, and a
+/// read that does not fill it spares the one that would find nothing.
+const ROOM: usize = 16 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Connection {
     name: Arc<str>,
-    socket: OwnedWriteHalf,
-    /// What the socket has not taken yet.
-    backlog: Mutex<BytesMut>,
-    backlog_grew: Notify,
+    outgoing: Outgoing,
+    last_id: AtomicU64,
     waiting: Mutex<Waiting>,
     ended: watch::Sender<Option<Ending>>,
     max_frame: usize,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    last_id: u64,
-    by_id: HashMap<u64, Waiter>,
-    /// Why it takes no more frames. Set before its end where the reason is ours.
-    ending: Option<Ending>,
-    /// The reader has ended: nothing will be answered any more.
-    closed: bool,
-}
-
-struct Waiter {
-    answer: Option<oneshot::Sender<Answer>>,
-    /// Given back when the worker is done.
-    slot: Option<Box<dyn Any + Send>>,
-    given_up: Option<Instant>,
-}
-
-impl fmt::Debug for Waiter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Waiter")
-            .field("given_up", &self.given_up)
-            .finish_non_exhaustive()
-    }
 }
 
 impl Connection {
@@ -128,14 +47,13 @@ impl Connection {
         let (reading, writing) = socket.into_split();
         let connection = Arc::new(Self {
             name,
-            socket: writing,
-            backlog: Mutex::default(),
-            backlog_grew: Notify::new(),
+            outgoing: Outgoing::new(writing),
+            last_id: AtomicU64::new(0),
             waiting: Mutex::default(),
             ended: watch::Sender::new(None),
             max_frame,
         });
-        tracker.spawn(Arc::clone(&connection).write_backlog());
+        tracker.spawn(Arc::clone(&connection).write_what_was_refused());
         tracker.spawn(Arc::clone(&connection).read(reading, received, process));
         connection
     }
@@ -145,13 +63,10 @@ impl Connection {
         &self,
         message: impl FnOnce(u64) -> ToWorker<'a>,
         slot: Option<Box<dyn Any + Send>>,
+        chunks: Option<ChunkSender>,
     ) -> Result<Pending<'_>, FrameError> {
         let (answer, answered) = oneshot::channel();
-        let id = {
-            let mut waiting = self.waiting();
-            waiting.last_id += 1;
-            waiting.last_id
-        };
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let frame = wire::frame(&message(id), self.max_frame)?;
         {
             let mut waiting = self.waiting();
@@ -167,11 +82,12 @@ impl Connection {
             let waiter = Waiter {
                 answer: Some(answer),
                 slot,
+                chunks,
                 given_up: None,
             };
             waiting.by_id.insert(id, waiter);
         }
-        self.write(&frame);
+        self.outgoing.write(&frame);
         Ok(Pending {
             connection: self,
             id,
@@ -183,7 +99,7 @@ impl Connection {
     /// Sends a message that is not answered.
     pub(super) fn tell(&self, message: &ToWorker<'_>) {
         match wire::frame(message, self.max_frame) {
-            Ok(frame) => self.write(&frame),
+            Ok(frame) => self.outgoing.write(&frame),
             Err(error) => tracing::error!(worker = %self.name, %error, "cannot send a message"),
         }
     }
@@ -233,6 +149,7 @@ impl Connection {
             return;
         };
         waiter.answer = None;
+        waiter.chunks = None;
         if waiter.slot.is_some() {
             waiter.given_up = Some(Instant::now());
             drop(waiting);
@@ -240,45 +157,11 @@ impl Connection {
         }
     }
 
-    fn write(&self, frame: &[u8]) {
-        let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut rest = frame;
-        if backlog.is_empty() {
-            match self.socket.try_write(rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                // The reader sees the end of the stream and tells everybody.
-                Err(_) => return,
-            }
-        }
-        if !rest.is_empty() {
-            backlog.extend_from_slice(rest);
-            drop(backlog);
-            self.backlog_grew.notify_one();
-        }
-    }
-
-    async fn write_backlog(self: Arc<Self>) {
+    async fn write_what_was_refused(self: Arc<Self>) {
         let mut ended = self.ended.subscribe();
-        loop {
-            tokio::select! {
-                () = self.backlog_grew.notified() => {}
-                _ = async { ended.wait_for(Option::is_some).await.map(drop) } => return,
-            }
-            loop {
-                if self.socket.writable().await.is_err() {
-                    return;
-                }
-                let mut backlog = self.backlog.lock().unwrap_or_else(PoisonError::into_inner);
-                match self.socket.try_write(&backlog) {
-                    Ok(written) => backlog.advance(written),
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                    Err(_) => return,
-                }
-                if backlog.is_empty() {
-                    break;
-                }
-            }
+        tokio::select! {
+            () = self.outgoing.write_what_was_refused() => {}
+            _ = ended.wait_for(Option::is_some) => {}
         }
     }
 
@@ -288,10 +171,19 @@ impl Connection {
         mut received: BytesMut,
         process: Arc<Process>,
     ) {
+        let mut batch = Batch::default();
         let broken = loop {
-            match self.deliver_all(&mut received) {
-                Ok(()) => {}
+            match self.deliver_all(&mut received, &mut batch) {
+                Ok(answered) if answered > 1 => {
+                    // Those who were woken here run before we do.
+                    tokio::task::yield_now().await;
+                    self.outgoing.expect_no_more();
+                }
+                Ok(_) => {}
                 Err(reason) => break Some(reason),
+            }
+            if received.capacity() - received.len() < ROOM {
+                received.reserve(4 * ROOM);
             }
             match socket.read_buf(&mut received).await {
                 Ok(0) | Err(_) => {
@@ -324,38 +216,45 @@ impl Connection {
         }
     }
 
-    fn deliver_all(&self, received: &mut BytesMut) -> Result<(), String> {
-        while let Some(payload) =
-            wire::take_frame(received, self.max_frame).map_err(|error| error.to_string())?
+    /// Takes all whole frames to whom they belong, and says how many were answers.
+    fn deliver_all(&self, received: &mut BytesMut, batch: &mut Batch) -> Result<usize, String> {
+        let mut broken = frames::for_each(received, self.max_frame, |frame| {
+            batch.frames.push(frame);
+            Ok(())
+        });
         {
-            let frame: FromWorker = wire::parse(&payload).map_err(|error| error.to_string())?;
-            let id = frame
-                .id
-                .ok_or_else(|| format!("a {:?} frame without an id", frame.kind))?;
-            let answer = match (frame.kind, frame.error) {
-                (Kind::Result, _) => Answer::Result {
-                    outputs: frame.outputs,
-                    program_ms: frame.program_ms,
-                },
-                (Kind::Pong, _) => Answer::Pong,
-                (Kind::Error, Some(failure)) => Answer::Failed(failure),
-                (kind, _) => return Err(format!("a {kind:?} frame where an answer was due")),
-            };
-            let waiter = self.waiting().by_id.remove(&id);
-            let waiter =
-                waiter.ok_or_else(|| format!("an answer to id {id}, which nobody asked"))?;
-            // The slot first: whoever waits for the answer may ask for a slot at once.
-            drop(waiter.slot);
-            if let Some(answered) = waiter.answer {
-                let _ = answered.send(answer);
+            let mut waiting = self.waiting();
+            for frame in batch.frames.drain(..) {
+                match waiting.deliver(frame) {
+                    Ok(answered) => batch.answered.extend(answered),
+                    Err(reason) => {
+                        broken = Err(reason);
+                        break;
+                    }
+                }
             }
         }
-        Ok(())
+        let answers = batch.answered.len();
+        if answers > 1 {
+            self.outgoing.expect(answers);
+        }
+        // Outside the lock: slots come back and callers are woken.
+        for answered in batch.answered.drain(..) {
+            answered.hand_over();
+        }
+        broken.map(|()| answers)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What one read has brought. Kept for its memory.
+#[derive(Debug, Default)]
+struct Batch {
+    frames: Vec<FromWorker>,
+    answered: Vec<Answered>,
 }
 
 /// An answer that is waited for. Dropped before it came, the call is cancelled.
@@ -372,6 +271,11 @@ impl Pending<'_> {
         let answer = (&mut self.answered).await;
         self.cancel = false;
         answer.unwrap_or(Answer::Ended(Ending::Stopped))
+    }
+
+    /// Lets the worker send so many chunks more.
+    pub(super) fn credit(&self, n: u64) {
+        self.connection.tell(&ToWorker::Credit { id: self.id, n });
     }
 
     /// Leaves the answer to be thrown away when it comes.

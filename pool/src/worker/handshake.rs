@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::frames::{FromWorker, Hello, Kind, PROTOCOL, ToWorker};
 use crate::bridge::explain_end;
+use crate::fork_server::ForkServer;
 use crate::launch::LaunchSpec;
 use crate::process::{Launch, Process, SpawnError, Spawner, Wire, WireEnd};
 use crate::wire::{self, FrameError};
@@ -56,6 +57,14 @@ pub enum StartError {
         /// What was wrong.
         reason: String,
     },
+    /// Its fork server must not fork: the worker is to be started from nothing instead.
+    #[error("worker {name} cannot be forked safely: {reason}")]
+    ForkUnsafe {
+        /// Which worker, or which fork server.
+        name: String,
+        /// The threads or descriptors that were found, and after which import.
+        reason: String,
+    },
     /// It took too long.
     #[error("worker {name} was not ready within {limit:?}")]
     TimedOut {
@@ -68,6 +77,7 @@ pub enum StartError {
 
 /// A worker that can take calls.
 pub(super) struct ReadyWorker {
+    pub(super) name: String,
     pub(super) process: Process,
     pub(super) socket: UnixStream,
     pub(super) received: BytesMut,
@@ -88,6 +98,8 @@ pub(super) async fn start(
             .into(),
         env: spec.environment(),
         wire: Wire::Socket,
+        limits: spec.limits,
+        guardian: Some(spec.python.clone()),
     };
     let (process, wire) = spawner.spawn(launch, tracker).await?;
     let WireEnd::Socket(socket) = wire else {
@@ -97,6 +109,35 @@ pub(super) async fn start(
             reason,
         });
     };
+    greet(options, spec, process, socket).await
+}
+
+/// As [`start`], with a worker that a fork server forks.
+pub(super) async fn fork(
+    options: WorkerOptions,
+    spec: &LaunchSpec,
+    server: &ForkServer,
+    tracker: &TaskTracker,
+) -> Result<ReadyWorker, StartError> {
+    let forked = server.fork(&options.name, spec, tracker);
+    let (process, socket) = match tokio::time::timeout(options.start_timeout, forked).await {
+        Ok(forked) => forked?,
+        Err(_) => {
+            return Err(StartError::TimedOut {
+                name: options.name,
+                limit: options.start_timeout,
+            });
+        }
+    };
+    greet(options, spec, process, socket).await
+}
+
+async fn greet(
+    options: WorkerOptions,
+    spec: &LaunchSpec,
+    process: Process,
+    socket: UnixStream,
+) -> Result<ReadyWorker, StartError> {
     let mut greeter = Greeter {
         name: &options.name,
         process,
@@ -115,6 +156,7 @@ pub(super) async fn start(
                 ..
             } = greeter;
             Ok(ReadyWorker {
+                name: options.name,
                 process,
                 socket,
                 received,

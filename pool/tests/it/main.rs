@@ -5,8 +5,14 @@
 )]
 
 mod bridge;
+mod corpus;
+mod forks;
+mod house;
+mod orphans;
+mod output;
 mod process;
 mod python;
+mod sandbox;
 mod worker;
 
 use std::time::Duration;

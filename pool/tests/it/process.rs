@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use dspex_pool::{Launch, Process, SpawnError, Spawner, Wire, WireEnd};
+use dspex_pool::{Launch, Process, SpawnError, Spawner, Wire, WireEnd, WorkerLimits};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::LONG;
+use crate::house::{is_gone, wait_gone};
 
 fn shell(script: &str, wire: Wire) -> Launch {
     Launch {
@@ -17,6 +18,8 @@ fn shell(script: &str, wire: Wire) -> Launch {
         args: vec!["-c".into(), script.into()],
         env: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
         wire,
+        limits: WorkerLimits::default(),
+        guardian: None,
     }
 }
 
@@ -26,25 +29,6 @@ async fn start(launch: Launch) -> (Process, WireEnd) {
         .spawn(launch, &TaskTracker::new())
         .await
         .unwrap()
-}
-
-/// A process that is gone, or a zombie that somebody else must reap.
-fn is_gone(pid: u32) -> bool {
-    match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => stat
-            .rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.trim().starts_with('Z')),
-        Err(_) => true,
-    }
-}
-
-async fn wait_gone(pid: u32) {
-    let began = Instant::now();
-    while !is_gone(pid) {
-        assert!(began.elapsed() < LONG, "process {pid} is still there");
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
 }
 
 async fn first_line(wire: WireEnd) -> String {
@@ -159,6 +143,8 @@ async fn a_child_dies_with_a_server_that_is_killed() {
             .into(),
         env: BTreeMap::from([(PLAY_SERVER.into(), told.clone().into())]),
         wire: Wire::None,
+        limits: WorkerLimits::default(),
+        guardian: None,
     };
     let (server, _wire) = start(launch).await;
     let began = Instant::now();

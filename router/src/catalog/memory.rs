@@ -1,6 +1,6 @@
 //! Programs kept in memory: for tests, and for servers that may forget.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use dspex_pool::{Program, ProgramId, ProgramKey};
 use jiff::Timestamp;
 
-use super::{Catalog, Page};
+use super::{Catalog, Page, VERSIONS, Version, Versions};
 use crate::error::CatalogError;
 
 /// A catalog that ends with the process.
@@ -21,6 +21,8 @@ pub struct MemoryCatalog {
 struct Rows {
     last_version: u64,
     programs: BTreeMap<ProgramId, Arc<Program>>,
+    /// Oldest first.
+    history: BTreeMap<ProgramId, VecDeque<Version>>,
 }
 
 impl MemoryCatalog {
@@ -31,7 +33,7 @@ impl MemoryCatalog {
     }
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
-        // Every change below is one assignment, so a poisoned lock still guards whole rows.
+        // No change below can panic half-way, so a poisoned lock still guards whole rows.
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -44,14 +46,61 @@ impl Catalog for MemoryCatalog {
         Ok(rows.last_version)
     }
 
-    async fn create(&self, program: &Program, _at: Timestamp) -> Result<(), CatalogError> {
+    async fn keep(
+        &self,
+        program: &Program,
+        in_place_of: Option<u64>,
+        at: Timestamp,
+    ) -> Result<(), CatalogError> {
         let mut rows = self.rows();
         let id = &program.key.id;
-        if rows.programs.contains_key(id) {
-            return Err(CatalogError::AlreadyExists { id: id.clone() });
+        let served = rows.programs.get(id).map(|program| program.key.version);
+        match (in_place_of, served) {
+            (None, Some(_)) => return Err(CatalogError::AlreadyExists { id: id.clone() }),
+            (Some(expected), served) if served != Some(expected) => {
+                return Err(CatalogError::Changed {
+                    id: id.clone(),
+                    expected,
+                    served,
+                });
+            }
+            _ => {}
         }
-        rows.programs.insert(id.clone(), Arc::new(program.clone()));
+        let program = Arc::new(program.clone());
+        let history = rows.history.entry(id.clone()).or_default();
+        history.push_back(Version {
+            program: Arc::clone(&program),
+            since: at,
+        });
+        while history.len() > VERSIONS {
+            history.pop_front();
+        }
+        rows.programs.insert(id.clone(), program);
         Ok(())
+    }
+
+    async fn versions(
+        &self,
+        id: &ProgramId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Versions, CatalogError> {
+        let rows = self.rows();
+        let mut older = rows
+            .history
+            .get(id)
+            .into_iter()
+            .flatten()
+            .rev()
+            .filter(|version| before.is_none_or(|before| version.program.key.version < before));
+        let versions: Vec<_> = older.by_ref().take(limit).cloned().collect();
+        let more = older.next().is_some();
+        let last = versions.last().filter(|_| more);
+        Ok(Versions {
+            next: last.map(|version| version.program.key.version),
+            versions,
+            corrupt: Vec::new(),
+        })
     }
 
     async fn get(&self, id: &ProgramId) -> Result<Option<Program>, CatalogError> {
@@ -85,7 +134,9 @@ impl Catalog for MemoryCatalog {
     }
 
     async fn delete(&self, id: &ProgramId) -> Result<Option<ProgramKey>, CatalogError> {
-        let removed = self.rows().programs.remove(id);
+        let mut rows = self.rows();
+        rows.history.remove(id);
+        let removed = rows.programs.remove(id);
         Ok(removed.map(|program| program.key.clone()))
     }
 }

@@ -1,7 +1,7 @@
 //! Programs kept in SQLite, in tables of this crate's own.
 //!
 //! Invariants: every write is one statement, so a caller that leaves in the middle leaves either
-//! all of it or nothing; names are unique by the table's own constraint; versions come from a
+//! all of it or nothing; the history of versions is kept by the database's own triggers within it; names are unique by the table's own constraint; versions come from a
 //! counter that is only ever raised, so deleting the newest program does not free its version.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqlSafeStr, SqlitePool};
 
-use super::{Catalog, CorruptRow, Page};
+use super::{Catalog, CorruptRow, Page, VERSIONS, Version, Versions};
 use crate::error::CatalogError;
 
 const SCHEMA: &str = "
@@ -31,6 +31,51 @@ CREATE TABLE program_versions (
 INSERT INTO program_versions (one, last) VALUES (1, 0);
 ";
 
+/// Programs that were kept before had no state.
+const STATEFUL: &str = "
+ALTER TABLE programs ADD COLUMN stateful INTEGER NOT NULL DEFAULT 0 CHECK (stateful IN (0, 1));
+";
+
+/// Programs that were kept before, and may not be repeated, are taken to act on the world.
+const SIDE_EFFECTS: &str = "
+ALTER TABLE programs ADD COLUMN side_effects INTEGER NOT NULL DEFAULT 1 CHECK (side_effects IN (0, 1));
+UPDATE programs SET side_effects = 1 - repeatable;
+";
+
+/// Programs that were kept before have the version that they are at for a history. The number of
+/// versions that are remembered is [`VERSIONS`], which a test holds it to.
+const HISTORY: &str = "
+CREATE TABLE program_history (
+    id TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    definition TEXT NOT NULL,
+    repeatable INTEGER NOT NULL,
+    stateful INTEGER NOT NULL,
+    side_effects INTEGER NOT NULL,
+    created_at TEXT NOT NULL,
+    PRIMARY KEY (id, version)
+) STRICT, WITHOUT ROWID;
+INSERT INTO program_history
+    SELECT id, version, definition, repeatable, stateful, side_effects, created_at FROM programs;
+CREATE TRIGGER program_created AFTER INSERT ON programs BEGIN
+    INSERT INTO program_history VALUES (NEW.id, NEW.version, NEW.definition, NEW.repeatable,
+        NEW.stateful, NEW.side_effects, NEW.created_at);
+END;
+CREATE TRIGGER program_replaced AFTER UPDATE OF version ON programs BEGIN
+    INSERT INTO program_history VALUES (NEW.id, NEW.version, NEW.definition, NEW.repeatable,
+        NEW.stateful, NEW.side_effects, NEW.created_at);
+    DELETE FROM program_history WHERE id = NEW.id AND version <= (
+        SELECT version FROM program_history WHERE id = NEW.id
+        ORDER BY version DESC LIMIT 1 OFFSET 100);
+END;
+CREATE TRIGGER program_deleted AFTER DELETE ON programs BEGIN
+    DELETE FROM program_history WHERE id = OLD.id;
+END;
+";
+
+/// What a program's row is read by.
+const COLUMNS: &str = "id, version, definition, repeatable, stateful, side_effects";
+
 /// A catalog in an SQLite database that may hold other crates' tables too.
 #[derive(Debug, Clone)]
 pub struct SqliteCatalog {
@@ -47,13 +92,16 @@ impl SqliteCatalog {
     ///
     /// Where the database cannot be written, or holds a newer version's tables.
     pub async fn open(writer: SqlitePool, reader: SqlitePool) -> Result<Self, CatalogError> {
-        let mut migrator = Migrator::with_migrations(vec![Migration::new(
-            1,
-            "programs".into(),
-            MigrationType::Simple,
-            SCHEMA.into_sql_str(),
-            false,
-        )]);
+        let migration = |version, name: &'static str, sql: &'static str| {
+            let sql = sql.into_sql_str();
+            Migration::new(version, name.into(), MigrationType::Simple, sql, false)
+        };
+        let mut migrator = Migrator::with_migrations(vec![
+            migration(1, "programs", SCHEMA),
+            migration(2, "stateful programs", STATEFUL),
+            migration(3, "side effects", SIDE_EFFECTS),
+            migration(4, "versions of programs", HISTORY),
+        ]);
         migrator.dangerous_set_table_name("_dspex_router_migrations");
         migrator.run(&writer).await.map_err(CatalogError::Schema)?;
         Ok(Self { writer, reader })
@@ -94,6 +142,14 @@ fn program(row: &SqliteRow) -> Result<Program, CorruptRow> {
         .try_get::<bool, _>("repeatable")
         .map_err(column("repeatable"))
         .map_err(corrupt)?;
+    let stateful = row
+        .try_get::<bool, _>("stateful")
+        .map_err(column("stateful"))
+        .map_err(corrupt)?;
+    let side_effects = row
+        .try_get::<bool, _>("side_effects")
+        .map_err(column("side_effects"))
+        .map_err(corrupt)?;
     let name = id
         .parse::<ProgramId>()
         .map_err(|error| corrupt(error.to_string()))?;
@@ -101,7 +157,8 @@ fn program(row: &SqliteRow) -> Result<Program, CorruptRow> {
         key: ProgramKey { id: name, version },
         definition,
         repeatable,
-        stateful: false,
+        stateful,
+        side_effects,
     })
 }
 
@@ -120,45 +177,115 @@ impl Catalog for SqliteCatalog {
         })
     }
 
-    async fn create(&self, program: &Program, at: Timestamp) -> Result<(), CatalogError> {
+    async fn keep(
+        &self,
+        program: &Program,
+        in_place_of: Option<u64>,
+        at: Timestamp,
+    ) -> Result<(), CatalogError> {
         let doing = "keeping a program";
-        let version = i64::try_from(program.key.version).map_err(|error| CatalogError::Store {
+        let unwritable = |error: sqlx::error::BoxDynError| CatalogError::Store {
             doing,
-            source: sqlx::Error::Encode(error.into()),
-        })?;
+            source: sqlx::Error::Encode(error),
+        };
+        let number =
+            |version: u64| i64::try_from(version).map_err(|error| unwritable(error.into()));
+        let version = number(program.key.version)?;
+        let replaced = in_place_of.map(number).transpose()?;
         let definition =
-            serde_json::to_string(&program.definition).map_err(|error| CatalogError::Store {
-                doing,
-                source: sqlx::Error::Encode(error.into()),
-            })?;
-        let kept = sqlx::query(
-            "INSERT INTO programs (id, version, definition, repeatable, created_at)
-             VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-        )
-        .bind(program.key.id.as_str())
-        .bind(version)
-        .bind(definition)
-        .bind(program.repeatable)
-        .bind(at.to_string())
-        .execute(&self.writer)
-        .await
-        .map_err(failed(doing))?;
-        if kept.rows_affected() == 0 {
-            return Err(CatalogError::AlreadyExists {
-                id: program.key.id.clone(),
-            });
+            serde_json::to_string(&program.definition).map_err(|error| unwritable(error.into()))?;
+        let sql = match replaced {
+            None => {
+                "INSERT INTO programs
+                     (version, definition, repeatable, stateful, side_effects, created_at, id)
+                 VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+            }
+            Some(_) => {
+                "UPDATE programs SET version = ?, definition = ?, repeatable = ?, stateful = ?,
+                     side_effects = ?, created_at = ?
+                 WHERE id = ? AND version = ?"
+            }
+        };
+        let mut write = sqlx::query(sql)
+            .bind(version)
+            .bind(definition)
+            .bind(program.repeatable)
+            .bind(program.stateful)
+            .bind(program.side_effects)
+            .bind(at.to_string())
+            .bind(program.key.id.as_str());
+        if let Some(replaced) = replaced {
+            write = write.bind(replaced);
         }
-        Ok(())
+        let kept = write.execute(&self.writer).await.map_err(failed(doing))?;
+        if kept.rows_affected() > 0 {
+            return Ok(());
+        }
+        let id = program.key.id.clone();
+        let Some(expected) = in_place_of else {
+            return Err(CatalogError::AlreadyExists { id });
+        };
+        // Told to whoever lost; it may have changed again by now.
+        let served = self.get(&id).await?.map(|program| program.key.version);
+        Err(CatalogError::Changed {
+            id,
+            expected,
+            served,
+        })
+    }
+
+    async fn versions(
+        &self,
+        id: &ProgramId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Versions, CatalogError> {
+        let doing = "listing a program's versions";
+        let before = before.map_or(i64::MAX, |before| i64::try_from(before).unwrap_or(i64::MAX));
+        let sql = format!(
+            "SELECT {COLUMNS}, created_at FROM program_history
+             WHERE id = ? AND version < ? ORDER BY version DESC LIMIT ?"
+        );
+        let limit = limit.min(VERSIONS);
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(id.as_str())
+            .bind(before)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1)
+            .fetch_all(&self.reader)
+            .await
+            .map_err(failed(doing))?;
+        let mut page = Versions::default();
+        for row in rows.iter().take(limit) {
+            let since = row
+                .try_get::<String, _>("created_at")
+                .map_err(failed(doing))?
+                .parse();
+            match (program(row), since) {
+                (Ok(program), since) => page.versions.push(Version {
+                    program: Arc::new(program),
+                    // Whoever edits the file by hand loses the time, and not the version.
+                    since: since.unwrap_or(Timestamp::UNIX_EPOCH),
+                }),
+                (Err(corrupt), _) => page.corrupt.push(corrupt),
+            }
+        }
+        if rows.len() > limit {
+            let last = rows[limit - 1].try_get::<i64, _>("version");
+            page.next = u64::try_from(last.map_err(failed(doing))?).ok();
+        }
+        Ok(page)
     }
 
     async fn get(&self, id: &ProgramId) -> Result<Option<Program>, CatalogError> {
-        sqlx::query("SELECT id, version, definition, repeatable FROM programs WHERE id = ?")
-            .bind(id.as_str())
-            .fetch_optional(&self.reader)
-            .await
-            .map_err(failed("reading a program"))?
-            .map(|row| program(&row).map_err(CatalogError::Corrupt))
-            .transpose()
+        sqlx::query(
+            "SELECT id, version, definition, repeatable, stateful, side_effects FROM programs WHERE id = ?",
+        )
+        .bind(id.as_str())
+        .fetch_optional(&self.reader)
+        .await
+        .map_err(failed("reading a program"))?
+        .map(|row| program(&row).map_err(CatalogError::Corrupt))
+        .transpose()
     }
 
     async fn list(&self, after: Option<&ProgramId>, limit: usize) -> Result<Page, CatalogError> {
@@ -169,7 +296,7 @@ impl Catalog for SqliteCatalog {
         loop {
             let wanted = limit - page.programs.len();
             let rows = sqlx::query(
-                "SELECT id, version, definition, repeatable FROM programs
+                "SELECT id, version, definition, repeatable, stateful, side_effects FROM programs
                  WHERE id > ? ORDER BY id LIMIT ?",
             )
             .bind(&after)
@@ -207,5 +334,48 @@ impl Catalog for SqliteCatalog {
             // A negative version is a corrupt row: no worker holds an instance of it.
             version: u64::try_from(version).unwrap_or(0),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqlitePoolOptions;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_catalog_from_before_stateful_programs_is_carried_over() {
+        let memory = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect("sqlite::memory:")
+            .await
+            .unwrap();
+        let name = "programs".into();
+        let sql = SCHEMA.into_sql_str();
+        let first = Migration::new(1, name, MigrationType::Simple, sql, false);
+        let mut migrator = Migrator::with_migrations(vec![first]);
+        migrator.dangerous_set_table_name("_dspex_router_migrations");
+        migrator.run(&memory).await.unwrap();
+        sqlx::query(
+            r#"INSERT INTO programs VALUES ('a', 1, '{"kind":"callable","target":"m:f"}', 1, 'then')"#,
+        )
+        .execute(&memory)
+        .await
+        .unwrap();
+
+        let catalog = SqliteCatalog::open(memory.clone(), memory).await.unwrap();
+        let mut program = catalog.get(&"a".parse().unwrap()).await.unwrap().unwrap();
+        assert!(!program.stateful && program.repeatable && !program.side_effects);
+        let history = catalog.versions(&program.key.id, None, 10).await.unwrap();
+        assert_eq!(history.versions.len(), 1);
+        program.key.id = "b".parse().unwrap();
+        program.key.version = 2;
+        program.stateful = true;
+        catalog
+            .keep(&program, None, Timestamp::UNIX_EPOCH)
+            .await
+            .unwrap();
+        let page = catalog.list(None, 10).await.unwrap();
+        assert_eq!(*page.programs[1], program);
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dspex_pool::{Program, ProgramId, ProgramKey};
+use dspex_router::catalog::VERSIONS;
 use dspex_router::{Catalog, CatalogError, MemoryCatalog, RouterConfig, SqliteCatalog};
 use jiff::Timestamp;
 use serde_json::json;
@@ -24,8 +25,9 @@ async fn keep(catalog: &dyn Catalog, name: &str) -> Result<Program, CatalogError
         definition: definition(),
         repeatable: name.ends_with('0'),
         stateful: false,
+        side_effects: true,
     };
-    catalog.create(&program, Timestamp::UNIX_EPOCH).await?;
+    catalog.keep(&program, None, Timestamp::UNIX_EPOCH).await?;
     Ok(program)
 }
 
@@ -33,6 +35,8 @@ async fn battery(catalog: Arc<dyn Catalog>) {
     what_is_kept_is_found(&*catalog).await;
     names_are_taken_once(&*catalog).await;
     versions_are_never_used_again(&*catalog).await;
+    what_is_replaced_is_remembered(&*catalog).await;
+    of_two_who_replace_one_wins(&*catalog).await;
     pages_hold_every_program_once(&*catalog).await;
     of_many_at_once_one_wins(catalog).await;
 }
@@ -64,7 +68,7 @@ async fn what_is_kept_is_found(catalog: &dyn Catalog) {
     }))
     .unwrap();
     catalog
-        .create(&program, Timestamp::UNIX_EPOCH)
+        .keep(&program, None, Timestamp::UNIX_EPOCH)
         .await
         .unwrap();
     assert_eq!(catalog.get(&id("dspy")).await.unwrap(), Some(program));
@@ -96,6 +100,91 @@ async fn versions_are_never_used_again(catalog: &dyn Catalog) {
     assert!(second.key.version > first.key.version);
     catalog.delete(&id("again")).await.unwrap();
     catalog.delete(&id("a")).await.unwrap();
+}
+
+/// The next version of a program, not kept yet.
+async fn next(catalog: &dyn Catalog, program: &Program) -> Program {
+    let mut next = program.clone();
+    next.key.version = catalog.reserve().await.unwrap();
+    next.repeatable = !next.repeatable;
+    next
+}
+
+async fn what_is_replaced_is_remembered(catalog: &dyn Catalog) {
+    let mut served = keep(catalog, "many").await.unwrap();
+    let first = served.key.version;
+    let ages: Vec<Timestamp> = (1..=VERSIONS as i64 + 5)
+        .map(|second| Timestamp::from_second(second).unwrap())
+        .collect();
+    for at in &ages {
+        let new = next(catalog, &served).await;
+        catalog
+            .keep(&new, Some(served.key.version), *at)
+            .await
+            .unwrap();
+        served = new;
+    }
+    assert_eq!(catalog.get(&id("many")).await.unwrap().unwrap(), served);
+    let (mut seen, mut before) = (Vec::new(), None);
+    loop {
+        let page = catalog.versions(&id("many"), before, 7).await.unwrap();
+        assert!(page.versions.len() <= 7 && page.corrupt.is_empty());
+        seen.extend(page.versions);
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), VERSIONS, "the oldest are forgotten");
+    assert_eq!(
+        (&*seen[0].program, seen[0].since),
+        (&served, ages[ages.len() - 1])
+    );
+    assert!(
+        seen.windows(2)
+            .all(|two| two[0].program.key.version > two[1].program.key.version)
+    );
+    assert!(
+        seen.iter()
+            .all(|version| version.program.key.version > first)
+    );
+    catalog.delete(&id("many")).await.unwrap();
+    let gone = catalog.versions(&id("many"), None, 7).await.unwrap();
+    assert_eq!(
+        gone.versions,
+        [],
+        "a program that is deleted leaves no history"
+    );
+}
+
+async fn of_two_who_replace_one_wins(catalog: &dyn Catalog) {
+    let served = keep(catalog, "two").await.unwrap();
+    let (one, other) = (next(catalog, &served).await, next(catalog, &served).await);
+    let replaces = Some(served.key.version);
+    catalog
+        .keep(&one, replaces, Timestamp::UNIX_EPOCH)
+        .await
+        .unwrap();
+    match catalog.keep(&other, replaces, Timestamp::UNIX_EPOCH).await {
+        Err(CatalogError::Changed {
+            id,
+            expected,
+            served: now,
+        }) => {
+            assert_eq!((id.as_str(), expected), ("two", served.key.version));
+            assert_eq!(now, Some(one.key.version));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(catalog.get(&id("two")).await.unwrap(), Some(one.clone()));
+    catalog.delete(&id("two")).await.unwrap();
+    let gone = catalog
+        .keep(&other, Some(one.key.version), Timestamp::UNIX_EPOCH)
+        .await;
+    assert!(
+        matches!(gone, Err(CatalogError::Changed { served: None, .. })),
+        "{gone:?}"
+    );
 }
 
 async fn pages_hold_every_program_once(catalog: &dyn Catalog) {

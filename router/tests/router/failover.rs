@@ -137,6 +137,50 @@ async fn a_call_that_must_not_be_repeated_is_sent_to_stable_once() {
 }
 
 #[tokio::test]
+async fn what_the_retry_budget_does_not_hold_fails_with_its_first_error() {
+    let mut config = RouterConfig::default();
+    config.retry_budget.share = 0.0;
+    config.retry_budget.minimum_per_second = 0.2;
+    let house = House::with(Arc::new(MemoryCatalog::new()), config).await;
+    house.percent("100").await;
+    let program = house.program("p", true).await;
+    // A worker of its own each time, and none in a row: the circuit stays closed.
+    let lost = AtomicU64::new(0);
+    house.candidate.answer_with(move |_| {
+        let call = lost.fetch_add(1, SeqCst);
+        if call.is_multiple_of(3) {
+            return Err(PoolError::Crashed {
+                worker: format!("v2-{call}"),
+                reason: "exit code 17".to_owned(),
+            });
+        }
+        Ok(FakePool::reply(&serde_json::json!({"a": 1})))
+    });
+    let mut failed = 0;
+    for _ in 0..12 {
+        match house.call(&program, "s").await {
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error.error.kind(), "worker-crashed");
+                assert_eq!(error.lane, Some(Lane::Candidate));
+                assert!(!error.failed_over);
+                failed += 1;
+            }
+        }
+    }
+    assert_eq!(
+        (failed, house.stable.calls()),
+        (2, 2),
+        "0.2 a second, over ten"
+    );
+    let rescue = house.router.health().rescue;
+    assert_eq!(rescue.failover.recovered, 2);
+    assert_eq!(rescue.failover.abandoned, 2);
+    assert_eq!((rescue.budget.drawn, rescue.budget.left), (2, 0));
+    assert_eq!(rescue.budget.calls, 12);
+}
+
+#[tokio::test]
 async fn a_program_that_takes_every_worker_down_is_not_tried_twice_for_ever() {
     let house = House::new().await;
     let program = house.program("p", true).await;
@@ -301,9 +345,10 @@ async fn a_stable_pool_that_ignores_deadlines_holds_callers_hardly_longer() {
         definition: definition(),
         repeatable: true,
         stateful: false,
+        side_effects: true,
     };
     catalog
-        .create(&program, jiff::Timestamp::UNIX_EPOCH)
+        .keep(&program, None, jiff::Timestamp::UNIX_EPOCH)
         .await
         .unwrap();
     let deaf = Arc::new(Deaf(FakePool::new("v1")));

@@ -7,8 +7,15 @@
 
 mod catalog;
 mod circuits;
+mod comparisons;
 mod failover;
 mod leaving;
 mod programs;
+mod repeats;
 mod routing;
+mod session_stores;
+mod sessions;
+mod shadow;
+mod streaming;
 mod support;
+mod versions;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use async_trait::async_trait;
 use dspex_pool::{PoolError, Program, ProgramId, ProgramKey};
 use dspex_router::{
-    Adapter, Catalog, CatalogError, Draft, MemoryCatalog, Page, RouterConfig, RouterError,
+    Adapter, Catalog, CatalogError, Draft, MemoryCatalog, Page, RouterConfig, RouterError, Versions,
 };
 use dspex_telemetry::Lane;
 use jiff::Timestamp;
@@ -193,8 +193,22 @@ impl Catalog for Counted {
         self.catalog.reserve().await
     }
 
-    async fn create(&self, program: &Program, at: Timestamp) -> Result<(), CatalogError> {
-        self.catalog.create(program, at).await
+    async fn keep(
+        &self,
+        program: &Program,
+        in_place_of: Option<u64>,
+        at: Timestamp,
+    ) -> Result<(), CatalogError> {
+        self.catalog.keep(program, in_place_of, at).await
+    }
+
+    async fn versions(
+        &self,
+        id: &ProgramId,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Versions, CatalogError> {
+        self.catalog.versions(id, before, limit).await
     }
 
     async fn get(&self, id: &ProgramId) -> Result<Option<Program>, CatalogError> {
@@ -232,9 +246,10 @@ async fn the_way_of_a_call_reads_no_catalog() {
         definition: definition(),
         repeatable: true,
         stateful: false,
+        side_effects: true,
     };
     catalog
-        .create(&elsewhere, Timestamp::UNIX_EPOCH)
+        .keep(&elsewhere, None, Timestamp::UNIX_EPOCH)
         .await
         .unwrap();
     for _ in 0..100 {

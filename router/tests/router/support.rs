@@ -7,8 +7,8 @@ use dspex_flags::{FlagValue, Flags, MemoryStore, Percent, Revision, Write, dspex
 use dspex_pool::testing::FakePool;
 use dspex_pool::{Definition, PoolError, ProgramId, SharedPool};
 use dspex_router::{
-    Catalog, Draft, Execute, ExecuteFailed, Executed, MemoryCatalog, Router, RouterConfig,
-    RouterParts,
+    Catalog, Draft, Execute, ExecuteFailed, Executed, MemoryCatalog, MemorySessions, Router,
+    RouterConfig, RouterParts, SessionStore,
 };
 use dspex_telemetry::{Lane, LaneWindow, Telemetry};
 use serde_json::{Map, Value, json};
@@ -47,16 +47,29 @@ impl House {
         catalog: Arc<dyn Catalog>,
         config: RouterConfig,
     ) -> Self {
+        Self::whole(pool, catalog, Arc::new(MemorySessions::new()), config).await
+    }
+
+    /// As [`House::on`], with sessions of the test's own.
+    pub(crate) async fn whole(
+        pool: SharedPool,
+        catalog: Arc<dyn Catalog>,
+        sessions: Arc<dyn SessionStore>,
+        config: RouterConfig,
+    ) -> Self {
         let flags = Flags::open(Arc::new(MemoryStore::new()), dspex::declarations())
             .await
             .unwrap();
         let (stable, candidate) = (FakePool::new("v1"), FakePool::new("v2"));
         let telemetry = Telemetry::new(dspex_telemetry::Config::default());
+        let tracker = TaskTracker::new();
         let router = Router::new(RouterParts {
             stable: pool,
             flags: flags.clone(),
             telemetry: telemetry.clone(),
             catalog,
+            sessions,
+            tracker: tracker.clone(),
             config,
         })
         .unwrap();
@@ -69,7 +82,7 @@ impl House {
             flags,
             telemetry,
             begun: Instant::now(),
-            tracker: TaskTracker::new(),
+            tracker,
             _stop_at_the_end: stop.clone().drop_guard(),
             stop,
         };
@@ -118,6 +131,22 @@ impl House {
                 ),
             ])
             .await;
+        self.flags
+            .wait_acknowledged(revision, Duration::from_secs(5))
+            .await
+            .unwrap();
+    }
+
+    /// Makes the copies that calls leave, until the house stops following its flags.
+    pub(crate) fn run_shadow(&self) {
+        self.tracker
+            .spawn(self.router.clone().run_shadow(self.stop.clone()));
+    }
+
+    /// Copies this share of calls, once the router serves it.
+    pub(crate) async fn copy_share(&self, percent: &str) {
+        let share = FlagValue::Percent(percent.parse().unwrap());
+        let revision = self.set(&[(dspex::SHADOW_PERCENTAGE.key, share)]).await;
         self.flags
             .wait_acknowledged(revision, Duration::from_secs(5))
             .await
@@ -176,6 +205,8 @@ pub(crate) fn draft(id: &str) -> Draft {
         id: Some(id.parse().unwrap()),
         definition: definition(),
         repeatable: None,
+        stateful: false,
+        side_effects: None,
     }
 }
 
@@ -190,6 +221,9 @@ pub(crate) fn request(program: &ProgramId, session: &str) -> Execute {
         session: Some(session.to_owned()),
         request_id: "r-1".to_owned(),
         timeout: None,
+        caller: None,
+        chunks: None,
+        lane: None,
     }
 }
 

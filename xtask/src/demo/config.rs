@@ -68,7 +68,7 @@ preload = {preload}
 # A worker that stops dead is found in two seconds, and not in a minute and a half.
 health_interval = "500ms"
 health_timeout = "750ms"
-health_failures = 2
+recovery.health_failures = 2
 
 [router]
 call_timeout = "20s"

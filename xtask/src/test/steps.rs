@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::{Options, STEP_LIMIT, nextest};
+use super::{Options, STEP_LIMIT, modules, nextest};
 use crate::interrupt::Interrupt;
 use crate::places::Places;
 use crate::process::run_shown;
@@ -26,12 +26,14 @@ pub(super) enum Work<'a> {
     Nothing(String),
 }
 
-/// The requirement files of the Python side: what programs need, and what its tests need.
-pub(crate) fn requirements(places: &Places) -> [PathBuf; 2] {
+/// The requirement files: what programs need, what the tests of the Python side need, and
+/// OpenFeature's own packages, with which the flags are asked for.
+pub(crate) fn requirements(places: &Places) -> [PathBuf; 3] {
     let folder = places.root.join("pool/python");
     [
         folder.join("requirements-dspy.txt"),
         folder.join("requirements-test.txt"),
+        places.root.join("app/tests/ofrep/requirements.txt"),
     ]
 }
 
@@ -65,6 +67,9 @@ pub(super) fn all<'a>(
             ),
         ),
         here("Python packages", move || venv().map(|_| true)),
+        here("npm packages", move || {
+            modules(places, interrupt).map(|_| true)
+        }),
         here("cargo-nextest", move || {
             nextest::ensure(places, interrupt).map(|_| true)
         }),
@@ -77,6 +82,11 @@ pub(super) fn all<'a>(
                 tests.args(["--profile", "ci"]);
             }
             tests.env("DSPEX_TEST_PYTHON", venv()?.python());
+            tests.env("DSPEX_TEST_OPENFEATURE_PYTHON", venv()?.python());
+            tests.env(
+                "DSPEX_TEST_OPENFEATURE_MODULES",
+                modules(places, interrupt)?,
+            );
             run_shown(&mut tests, false, STEP_LIMIT, interrupt)
         }),
         here("ruff check", move || {
@@ -90,6 +100,9 @@ pub(super) fn all<'a>(
         }),
         here("pytest, demo", move || {
             pytest(places, &venv()?, "xtask/demo", interrupt)
+        }),
+        here("pytest, bench", move || {
+            pytest(places, &venv()?, "bench/rivals", interrupt)
         }),
         page_tests(places)?,
     ];
@@ -117,6 +130,11 @@ pub(super) fn all<'a>(
         ]);
     }
     Ok(steps)
+}
+
+/// OpenFeature's web provider.
+fn modules(places: &Places, interrupt: &Interrupt) -> Result<PathBuf> {
+    modules::ensure(places, &places.root.join("app/tests/ofrep"), interrupt)
 }
 
 fn command(name: &'static str, command: Command) -> Step<'static> {
@@ -152,7 +170,7 @@ fn documentation(places: &Places) -> Command {
 fn ruff(places: &Places, venv: &Venv, verb: &[&str], interrupt: &Interrupt) -> Result<bool> {
     let mut ruff = Command::new(venv.tool("ruff"));
     ruff.args(verb)
-        .args(["pool/python", "xtask/demo"])
+        .args(["pool/python", "xtask/demo", "bench", "app/tests", "flags"])
         .current_dir(&places.root);
     run_shown(&mut ruff, false, STEP_LIMIT, interrupt)
 }

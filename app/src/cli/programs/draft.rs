@@ -8,7 +8,7 @@ use dspex_pool::{ProgramId, Signature, Target};
 use serde_json::{Map, Value, json};
 
 use super::inputs::read_argument;
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Exit, Failure};
 
 /// Create a program.
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ pub(crate) struct Create {
     /// A Python callable, as module:attribute, from a module that the server allows.
     #[arg(long, group = "definition", value_name = "MODULE:ATTR")]
     callable: Option<Target>,
-    /// A JSON file with {id?, definition, repeatable?}, or with the definition alone; - reads
+    /// A JSON file with {id?, definition, repeatable?, stateful?}, or with the definition alone; - reads
     /// standard input.
     #[arg(long, group = "definition", value_name = "FILE")]
     file: Option<String>,
@@ -49,6 +49,15 @@ pub(crate) struct Create {
     /// A call that may have run must not be run again.
     #[arg(long, overrides_with = "repeatable")]
     not_repeatable: bool,
+    /// Each session has a state of its own, which outlives the worker; calls then need --session.
+    #[arg(long)]
+    stateful: bool,
+    /// A call acts on the world beyond its answer, so that it is never copied for comparison.
+    #[arg(long, overrides_with = "no_side_effects")]
+    side_effects: bool,
+    /// A call does nothing but answer.
+    #[arg(long, overrides_with = "side_effects")]
+    no_side_effects: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -92,7 +101,24 @@ impl Create {
         if self.repeatable || self.not_repeatable {
             body.insert("repeatable".to_owned(), self.repeatable.into());
         }
+        if self.stateful {
+            body.insert("stateful".to_owned(), true.into());
+        }
+        if self.side_effects || self.no_side_effects {
+            body.insert("side_effects".to_owned(), self.side_effects.into());
+        }
         Ok(body.into())
+    }
+
+    /// The program's name, which must be given here or in the file, and the body.
+    pub(crate) fn named(self) -> Result<(String, Value), Failure> {
+        let body = self.body()?;
+        let id = body.get("id").and_then(Value::as_str).map(str::to_owned);
+        let id = id.ok_or_else(|| {
+            Failure::new(Exit::Usage, "which program is it?")
+                .hint("name it before the options, or as `id` in the file")
+        })?;
+        Ok((id, body))
     }
 }
 
@@ -152,6 +178,10 @@ mod tests {
         assert_eq!(
             body(&["--callable", "shop:greet", "--repeatable"]),
             json!({"definition": {"kind": "callable", "target": "shop:greet"}, "repeatable": true})
+        );
+        assert_eq!(
+            body(&["--callable", "shop:greet", "--stateful"]),
+            json!({"definition": {"kind": "callable", "target": "shop:greet"}, "stateful": true})
         );
         assert_eq!(
             body(&["--callable", "shop:greet", "--not-repeatable"])["repeatable"],

@@ -8,9 +8,12 @@ use serde_json::{Value, json};
 
 use super::inputs;
 use crate::cli::client::{Answer, Client, duration};
+use crate::cli::events::{Events, broken};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Output;
+use crate::cli::problem;
 use crate::cli::style::{Paint, Tone};
+use crate::cli::view::setting;
 
 /// Execute a program once.
 #[derive(Debug, Args)]
@@ -18,7 +21,8 @@ use crate::cli::style::{Paint, Tone};
 Examples:
   dspex programs execute qa question='Why is the sky blue?'
   dspex programs execute add a:=1 b:=2
-  dspex programs execute qa --inputs @question.json --session ada")]
+  dspex programs execute qa --inputs @question.json --session ada
+  dspex programs execute story topic=tides --stream")]
 pub(crate) struct Execute {
     /// The program's name.
     id: ProgramId,
@@ -34,6 +38,9 @@ pub(crate) struct Execute {
     /// How long the program may take; the server's own limit where it is not given.
     #[arg(long, value_parser = duration, value_name = "DURATION")]
     call_timeout: Option<Duration>,
+    /// Print the answer's chunks as they come, one a line; with --json, one object a line.
+    #[arg(long)]
+    stream: bool,
 }
 
 /// What the client waits beyond the time that the call was given.
@@ -50,10 +57,13 @@ impl Execute {
             body["timeout_ms"] = millis.into();
             request = request.wait_at_least(timeout.saturating_add(GRACE));
         }
-        let sent = request.session(self.session.as_deref()).body(body).send();
-        let answer = sent
-            .await
-            .map_err(|failure| explain(failure, &self.pairs))?;
+        let request = request.session(self.session.as_deref()).body(body);
+        let explained = |failure| explain(failure, &self.pairs);
+        if self.stream {
+            let events = request.events().await.map_err(explained)?;
+            return stream(events, output).await.map_err(explained);
+        }
+        let answer = request.send().await.map_err(explained)?;
         if output.json {
             return output.value(&answer.body);
         }
@@ -61,6 +71,40 @@ impl Execute {
         output.note(&way(&answer));
         Ok(())
     }
+}
+
+/// Prints chunks as they come, and the outputs at the end.
+async fn stream(mut events: Events, output: Output) -> Result<(), Failure> {
+    while let Some(event) = events.next().await? {
+        match event.name.as_str() {
+            "chunk" if output.json => output.value_line(&json!({"chunk": event.data}))?,
+            "chunk" => output.line(&output.paint.text(Tone::Plain, &setting(&event.data)))?,
+            "result" if output.json => return output.value_line(&json!({"result": event.data})),
+            "result" => {
+                output.line(&outputs(&event.data, output.paint))?;
+                let member = |name: &str| event.data.get(name)?.as_str().map(str::to_owned);
+                let answer = Answer {
+                    status: 200,
+                    lane: member("lane"),
+                    request_id: member("request_id"),
+                    body: event.data.clone(),
+                };
+                output.note(&way(&answer));
+                return Ok(());
+            }
+            "error" => {
+                if output.json {
+                    output.value_line(&json!({"error": event.data}))?;
+                }
+                let status = event.data.get("status").and_then(Value::as_u64);
+                let status = status.and_then(|status| u16::try_from(status).ok());
+                return Err(problem::failure(status.unwrap_or(500), &event.data));
+            }
+            // A later release may tell more; what is not known is left out.
+            _ => {}
+        }
+    }
+    Err(broken("the stream ended without a result"))
 }
 
 /// A refused call whose inputs were given as text may have meant numbers.

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::cli::exit::Failure;
 use crate::cli::style::{Paint, Tone, dim, plain};
-use crate::cli::view::{read, setting};
+use crate::cli::view::{moment, read, setting};
 
 /// A program as the server tells it.
 #[derive(Debug, Default, Deserialize)]
@@ -14,6 +14,10 @@ pub(super) struct Program {
     id: String,
     version: u64,
     repeatable: bool,
+    stateful: bool,
+    side_effects: bool,
+    /// Where this is one version of several.
+    since: Option<String>,
     definition: Definition,
 }
 
@@ -93,6 +97,10 @@ impl Signature {
     }
 }
 
+fn yes_or_no(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
 /// What `create` made.
 pub(super) fn created(program: &Program, paint: Paint) -> String {
     let name = paint.text(Tone::Strong, &program.id);
@@ -101,6 +109,51 @@ pub(super) fn created(program: &Program, paint: Paint) -> String {
         program.version,
         program.made_of()
     )
+}
+
+/// What `put` left.
+pub(super) fn put(program: &Program, paint: Paint) -> String {
+    let name = paint.text(Tone::Strong, &program.id);
+    format!(
+        "{name} is served at version {} ({})",
+        program.version,
+        program.made_of()
+    )
+}
+
+/// The versions of a program.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Versions {
+    versions: Vec<Program>,
+    next: Option<u64>,
+}
+
+/// Versions, one a line, the newest first.
+pub(super) fn versions(page: &Versions, paint: Paint) -> String {
+    let rows = page.versions.iter().map(|version| {
+        [
+            plain(version.version.to_string()),
+            dim(moment(version.since.as_deref().unwrap_or_default())),
+            plain(version.made_of()),
+            plain(version.definition.signature.text()),
+            plain(yes_or_no(version.repeatable)),
+            plain(yes_or_no(version.stateful)),
+        ]
+    });
+    let heading = [
+        "VERSION",
+        "SINCE",
+        "MADE OF",
+        "SIGNATURE",
+        "REPEATABLE",
+        "STATEFUL",
+    ];
+    let mut table = paint.table(heading, rows);
+    if let Some(next) = page.next {
+        table.push_str(&format!("\nthere are older ones than {next}"));
+    }
+    table
 }
 
 /// Programs, one a line.
@@ -117,10 +170,19 @@ pub(super) fn page(page: &Page, paint: Paint) -> String {
                 plain(program.made_of()),
                 plain(program.definition.signature.text()),
                 plain(lm.unwrap_or_else(|| "-".to_owned())),
-                plain(if program.repeatable { "yes" } else { "no" }),
+                plain(yes_or_no(program.repeatable)),
+                plain(yes_or_no(program.stateful)),
             ]
         });
-        let heading = ["ID", "VERSION", "MADE OF", "SIGNATURE", "LM", "REPEATABLE"];
+        let heading = [
+            "ID",
+            "VERSION",
+            "MADE OF",
+            "SIGNATURE",
+            "LM",
+            "REPEATABLE",
+            "STATEFUL",
+        ];
         lines.push(paint.table(heading, rows));
     }
     for corrupt in &page.corrupt {
@@ -151,9 +213,11 @@ pub(super) fn one(program: &Program, paint: Paint) -> String {
         ("instructions", definition.signature.instructions.clone()),
         ("lm", definition.lm.clone()),
         ("tools", Some(tools).filter(|tools| !tools.is_empty())),
+        ("repeatable", Some(yes_or_no(program.repeatable).to_owned())),
+        ("stateful", program.stateful.then(|| "yes".to_owned())),
         (
-            "repeatable",
-            Some(if program.repeatable { "yes" } else { "no" }.to_owned()),
+            "side effects",
+            program.side_effects.then(|| "yes".to_owned()),
         ),
     ];
     let said = lines.into_iter().filter_map(|(name, text)| {
@@ -178,15 +242,15 @@ mod tests {
 
     #[test]
     fn programs_are_a_table_and_the_rest_of_them_is_not_forgotten() {
-        let greet = json!({"id": "greet", "version": 5, "repeatable": false,
+        let greet = json!({"id": "greet", "version": 5, "repeatable": false, "stateful": true,
             "definition": {"kind": "callable", "target": "shop:greet"}});
         let body = json!({"programs": [qa(), greet], "next": "greet",
             "corrupt": [{"id": "old", "reason": "not JSON"}]});
         assert_eq!(
             page(&read(&body).unwrap(), Paint::PLAIN),
-            "ID     VERSION  MADE OF     SIGNATURE                 LM     REPEATABLE\n\
-             qa     4        predict     question -> score: float  small  yes\n\
-             greet  5        shop:greet  -                         -      no\n\
+            "ID     VERSION  MADE OF     SIGNATURE                 LM     REPEATABLE  STATEFUL\n\
+             qa     4        predict     question -> score: float  small  yes         no\n\
+             greet  5        shop:greet  -                         -      no          yes\n\
              cannot be read: old: not JSON\n\
              there are more: `dspex programs list --after greet`"
         );

@@ -33,6 +33,14 @@ export function count(value) {
   return Math.round(number).toLocaleString("en-US");
 }
 
+/** Bytes as people compare them. */
+export function bytes(value) {
+  const number = finite(value);
+  if (number === null || number < 0) return DASH;
+  const mebi = number / 2 ** 20;
+  return mebi < 1024 ? `${mebi.toFixed(1)} MiB` : `${(mebi / 1024).toFixed(1)} GiB`;
+}
+
 /** A count with its noun, in the right number. */
 export function counted(value, noun) {
   return `${count(value)} ${value === 1 ? noun : `${noun}s`}`;

@@ -1,6 +1,6 @@
 // The pools and every worker in them.
 
-import { DASH, count, counted, finite, list, object, text, words } from "./format.mjs";
+import { DASH, bytes, count, counted, finite, list, object, span, text, words } from "./format.mjs";
 
 const TONES = {
   ready: "good",
@@ -40,6 +40,10 @@ function worker(seen) {
   return {
     id: text(seen.id) ?? DASH,
     state: words(seen.state),
+    // Only what is worth a word: a healthy worker's health is in its state.
+    health: seen.health === "unhealthy" ? "unhealthy" : "",
+    since: finite(seen.in_state_ms) === null ? DASH : span(Math.floor(seen.in_state_ms / 1000) * 1000),
+    memory: bytes(seen.memory),
     tone: TONES[seen.state] ?? "calm",
     // A process id is a name, not a quantity: no separators.
     pid: finite(seen.pid) === null ? DASH : String(seen.pid),

@@ -51,6 +51,18 @@ const RULES = [
     value: () => null,
   },
   {
+    rule: "memory_growth",
+    name: "Memory of the workers grows",
+    limit: (rules) => (finite(rules.memory_growth?.limit) === null ? DASH : `${percent(rules.memory_growth.limit)} an hour`),
+    value: () => null,
+  },
+  {
+    rule: "difference_rate",
+    name: "Copied calls answered differently",
+    limit: (rules) => percent(rules.difference_rate?.limit),
+    value: () => null,
+  },
+  {
     rule: "degradation",
     name: "Worse than stable at all",
     impliedBy: ["error_ratio", "p99_ratio"],
@@ -92,7 +104,8 @@ function measure(reason, value) {
   if (finite(value) === null) return null;
   const said = text(reason.text) ?? "";
   const inMs = ["overhead_p99", "p99_ratio"].includes(reason.rule) || said.startsWith("p99");
-  return inMs ? latency(value) : fraction(value);
+  if (inMs) return latency(value);
+  return reason.rule === "memory_growth" ? `${fraction(value)} an hour` : fraction(value);
 }
 
 function stateOf(reason) {

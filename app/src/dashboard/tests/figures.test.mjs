@@ -58,11 +58,11 @@ test("programs keep their names, and a name out of JavaScript is only a name", (
 });
 
 test("pools show every worker; without a candidate there is one", () => {
-  const worker = { id: EVIL, pid: 12345, state: "terminated", in_flight: 0, calls: 7, detail: EVIL };
+  const worker = { id: EVIL, pid: 12345, state: "terminated", health: "unhealthy", in_state_ms: 65_400, memory: 1_468_006, in_flight: 0, calls: 7, detail: EVIL };
   const seen = pools({ lanes: { stable: { ...status.lanes.stable, workers: [worker, {}, null] }, candidate: null } });
   assert.equal(seen.length, 1);
   assert.equal(seen[0].tone, "warn");
-  assert.deepEqual(seen[0].workers[0], { id: EVIL, state: "terminated", tone: "bad", pid: "12345", inFlight: "0", calls: "7", detail: EVIL });
+  assert.deepEqual(seen[0].workers[0], { id: EVIL, state: "terminated", health: "unhealthy", since: "1 m 5 s", memory: "1.4 MiB", tone: "bad", pid: "12345", inFlight: "0", calls: "7", detail: EVIL });
   assertReadable(assert, seen);
   assert.deepEqual(pools({}), []);
   assert.equal(pools({ lanes: { stable: { ...status.lanes.stable, ready: 0 } } })[0].tone, "bad");
@@ -106,6 +106,15 @@ test("a broken rule comes first, with what was found and what it does", () => {
   );
   assert.equal(seen.rows[0].text, `pool faults: ${EVIL}`);
   assert.equal(row(seen, "error_rate").state, "warning", "what breaks the stronger rule does not pass the weaker");
+});
+
+test("growth is said by the hour, and what was not measured is not said to pass", () => {
+  const reason = { rule: "memory_growth", text: "grows", verdict: "critical", action: "rollback", value: 0.41, limit: 0.1, needs: null };
+  const broken = row(verdict(migration({ analysis: analysis("critical", { reasons: [reason] }) }), plan, {}), "memory_growth");
+  assert.deepEqual([broken.state, broken.value, broken.limit, broken.action], ["broken", "41 % an hour", "10 % an hour", "rolls back"]);
+  const unknown = { ...reason, text: "not judged yet", verdict: "healthy", action: "note", value: null, limit: null };
+  const waiting = row(verdict(migration({ analysis: analysis("healthy", { reasons: [unknown] }) }), plan, {}), "memory_growth");
+  assert.deepEqual([waiting.said, waiting.value, waiting.text], ["not judged", DASH, "not judged yet"]);
 });
 
 test("several reasons of one rule are several rows; numbers have their unit", () => {

@@ -2,12 +2,12 @@
 process.env.TZ = "UTC";
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { DASH, clock, count, counted, fraction, latency, percent, rate, readSpan, span, words } from "../model/format.mjs";
+import { DASH, bytes, clock, count, counted, fraction, latency, percent, rate, readSpan, span, words } from "../model/format.mjs";
 
 const NOTHING = [null, undefined, NaN, Infinity, -Infinity, "12", {}, []];
 
 test("what is no number is a dash and never NaN", () => {
-  for (const format of [count, percent, fraction, latency, span]) {
+  for (const format of [bytes, count, percent, fraction, latency, span]) {
     for (const value of NOTHING) assert.equal(format(value), DASH, `${format.name}(${String(value)})`);
   }
   assert.equal(rate(1, 0), DASH);
@@ -41,6 +41,8 @@ test("latencies and spans carry their unit", () => {
   assert.equal(latency(90_000), "1 m 30 s");
   assert.equal(latency(-1), DASH);
   assert.equal(span(2500), "2.5 s");
+  assert.equal(bytes(1_468_006), "1.4 MiB");
+  assert.equal(bytes(3 * 2 ** 30), "3.0 GiB");
   assert.equal(span(5_400_000), "1 h 30 m");
   assert.equal(span(3_600_000), "1 h");
   assert.equal(span(86_400_000 * 3 + 1000), "3 d");

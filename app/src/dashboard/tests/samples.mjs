@@ -14,6 +14,8 @@ export const plan = {
     p99_ratio: { limit: 2, action: "rollback" },
     overhead_p99: { limit: "200ms", action: "log" },
     worker_failure_rate: { limit: 10, action: "rollback" },
+    memory_growth: { limit: 10, action: "rollback" },
+    difference_rate: { limit: 5, action: "pause" },
     degradation: { limit: 10, action: "note" },
     cpu: { limit: 80, action: "note" },
     memory: { limit: 90, action: "note" },

@@ -88,7 +88,7 @@ function pool(seen) {
     element(
       "div",
       { class: "scroll", role: "region", "aria-label": `Workers of ${seen.name}`, tabindex: 0 },
-      table(`Workers of ${seen.name}`, ["Worker", "State", "Process", "In flight", "Calls", "Detail"], seen.workers.map(worker)),
+      table(`Workers of ${seen.name}`, ["Worker", "State", "For", "Process", "In flight", "Calls", "Memory", "Detail"], seen.workers.map(worker)),
     ),
   );
 }
@@ -98,10 +98,17 @@ function worker(seen) {
     "tr",
     {},
     element("th", { scope: "row" }, seen.id),
-    element("td", {}, element("span", { class: `pill ${seen.tone}` }, seen.state)),
+    element(
+      "td",
+      {},
+      element("span", { class: `pill ${seen.tone}` }, seen.state),
+      seen.health === "" ? null : element("span", { class: "pill bad" }, seen.health),
+    ),
+    element("td", {}, seen.since),
     element("td", {}, seen.pid),
     element("td", {}, seen.inFlight),
     element("td", {}, seen.calls),
+    element("td", {}, seen.memory),
     element("td", { class: "prose" }, seen.detail),
   );
 }

@@ -7,6 +7,7 @@ use dspex_flags::FlagError;
 use dspex_migration::MigrationError;
 use dspex_pool::{Fault, InvalidDefinition, PoolError, without_last_words};
 use dspex_router::RouterError;
+use dspex_router::sessions::SessionError;
 
 use super::Problem;
 
@@ -34,7 +35,14 @@ impl From<RouterError> for Problem {
                     None => problem.hint("GET /v1/programs lists the programs"),
                 }
             }
-            RouterError::AlreadyExists { .. } => of(StatusCode::CONFLICT, "Program exists"),
+            RouterError::AlreadyExists { .. } => of(StatusCode::CONFLICT, "Program exists")
+                .hint("PUT /v1/programs/{id} makes a new version of it"),
+            RouterError::VersionConflict {
+                expected, served, ..
+            } => of(StatusCode::CONFLICT, "Version conflict")
+                .with("expected", expected)
+                .with("actual", served)
+                .hint("read the program again, and put what is still wanted"),
             RouterError::InvalidInput { .. } => {
                 of(StatusCode::UNPROCESSABLE_ENTITY, "Invalid input")
             }
@@ -55,6 +63,27 @@ impl From<RouterError> for Problem {
             RouterError::Catalog(error) => {
                 tracing::error!(%error, "the catalog failed");
                 storage_failed("the catalog of programs")
+            }
+            RouterError::SessionRequired { .. } => {
+                of(StatusCode::UNPROCESSABLE_ENTITY, "Session required")
+                    .with("header", "X-Session-Id")
+                    .hint("name the caller's session in the header X-Session-Id")
+            }
+            RouterError::SessionBusy { .. } => {
+                let after = error.retry_after().unwrap_or(Duration::from_secs(1));
+                of(StatusCode::TOO_MANY_REQUESTS, "The session is busy").retry_after(after)
+            }
+            RouterError::Sessions(SessionError::Corrupt { .. }) => {
+                tracing::error!(error = detail, "a session's state cannot be read");
+                of(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "The session's state cannot be read",
+                )
+                .hint("another session is not affected; this one is dropped when it expires")
+            }
+            RouterError::Sessions(error) => {
+                tracing::error!(%error, "the session states failed");
+                storage_failed("the states of sessions")
             }
         }
     }

@@ -20,6 +20,12 @@ pub(super) struct DraftBody {
     /// Whether a call that may have run may be run again; where absent, true for `predict` and
     /// `chain_of_thought`, false for everything else.
     repeatable: Option<bool>,
+    /// Whether each session has a state of its own, which outlives the worker; false where absent.
+    /// Calls then need the header `X-Session-Id`.
+    stateful: Option<bool>,
+    /// Whether a call may act on the world beyond its answer, so that it is never copied for
+    /// comparison; where absent, true unless the program is repeatable.
+    side_effects: Option<bool>,
     /// `dspy` or `callable`.
     kind: String,
     /// For `dspy`: text such as `question, context: list[str] -> answer`, or
@@ -42,6 +48,8 @@ pub(super) fn read(
 ) -> Result<Draft, Problem> {
     let id = take::<ProgramId>(&mut body, "id")?;
     let repeatable = take::<bool>(&mut body, "repeatable")?;
+    let stateful = take::<bool>(&mut body, "stateful")?.unwrap_or(false);
+    let side_effects = take::<bool>(&mut body, "side_effects")?;
     let definition = match body.remove("definition") {
         None => body,
         Some(Value::Object(definition)) => match body.keys().next() {
@@ -64,6 +72,8 @@ pub(super) fn read(
         id,
         definition,
         repeatable,
+        stateful,
+        side_effects,
     })
 }
 
@@ -228,6 +238,14 @@ mod tests {
             (
                 json!({"kind": "callable", "target": "m:f", "repeatable": "yes"}),
                 "repeatable",
+            ),
+            (
+                json!({"kind": "callable", "target": "m:f", "stateful": 1}),
+                "stateful",
+            ),
+            (
+                json!({"kind": "callable", "target": "m:f", "side_effects": "none"}),
+                "side_effects",
             ),
             (
                 json!({"definition": {"kind": "callable", "target": "m:f"}, "x": 1}),

@@ -6,15 +6,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
-use dspex_flags::MemoryStore;
+use dspex_flags::{Flags, MemoryStore};
 use dspex_migration::MemoryJournal;
 use dspex_pool::testing::FakePool;
 use dspex_pool::{PoolError, SharedPool};
-use dspex_router::MemoryCatalog;
+use dspex_router::{MemoryCatalog, MemorySessions};
 use dspex_telemetry::Prometheus;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use crate::assemble::{House, Materials};
@@ -24,6 +25,7 @@ use crate::http::json::BodyLimits;
 use crate::http::{AppState, app};
 use crate::paths::DataDir;
 use crate::pools::PoolSource;
+use crate::switches;
 use crate::tasks::Tasks;
 
 pub(super) const ADMIN: &str = "the-admins-token-in-tests";
@@ -125,11 +127,27 @@ pub(super) fn config() -> Config {
 impl Bench {
     /// A house that is ready.
     pub(super) async fn ready() -> Self {
-        let bench = Self::starting();
+        Self::starting().finish().await
+    }
+
+    /// A house that is ready, whose programs API wants this token.
+    pub(super) async fn guarded(token: &str) -> Self {
+        let token = Some(("TOKEN", Some(token.to_owned())));
+        Self::starting_with(token).finish().await
+    }
+
+    async fn finish(self) -> Self {
+        let bench = self;
+        let store = Arc::new(MemoryStore::new());
+        let flags = Flags::open(store, dspex_flags::dspex::declarations())
+            .await
+            .unwrap();
         let materials = Materials {
             config: Arc::new(config()),
-            flags: Arc::new(MemoryStore::new()),
+            switches: watch::Sender::new(switches::of(&flags.snapshot())),
+            flags,
             catalog: Arc::new(MemoryCatalog::new()),
+            sessions: Arc::new(MemorySessions::new()),
             journal: Arc::new(MemoryJournal::new()),
             stable: bench.stable.shared(),
             pools: Arc::new(Fakes(bench.candidate.clone())),
@@ -142,8 +160,13 @@ impl Bench {
 
     /// A server whose workers are still being started.
     pub(super) fn starting() -> Self {
+        Self::starting_with(None)
+    }
+
+    fn starting_with(programs: Option<(&str, Option<String>)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (tokens, _) = Tokens::open(&DataDir::new(folder.path()), Some(ADMIN), None).unwrap();
+        let data = DataDir::new(folder.path());
+        let (tokens, _) = Tokens::open(&data, Some(ADMIN), programs).unwrap();
         let config = config();
         Self {
             stable: FakePool::new("v1"),

@@ -78,6 +78,71 @@ async fn a_write_over_another_names_both_revisions() {
 }
 
 #[tokio::test]
+async fn rules_are_written_explained_exported_and_reverted() {
+    let bench = Bench::ready().await;
+    let share = json!({"pool_v2_enabled": true, "gradual_rollout_percentage": 50});
+    patch(&bench, json!({"set": share, "why": "a test"})).await;
+    let rules = json!({"gradual_rollout_percentage.rules": {"allow": ["ada"]}});
+    let written = patch(&bench, json!({"set": rules, "why": "a test"})).await;
+    assert_eq!(written.status, 200, "{written:?}");
+    let path = format!("{FLAGS}/explain/gradual_rollout_percentage");
+    let why = bench
+        .admin("GET", &format!("{path}?key=ada"), None)
+        .await
+        .json();
+    assert_eq!(
+        (&why["on"], &why["reason"]["rule"]),
+        (&json!(true), &json!("allowed"))
+    );
+    assert_eq!(
+        (&why["layer"], &why["revision"]),
+        (&json!("store"), &json!(2))
+    );
+    bench
+        .admin("GET", &format!("{FLAGS}/explain/nope"), None)
+        .await
+        .problem(404);
+
+    let flagd = format!("{FLAGS}/flagd");
+    let definitions = bench.admin("GET", &flagd, None).await.json();
+    let reverted = bench
+        .admin(
+            "POST",
+            &format!("{FLAGS}/revert"),
+            Some(json!({"revision": 0, "why": "back"})),
+        )
+        .await;
+    assert_eq!(
+        reverted.json(),
+        json!({"revision": 3, "acknowledged": true})
+    );
+    let flags = bench.admin("GET", FLAGS, None).await.json();
+    let flag = &flags["flags"][2];
+    assert_eq!(flag["key"], "gradual_rollout_percentage");
+    assert_eq!(
+        (&flag["value"], &flag["layer"], &flag["rules"]),
+        (&json!(0), &json!("compiled"), &json!(null))
+    );
+
+    let import = json!({"definitions": definitions, "why": "as it was"});
+    let imported = bench.admin("POST", &flagd, Some(import)).await;
+    assert_eq!(
+        imported.json(),
+        json!({"revision": 4, "acknowledged": true})
+    );
+    let why = bench
+        .admin("GET", &format!("{path}?key=ada"), None)
+        .await
+        .json();
+    assert_eq!(why["reason"]["rule"], "allowed");
+    let wrong = json!({"definitions": {"flags": {"nope": {}}}, "why": "x"});
+    let refused = bench.admin("POST", &flagd, Some(wrong)).await.problem(422);
+    assert_eq!(refused["field"], "nope");
+    let cycle = json!({"set": {"telemetry_v2.rules": {"requires": ["telemetry_v2"]}}, "why": "x"});
+    patch(&bench, cycle).await.problem(422);
+}
+
+#[tokio::test]
 async fn traffic_moves_by_the_flag_and_the_answer_tells_the_lane() {
     let bench = Bench::ready().await;
     bench.create_echo().await;

@@ -156,6 +156,13 @@ async fn each_fault_of_a_call_has_its_status() {
             },
             503,
         ),
+        (
+            PoolError::TooMany {
+                reason: reason(),
+                retry_after: Duration::from_millis(1500),
+            },
+            429,
+        ),
         (PoolError::Unavailable { reason: reason() }, 503),
         (PoolError::Draining, 503),
     ];
@@ -169,7 +176,10 @@ async fn each_fault_of_a_call_has_its_status() {
         let kind = problem["type"].as_str().unwrap();
         assert!(kind.ends_with(error.kind()), "{kind} for {error:?}");
         assert_eq!(answer.header("x-dspex-lane"), Some("stable"), "{error:?}");
-        if matches!(error, PoolError::Exhausted { .. }) {
+        if matches!(
+            error,
+            PoolError::Exhausted { .. } | PoolError::TooMany { .. }
+        ) {
             assert_eq!(answer.header("retry-after"), Some("2"));
         }
     }

@@ -12,16 +12,16 @@ use super::bench::Bench;
 use crate::http::app;
 use crate::http::server::{ConnectionLimits, accept};
 
-const SHORT: Duration = Duration::from_millis(200);
-const LONG: Duration = Duration::from_secs(10);
+pub(super) const SHORT: Duration = Duration::from_millis(200);
+pub(super) const LONG: Duration = Duration::from_secs(10);
 
-struct Running {
-    address: SocketAddr,
+pub(super) struct Running {
+    pub(super) address: SocketAddr,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
 
-async fn run(bench: &Bench, limits: ConnectionLimits) -> Running {
+pub(super) async fn run(bench: &Bench, limits: ConnectionLimits) -> Running {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -34,7 +34,7 @@ async fn run(bench: &Bench, limits: ConnectionLimits) -> Running {
     }
 }
 
-fn limits() -> ConnectionLimits {
+pub(super) fn limits() -> ConnectionLimits {
     ConnectionLimits {
         connections: 16,
         first_byte: LONG,
@@ -43,7 +43,7 @@ fn limits() -> ConnectionLimits {
     }
 }
 
-async fn open(address: SocketAddr, text: &str) -> TcpStream {
+pub(super) async fn open(address: SocketAddr, text: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     stream

@@ -117,6 +117,62 @@ fn a_call_prints_its_outputs_and_remarks_stay_out_of_them() {
 }
 
 #[test]
+fn a_streamed_call_prints_its_chunks_and_then_its_outputs() {
+    let chunks =
+        "id: 1\nevent: chunk\ndata: \"Once\"\n\n: \n\nid: 2\nevent: chunk\ndata: {\"n\":1}\n\n";
+    let result = json!({"outputs": {"story": "Once."}, "lane": "stable", "request_id": "r-9", "total_ms": 3.25});
+    let whole = format!("{chunks}event: result\ndata: {result}\n\n");
+    let events = |text: &str| {
+        FakeServer::always(Answer::text(200, text).header("content-type", "text/event-stream"))
+    };
+    let server = events(&whole);
+    let line = [
+        "programs",
+        "execute",
+        "story",
+        "topic=tides",
+        "--stream",
+        "--url",
+    ];
+    let ran = dspex(&[&line[..], &[&server.url()]].concat()).ends_with(0);
+    assert_eq!(ran.out, "Once\n{\"n\":1}\nstory: Once.\n");
+    let ran = ran.says("lane stable").says("request r-9");
+    assert!(!ran.err.contains("error"), "{ran:?}");
+    let asked = server.asked_once();
+    assert_eq!(asked.header("accept"), Some("text/event-stream"));
+
+    let ran = dspex(&[&line[..], &[&server.url(), "--json"]].concat()).ends_with(0);
+    let lines: Vec<serde_json::Value> = ran
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let wanted = [
+        json!({"chunk": "Once"}),
+        json!({"chunk": {"n": 1}}),
+        json!({"result": result}),
+    ];
+    assert_eq!((lines.as_slice(), ran.err.as_str()), (&wanted[..], ""));
+
+    let problem = json!({"status": 502, "detail": "worker v2-0.0 ended", "request_id": "r-9"});
+    let server = events(&format!("{chunks}event: error\ndata: {problem}\n\n"));
+    let ran = dspex(&[&line[..], &[&server.url()]].concat()).ends_with(1);
+    assert_eq!(ran.out, "Once\n{\"n\":1}\n");
+    ran.says("worker v2-0.0 ended").says("request r-9");
+    // Cut off in the middle: the end must not look like one.
+    let server = events(chunks);
+    dspex(&[&line[..], &[&server.url()]].concat())
+        .ends_with(4)
+        .says("without a result");
+    // Refused before it began.
+    let refused = json!({"status": 422, "type": "urn:dspex:problem:session-required", "detail": "no session"});
+    let server = FakeServer::always(Answer::json(422, &refused));
+    dspex(&[&line[..], &[&server.url()]].concat())
+        .ends_with(5)
+        .says("--session");
+}
+
+#[test]
 fn a_refusal_is_an_error_a_hint_and_exit_code_5_and_a_failure_is_1() {
     let problem = json!({"type": "urn:dspex:problem:unknown-program", "title": "Unknown program",
         "status": 404, "detail": "there is no program \"qb\""});

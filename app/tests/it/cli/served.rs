@@ -95,6 +95,14 @@ async fn programs_and_flags_work_from_the_command_line() {
     says(&house, &["flags", "history"], 0, "a test");
     says(&house, &["health"], 0, "ready");
     says(&house, &["status", "--workers"], 0, "2 of 2");
+    says(&house, &["pools"], 0, "not up");
+    says(
+        &house,
+        &["pools", "v1"],
+        0,
+        "v1 (pool-v1) in the stable lane: 2 of 2 workers ready",
+    );
+    says(&house, &["pools", "v11"], 5, "there is no pool \"v11\"");
     says(&house, &["doctor", "--json"], 3, "held by process");
     says(&house, &["programs", "delete", "add"], 0, "deleted add");
 }

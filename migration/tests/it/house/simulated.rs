@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dspex_flags::Flags;
-use dspex_migration::{Candidate, Check, Plan};
+use dspex_migration::{Candidate, Check, Differences, Plan};
 use dspex_pool::{Drained, PoolStatus};
 
 use super::effective;
@@ -22,6 +22,8 @@ pub struct Simulated {
     pub verify_hangs: AtomicBool,
     pub withdraw_fails: AtomicU64,
     pub worker_failures: AtomicU64,
+    /// What copied calls came to.
+    pub differences: Mutex<Vec<Differences>>,
     pub asked: Mutex<Vec<&'static str>>,
     /// The effective share of traffic at the moment of each withdrawal, in basis points.
     pub share_at_withdrawal: Mutex<Vec<u16>>,
@@ -31,6 +33,10 @@ pub struct Simulated {
 impl Simulated {
     fn note(&self, what: &'static str) {
         self.asked.lock().expect("unpoisoned").push(what);
+    }
+
+    pub fn compare(&self, differences: Vec<Differences>) {
+        *self.differences.lock().expect("unpoisoned") = differences;
     }
 
     pub fn times(&self, what: &str) -> usize {
@@ -129,5 +135,9 @@ impl Candidate for Simulated {
             .load(Ordering::SeqCst)
             .then(|| pool_status("v2", failures));
         (pool_status("v1", 0), candidate)
+    }
+
+    fn differences(&self) -> Vec<Differences> {
+        self.differences.lock().expect("unpoisoned").clone()
     }
 }

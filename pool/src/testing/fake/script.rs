@@ -10,18 +10,22 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::FakePool;
-use crate::{Call, PoolError, Program, Reply};
+use crate::{Call, PoolError, PoolStatus, Program, Reply};
 
 type Answer = Arc<dyn Fn(&Call) -> Result<Reply, PoolError> + Send + Sync>;
 type Latency = Arc<dyn Fn(&Call) -> Duration + Send + Sync>;
+type Chunks = Arc<dyn Fn(&Call) -> Vec<Value> + Send + Sync>;
+type Status = Arc<dyn Fn(&mut PoolStatus) + Send + Sync>;
 type Check = Arc<dyn Fn(&Program) -> Result<(), PoolError> + Send + Sync>;
 
 #[derive(Clone)]
 pub(super) struct Script {
     pub(super) answer: Answer,
     pub(super) latency: Latency,
+    pub(super) chunks: Chunks,
     pub(super) check: Check,
     pub(super) late: PoolError,
+    pub(super) status: Status,
 }
 
 impl Default for Script {
@@ -37,10 +41,12 @@ impl Default for Script {
                 })
             }),
             latency: Arc::new(|_| Duration::ZERO),
+            chunks: Arc::new(|_| Vec::new()),
             check: Arc::new(|_| Ok(())),
             late: PoolError::ProgramTimeout {
                 after: Duration::ZERO,
             },
+            status: Arc::new(|_| {}),
         }
     }
 }
@@ -92,6 +98,16 @@ impl FakePool {
         self.clone()
     }
 
+    /// Sends these chunks before each answer, where the call takes chunks, and no faster than they
+    /// are taken. A held call has sent them already.
+    pub fn chunks_with<F>(&self, chunks: F) -> Self
+    where
+        F: Fn(&Call) -> Vec<Value> + Send + Sync + 'static,
+    {
+        self.script(|script| script.chunks = Arc::new(chunks));
+        self.clone()
+    }
+
     /// Answers this where a call's deadline passes, in place of [`PoolError::ProgramTimeout`].
     pub fn late_with(&self, error: PoolError) -> Self {
         self.script(|script| script.late = error);
@@ -110,6 +126,30 @@ impl FakePool {
     {
         self.script(|script| script.check = Arc::new(check));
         self.clone()
+    }
+
+    /// Changes what the status says before anybody reads it.
+    pub fn status_with<F>(&self, change: F) -> Self
+    where
+        F: Fn(&mut PoolStatus) + Send + Sync + 'static,
+    {
+        self.script(|script| script.status = Arc::new(change));
+        self.clone()
+    }
+
+    /// Sends a call's chunks, as a worker does: waits while the window is full.
+    pub(super) async fn send_chunks(script: &Script, call: &Call) {
+        let Some(sender) = &call.chunks else { return };
+        for chunk in (script.chunks)(call) {
+            let chunk = serde_json::value::to_raw_value(&chunk).expect("a value is JSON");
+            loop {
+                let taken = sender.taken();
+                if sender.send(chunk.clone()) {
+                    break;
+                }
+                sender.taken_beyond(taken).await;
+            }
+        }
     }
 
     fn script(&self, change: impl FnOnce(&mut Script)) {

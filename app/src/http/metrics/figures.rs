@@ -1,0 +1,95 @@
+//! A pool's status as figures for metrics.
+//!
+//! Invariant: what a kind of pool says in its details is read leniently: a kind that does not say it
+//! has no such metric.
+
+use dspex_pool::{PoolStatus, WorkerState};
+use dspex_telemetry::{PoolFigures, WorkerFigures};
+
+/// Every state, so that one that no worker is in counts 0.
+const STATES: [(WorkerState, &str); 6] = [
+    (WorkerState::Initializing, "initializing"),
+    (WorkerState::Ready, "ready"),
+    (WorkerState::Busy, "busy"),
+    (WorkerState::Degraded, "degraded"),
+    (WorkerState::Terminating, "terminating"),
+    (WorkerState::Terminated, "terminated"),
+];
+
+pub(super) fn pool(status: &PoolStatus) -> PoolFigures {
+    PoolFigures {
+        ready: status.ready as u64,
+        size: status.size as u64,
+        in_flight: status.in_flight as u64,
+        queued: status.queued as u64,
+        starts: status.starts,
+        failures: status.failures,
+    }
+}
+
+pub(super) fn workers(status: &PoolStatus) -> WorkerFigures {
+    let in_state = |state| {
+        let workers = status.workers.iter();
+        workers.filter(|worker| worker.state == state).count() as u64
+    };
+    let memory = status.workers.iter().filter_map(|worker| worker.memory);
+    let details = |name: &str, member: &str| status.details.get(name)?.get(member)?.as_u64();
+    let affinity = |member| details("affinity", member);
+    let switches = status
+        .details
+        .get("switches")
+        .and_then(|all| all.as_object());
+    WorkerFigures {
+        states: STATES
+            .iter()
+            .map(|(state, name)| (*name, in_state(*state)))
+            .collect(),
+        memory: memory.reduce(|sum, bytes| sum + bytes),
+        affinity: affinity("hits").zip(affinity("misses")),
+        switches: switches
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, on)| Some((name.clone(), on.as_bool()?)))
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dspex_pool::WorkerStatus;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_state_is_counted_and_details_are_read_where_they_are() {
+        let worker = |state, memory| WorkerStatus {
+            state,
+            memory,
+            ..WorkerStatus::default()
+        };
+        let mut status = PoolStatus {
+            workers: vec![
+                worker(WorkerState::Ready, Some(3)),
+                worker(WorkerState::Busy, None),
+                worker(WorkerState::Ready, Some(4)),
+            ],
+            ..PoolStatus::default()
+        };
+        let found = workers(&status);
+        let counts: Vec<_> = found.states.iter().map(|(_, workers)| *workers).collect();
+        assert_eq!(counts, [0, 2, 1, 0, 0, 0]);
+        for (state, name) in STATES {
+            assert_eq!(json!(state), name, "as it is written elsewhere");
+        }
+        assert_eq!((found.memory, found.affinity), (Some(7), None));
+        assert!(found.switches.is_empty());
+
+        let details = json!({"affinity": {"hits": 9, "misses": 1, "hit_rate": 0.9},
+            "switches": {"pool_optimizer": false, "enhanced_workers": true, "other": "?"}});
+        status.details = details.as_object().unwrap().clone();
+        let found = workers(&status);
+        assert_eq!(found.affinity, Some((9, 1)));
+        assert_eq!(found.switches.len(), 2, "{:?}", found.switches);
+    }
+}

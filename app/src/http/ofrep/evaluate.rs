@@ -1,0 +1,93 @@
+//! What a flag answers in the protocol.
+//!
+//! A switch answers with its boolean, a share with whether the key is within it; text, numbers and
+//! objects with themselves.
+
+use dspex_flags::dspex::{GRADUAL_ROLLOUT_PERCENTAGE, POOL_V2_ENABLED};
+use dspex_flags::{Explanation, FlagValue, Percent, Reason, Snapshot};
+use serde_json::{Value, json};
+
+use super::context::Context;
+use super::refusal::Refusal;
+
+/// The derived switch: whether the candidate lane serves a session of this name.
+pub(super) const USE_V2_POOL: &str = "use_v2_pool";
+
+/// The successful evaluation's document.
+pub(super) fn evaluate(
+    snapshot: &Snapshot,
+    key: &str,
+    context: &Context,
+) -> Result<Value, Refusal> {
+    let targeting_key = context.targeting_key();
+    if key == USE_V2_POOL {
+        return use_v2_pool(snapshot, targeting_key);
+    }
+    let explained = snapshot
+        .explain(key, targeting_key)
+        .map_err(|unknown| Refusal::not_found(key, unknown.to_string()))?;
+    let value = match (&explained.value, explained.on) {
+        (FlagValue::Percent(_), None) => return Err(Refusal::targeting_key_missing(key)),
+        (FlagValue::Percent(_) | FlagValue::Bool(_), Some(on)) => on.into(),
+        (other, _) => json!(other),
+    };
+    let variant = match (&explained.variant, &value) {
+        (Some(variant), _) => variant.as_str(),
+        (None, Value::Bool(true)) => "on",
+        (None, Value::Bool(false)) => "off",
+        (None, _) => "value",
+    };
+    Ok(json!({
+        "key": key,
+        "value": value,
+        "reason": reason(&explained),
+        "variant": variant,
+        "metadata": metadata(&explained),
+    }))
+}
+
+fn use_v2_pool(snapshot: &Snapshot, targeting_key: Option<&str>) -> Result<Value, Refusal> {
+    let share = snapshot.percent(&GRADUAL_ROLLOUT_PERCENTAGE);
+    let enabled = snapshot.enabled(&POOL_V2_ENABLED);
+    let (on, reason) = match targeting_key {
+        Some(key) => (snapshot.use_v2_pool(key), "SPLIT"),
+        None if !enabled || share == Percent::ZERO => (false, "STATIC"),
+        None if share == Percent::HUNDRED => (true, "STATIC"),
+        None => return Err(Refusal::targeting_key_missing(USE_V2_POOL)),
+    };
+    let mut metadata = json!({"revision": snapshot.revision(), "share": share});
+    if let Some(key) = targeting_key {
+        metadata["bucket"] = json!(dspex_flags::bucket(GRADUAL_ROLLOUT_PERCENTAGE.key, key));
+    }
+    Ok(json!({
+        "key": USE_V2_POOL,
+        "value": on,
+        "reason": reason,
+        "variant": if on { "on" } else { "off" },
+        "metadata": metadata,
+    }))
+}
+
+fn reason(explained: &Explanation) -> &'static str {
+    match &explained.reason {
+        Reason::Killed => "DISABLED",
+        Reason::Share | Reason::Variant => "SPLIT",
+        Reason::Value => "STATIC",
+        // Prerequisites and lists.
+        _ => "TARGETING_MATCH",
+    }
+}
+
+fn metadata(explained: &Explanation) -> Value {
+    let mut metadata = json!({
+        "revision": explained.revision,
+        "layer": explained.layer,
+    });
+    if let FlagValue::Percent(share) = explained.value {
+        metadata["share"] = json!(share);
+    }
+    if let Some(bucket) = explained.bucket {
+        metadata["bucket"] = json!(bucket);
+    }
+    metadata
+}

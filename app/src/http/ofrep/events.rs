@@ -1,0 +1,146 @@
+//! That there is something new: server-sent events after which SDKs evaluate again.
+//!
+//! Invariants: an event is only a notice, and its id is the revision it is about; who comes back with
+//! the id of what is served hears nothing until that changes, and anybody else at once. What changes
+//! while an event is on its way is told by one event, not by one for each revision.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use dspex_flags::{Observer, Snapshot};
+use futures_util::stream::unfold;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq as _;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::TAG;
+use super::access::{Gate, token};
+use super::refusal::Refusal;
+use crate::auth::Tokens;
+use crate::http::state::{AppState, Ready};
+
+const PATH: &str = "/ofrep/v1/events";
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// A comment in between keeps proxies from taking the stream for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// When to come back where there are too many streams.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// How long a client that is not looked at keeps its stream, in seconds.
+const INACTIVITY: u64 = 120;
+
+/// The stream's entry in the answer of a bulk evaluation.
+pub(super) fn announced(gate: &Gate, tokens: &Tokens) -> Value {
+    let mut uri = PATH.to_owned();
+    if !tokens.programs(None) {
+        uri = format!("{PATH}?ticket={}", gate.ticket);
+    }
+    json!({"type": "sse", "endpoint": {"requestUri": uri}, "inactivityDelaySec": INACTIVITY})
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Presented {
+    ticket: Option<String>,
+}
+
+/// Events of the type `refetchEvaluation`: evaluate again, something is different.
+#[utoipa::path(
+    get, path = "/ofrep/v1/events", tag = TAG,
+    params(
+        ("ticket" = Option<String>, Query, description = "As a bulk evaluation has given it"),
+        ("Last-Event-ID" = Option<String>, Header, description = "The last event that was seen"),
+    ),
+    responses(
+        (status = 200, content_type = "text/event-stream", body = String),
+        (status = 401, body = Value, description = "A token or a ticket is needed"),
+        (status = 403, body = Value, description = "The token or ticket does not open this"),
+        (status = 429, body = Value, description = "Too many streams; see Retry-After"),
+    ),
+)]
+pub(super) async fn stream(
+    gate: axum::Extension<Arc<Gate>>,
+    State(state): State<AppState>,
+    Ready(house): Ready,
+    Query(presented): Query<Presented>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let token = token(&headers);
+    let has_ticket = presented
+        .ticket
+        .as_ref()
+        .is_some_and(|theirs| bool::from(theirs.as_bytes().ct_eq(gate.ticket.as_bytes())));
+    if !has_ticket && !state.tokens().programs(token) {
+        return Err(match token.is_none() && presented.ticket.is_none() {
+            true => Refusal::unauthorized(),
+            false => Refusal::forbidden(),
+        });
+    }
+    let permit = Arc::clone(&gate.streams).try_acquire_owned();
+    let permit = permit.map_err(|_| Refusal::too_many("too many event streams are open", AGAIN))?;
+    let seen = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
+    let events = Events {
+        observer: house.flags.observe(),
+        state,
+        seen: seen.map(str::to_owned),
+        _permit: permit,
+    };
+    let sse = Sse::new(unfold(events, Events::next));
+    let mut response = sse
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response();
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx would gather the events until its buffer is full.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+struct Events {
+    observer: Observer,
+    state: AppState,
+    /// The id of what the client has seen.
+    seen: Option<String>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Events {
+    /// The next event; none once the server takes no new calls.
+    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
+        let mut snapshot = self.observer.current();
+        loop {
+            let id = id(&snapshot);
+            if self.seen.as_ref() != Some(&id) {
+                let data = json!({"type": "refetchEvaluation", "etag": format!("\"{id}\"")});
+                let event = Event::default()
+                    .id(&id)
+                    .event("message")
+                    .data(data.to_string());
+                self.seen = Some(id);
+                return Some((Ok(event), self));
+            }
+            snapshot = tokio::select! {
+                () = self.state.draining() => return None,
+                changed = self.observer.changed() => changed?,
+            };
+        }
+    }
+}
+
+/// A flag that is lowered in this process has the revision from before.
+fn id(snapshot: &Snapshot) -> String {
+    let lowered = if snapshot.overridden() {
+        "-lowered"
+    } else {
+        ""
+    };
+    format!("{}{lowered}", snapshot.revision())
+}

@@ -1,0 +1,58 @@
+//! The way back to an older revision.
+//!
+//! Invariant: a revert is a write like any other: checked, with a who and a why, on top of the revision
+//! that was read, and kept in the history.
+
+use std::collections::BTreeMap;
+
+use super::Flags;
+use crate::audit::Write;
+use crate::error::FlagError;
+use crate::revision::Revision;
+use crate::value::FlagValue;
+
+impl Flags {
+    /// Sets everything back to what it was at an older revision: a new revision, not a way back in
+    /// time. What was set since and not before is unset, so that the layer below decides.
+    ///
+    /// # Errors
+    ///
+    /// [`FlagError::BadWrite`] for a revision that has not been or that differs in nothing,
+    /// [`FlagError::Conflict`] if somebody else writes meanwhile; else as [`Flags::write`] and
+    /// [`Flags::history`].
+    pub async fn revert(&self, to: Revision, who: &str, why: &str) -> Result<Revision, FlagError> {
+        let stored = self.store.load().await?;
+        let refuse = |problem| Err(FlagError::BadWrite { problem });
+        if to > stored.revision {
+            return refuse(format!(
+                "revision {to} has not been; the newest is {}",
+                stored.revision
+            ));
+        }
+        // The oldest change after that revision tells what stood at it.
+        let mut then = BTreeMap::new();
+        for change in self.store.history(usize::MAX).await? {
+            if change.revision > to && change.revision <= stored.revision {
+                then.insert(change.key, change.before.unwrap_or(FlagValue::Unset));
+            }
+        }
+        let unset = FlagValue::Unset;
+        then.retain(|key, value| {
+            let now = stored
+                .values
+                .get(key)
+                .map_or(&unset, |stored| &stored.value);
+            now != value
+        });
+        if then.is_empty() {
+            return refuse(format!("nothing differs from revision {to}"));
+        }
+        self.write(Write {
+            expected: Some(stored.revision),
+            set: then.into_iter().collect(),
+            who: who.to_owned(),
+            why: why.to_owned(),
+        })
+        .await
+    }
+}

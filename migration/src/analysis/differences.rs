@@ -1,0 +1,105 @@
+//! The rule on copied calls: whether the candidate answers as stable does.
+//!
+//! Invariants: a gate, and so stricter than a limit: where calls are copied at all, no stage ages
+//! before the share of differences is known to lie below the limit (law 3). What stops or moves
+//! traffic fires on the lower bound, program by program, so that one program that is wholly wrong
+//! does not hide among the calls of the others.
+
+use super::Reason;
+use super::statistics::{at_least, at_most, number};
+use crate::evidence::{Differences, Evidence};
+use crate::thresholds::{Action, Thresholds};
+use crate::wording;
+
+const RULE: &str = "difference_rate";
+
+pub(super) fn judge(thresholds: &Thresholds, seen: &Evidence) -> Vec<Reason> {
+    // Where the plan has no call copied, there is nothing to say.
+    let Some(programs) = &seen.differences else {
+        return Vec::new();
+    };
+    let rule = thresholds.difference_rate;
+    let limit = wording::fraction(rule.limit);
+    let said_limit = wording::share(rule.limit);
+    let mut reasons: Vec<Reason> = programs
+        .iter()
+        .filter_map(|program| broken(thresholds, program))
+        .collect();
+    if !reasons.is_empty() {
+        return reasons;
+    }
+    let sum = |of: fn(&Differences) -> u64| programs.iter().map(of).sum::<u64>();
+    let compared = sum(|program| program.compared);
+    let different = sum(|program| program.different);
+    let minimum = thresholds.minimum_samples;
+    if compared < minimum {
+        let needs = wording::count(minimum - compared, "more comparison");
+        let text = format!(
+            "{} of copied calls so far and {minimum} are needed: waiting for {needs}{}",
+            wording::count(compared, "comparison"),
+            trouble(programs)
+        );
+        return vec![Reason::unknown(RULE, text, needs)];
+    }
+    let bound = at_most(different, compared);
+    if bound > limit {
+        let text = format!(
+            "{}, so up to {} may at 99 % confidence, limit {said_limit}: waiting for more{}",
+            of(different, compared),
+            wording::percent_of(bound),
+            trouble(programs)
+        );
+        reasons.push(Reason::unknown(RULE, text, "more comparisons".to_owned()));
+    }
+    reasons
+}
+
+/// A program that is answered differently too often.
+fn broken(thresholds: &Thresholds, program: &Differences) -> Option<Reason> {
+    let rule = thresholds.difference_rate;
+    let (different, compared) = (program.different, program.compared);
+    if compared < thresholds.early_samples {
+        return None;
+    }
+    let limit = wording::fraction(rule.limit);
+    let bound = at_least(different, compared);
+    let judged = if rule.action >= Action::Pause {
+        bound
+    } else {
+        number(different) / number(compared)
+    };
+    if judged <= limit {
+        return None;
+    }
+    let text = format!(
+        "{} for {}, at least {} at 99 % confidence, limit {}; see the cases of the shadow",
+        of(different, compared),
+        program.program,
+        wording::percent_of(bound),
+        wording::share(rule.limit)
+    );
+    Some(Reason::breach(RULE, rule.action, text, judged, limit))
+}
+
+fn of(different: u64, compared: u64) -> String {
+    format!(
+        "the candidate answers {different} of {} differently",
+        wording::count(compared, "copied call")
+    )
+}
+
+/// Why copies come to nothing, where they do.
+fn trouble(programs: &[Differences]) -> String {
+    let troubled = programs
+        .iter()
+        .filter(|program| program.trouble.is_some())
+        .max_by_key(|program| program.not_compared);
+    match troubled.and_then(|program| Some((program, program.trouble.as_deref()?))) {
+        Some((program, trouble)) => format!(
+            " ({} of {} came to nothing: {trouble})",
+            wording::count(program.not_compared, "copied call"),
+            program.program
+        ),
+        None => String::new(),
+    }
+}

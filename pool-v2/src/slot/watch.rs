@@ -1,0 +1,139 @@
+//! Watching one worker until it is lost, due to be replaced, or not wanted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Keeper, Resident};
+use crate::config::Config;
+use crate::dispatcher::Summons;
+use crate::recovery::{Failure, SlotStarts, WorkerAct, decide};
+
+/// How often a worker is looked at, beside its health checks.
+pub(super) const LOOK: Duration = Duration::from_millis(250);
+/// How long a worker under suspicion has to answer, where its health checks give it longer.
+const SUSPECT: Duration = Duration::from_millis(500);
+
+/// Why a worker is not watched any longer.
+pub(super) enum End {
+    /// It ended, broke the protocol, or answers nobody.
+    Lost { why: String },
+    /// It is to be replaced once its successor is ready; `hung` where it answers nobody either.
+    Due { why: String, hung: bool },
+    /// The slot is not wanted any more.
+    Dismissed,
+}
+
+impl Keeper {
+    /// Watches a worker until it must not, or need not, stay.
+    pub(super) async fn watch(&self, resident: &mut Resident, starts: &mut SlotStarts) -> End {
+        let config = &self.shared.config;
+        let dispatcher = &self.shared.dispatcher;
+        let bell = dispatcher.bell(self.slot);
+        let seated = Arc::clone(&resident.seated);
+        let worker = &seated.worker;
+        let mut failures = 0;
+        let mut next_check = Instant::now() + config.health_interval;
+        loop {
+            let look = Instant::now() + LOOK;
+            tokio::select! {
+                why = worker.ended() => {
+                    resident.lost(&self.shared.starts, starts);
+                    return End::Lost { why };
+                }
+                () = self.dismissed.cancelled() => return End::Dismissed,
+                () = bell.notified() => {}
+                () = tokio::time::sleep_until(look.min(next_check)) => {}
+            }
+            resident.settle(&self.shared.starts, starts);
+            match dispatcher.summons(self.slot) {
+                Some(Summons::Replace(why)) => return End::Due { why, hung: false },
+                Some(Summons::Suspect) if !worker.is_alive(suspect_limit(config)).await => {
+                    // As many failed checks as condemn, at once: it does not answer, and others may
+                    // not either.
+                    let in_a_row = config.recovery.health_failures;
+                    let failure = Failure::HealthCheck { in_a_row };
+                    let act = decide(&config.recovery, failure, dispatcher.in_service(self.slot));
+                    let why = format!("a call was not answered, nor a ping: {}", act.reason);
+                    if act.worker == WorkerAct::ReplaceWhenWarm {
+                        return End::Due { why, hung: true };
+                    }
+                    return self.condemn(resident, starts, &why).await;
+                }
+                Some(Summons::Suspect) if failures == 0 => dispatcher.trust(self.slot),
+                Some(Summons::Suspect) => {}
+                None => {}
+            }
+            if worker
+                .overstayed()
+                .is_some_and(|kept| kept >= config.give_up_after)
+            {
+                let kept = config.give_up_after;
+                let why = format!("it kept a call for {kept:?} after it was given up");
+                return End::Due { why, hung: false };
+            }
+            self.measure(resident).await;
+            if Instant::now() < next_check {
+                continue;
+            }
+            let well = tokio::select! {
+                why = worker.ended() => {
+                    resident.lost(&self.shared.starts, starts);
+                    return End::Lost { why };
+                }
+                well = worker.is_alive(config.health_timeout) => well,
+            };
+            if well {
+                next_check = Instant::now() + config.health_interval;
+                dispatcher.trust(self.slot);
+                failures = 0;
+                continue;
+            }
+            // While it is out of service it is asked again soon, so that one missed ping does not
+            // cost a pool its worker for a whole interval.
+            next_check = Instant::now() + config.health_interval.min(SUSPECT);
+            failures += 1;
+            let failure = Failure::HealthCheck { in_a_row: failures };
+            let act = decide(&config.recovery, failure, dispatcher.in_service(self.slot));
+            let why = act.reason;
+            tracing::warn!(
+                pool = %self.shared.name, worker = %worker.name(), why, act = ?act.worker,
+                "a worker failed a health check"
+            );
+            match act.worker {
+                WorkerAct::Keep => {}
+                WorkerAct::Degrade | WorkerAct::LastChoice => {
+                    dispatcher.doubt(self.slot, act.worker, &why);
+                }
+                WorkerAct::Replace => return self.condemn(resident, starts, &why).await,
+                WorkerAct::ReplaceWhenWarm => {
+                    dispatcher.doubt(self.slot, act.worker, &why);
+                    return End::Due { why, hung: true };
+                }
+            }
+        }
+    }
+
+    /// Condemns a worker that is to be replaced anyway, where a call finds it silent.
+    pub(super) async fn condemn_the_silent(&self, resident: &Resident) {
+        let worker = &resident.seated.worker;
+        let suspected = self.shared.dispatcher.summons(self.slot) == Some(Summons::Suspect);
+        if suspected && !worker.is_alive(suspect_limit(&self.shared.config)).await {
+            worker.condemn("a call was not answered, nor a ping");
+        }
+    }
+
+    async fn condemn(&self, resident: &mut Resident, starts: &mut SlotStarts, why: &str) -> End {
+        resident.lost(&self.shared.starts, starts);
+        let worker = &resident.seated.worker;
+        worker.condemn(why);
+        End::Lost {
+            why: worker.ended().await,
+        }
+    }
+}
+
+fn suspect_limit(config: &Config) -> Duration {
+    config.health_timeout.min(SUSPECT)
+}

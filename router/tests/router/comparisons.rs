@@ -1,0 +1,225 @@
+//! What comparisons come to: noise, cases, and the user's own comparer.
+
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use dspex_pool::PoolError;
+use dspex_router::compare::{RulesConfig, Tier};
+use dspex_router::{NoiseConfig, ShadowConfig};
+use dspex_telemetry::Lane;
+use serde_json::{Value, json};
+
+use crate::shadow::{config, house, pause, told};
+use crate::support::{House, raised};
+
+#[tokio::test(start_paused = true)]
+async fn a_difference_is_kept_whole_and_can_be_run_again() {
+    let house = house(config()).await;
+    let program = house.program("p", true).await;
+    house.stable.answer(&json!({"answer": "Paris"}));
+    house.candidate.answer(&json!({"answer": "Rome"}));
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    let told = told(&house, &program);
+    assert_eq!((told.compared, told.different), (1, 1));
+    assert_eq!(told.by_rule[&Tier::Text], 1);
+    let cases = house.router.shadow_cases(Some(&program), 10);
+    let case = house.router.shadow_case(cases[0].id).unwrap();
+    assert_eq!(case.inputs["text"], "hello");
+    assert_eq!(case.stable["answer"], "Paris");
+    assert_eq!(case.candidate.as_ref().unwrap()["answer"], "Rome");
+    assert_eq!(
+        (case.differences[0].path.as_str(), case.differences[0].rule),
+        ("/answer", Tier::Text)
+    );
+    assert_eq!(case.answered_by, Lane::Stable);
+
+    house.candidate.answer(&json!({"answer": "paris"}));
+    let again = house.router.replay_case(&case).await.unwrap().unwrap();
+    assert_eq!(again.differences, Some(Vec::new()), "mended");
+    house.router.set_candidate(None);
+    assert!(
+        house.router.shadow_case(case.id).is_some(),
+        "kept for whoever looks into it"
+    );
+    assert_eq!(house.router.replay_case(&case).await.unwrap(), None);
+    house.router.delete(&program).await.unwrap();
+    assert!(
+        house.router.shadow_case(case.id).is_none(),
+        "gone with its program"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_stable_does_not_answer_twice_alike_does_not_count() {
+    let house = house(ShadowConfig {
+        noise: NoiseConfig {
+            learn_first: 3,
+            share: 0.0,
+            floor: 0.01,
+        },
+        ..config()
+    })
+    .await;
+    let program = house.program("p", true).await;
+    let clock = AtomicU64::new(0);
+    house.stable.answer_with(move |_| {
+        let now = clock.fetch_add(1, SeqCst);
+        Ok(dspex_pool::testing::FakePool::reply(
+            &json!({"answer": "Paris", "now": now}),
+        ))
+    });
+    house
+        .candidate
+        .answer(&json!({"answer": "Paris", "now": 1_000_000}));
+    for _ in 0..5 {
+        house.call(&program, "s").await.unwrap();
+        pause().await;
+    }
+    let seen = told(&house, &program);
+    assert_eq!(seen.noise, ["/now"]);
+    assert_eq!((seen.noise_samples, seen.learning), (3, 2), "{seen:?}");
+    assert_eq!(
+        (seen.compared, seen.different, seen.hidden_by_noise),
+        (3, 0, 3)
+    );
+    house.candidate.answer(&json!({"answer": "Rome", "now": 5}));
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    let seen = told(&house, &program);
+    assert_eq!((seen.compared, seen.different), (4, 1));
+    let case = &house.router.shadow_cases(None, 1)[0];
+    assert_eq!(
+        case.differences.len(),
+        1,
+        "only what counts: {:?}",
+        case.differences
+    );
+}
+
+fn with_comparer() -> ShadowConfig {
+    let rules = RulesConfig {
+        comparer: Some("judge".parse().unwrap()),
+        ..RulesConfig::default()
+    };
+    ShadowConfig {
+        programs: [("p".to_owned(), rules)].into(),
+        ..config()
+    }
+}
+
+/// Stable answers the comparer's program with this, and every other with its inputs.
+fn comparer_says(
+    house: &House,
+    verdict: impl Fn() -> Result<Value, PoolError> + Send + Sync + 'static,
+) {
+    house.stable.answer_with(move |call| {
+        if call.program.key.id.as_str() == "judge" {
+            assert!(call.inputs["stable"].is_object() && call.inputs["candidate"].is_object());
+            return verdict().map(|said| dspex_pool::testing::FakePool::reply(&said));
+        }
+        Ok(dspex_pool::testing::FakePool::reply(&Value::Object(
+            (*call.inputs).clone(),
+        )))
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_users_comparer_judges_words() {
+    let house = house(with_comparer()).await;
+    let program = house.program("p", true).await;
+    house.program("judge", true).await;
+    house.candidate.answer(&json!({"text": "in other words"}));
+    comparer_says(&house, || Ok(json!({"equal": true})));
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    let seen = told(&house, &program);
+    assert_eq!((seen.compared, seen.different), (1, 0));
+    comparer_says(&house, || {
+        Ok(json!({"equal": false, "why": "it means another city"}))
+    });
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    let case = &house.router.shadow_cases(None, 1)[0];
+    assert_eq!(case.differences[0].rule, Tier::Comparer);
+    assert_eq!(case.differences[0].what, "it means another city");
+    // The form of an answer is not the comparer's to excuse.
+    house.candidate.answer(&json!({"text": 5}));
+    comparer_says(&house, || Ok(json!({"equal": true})));
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    assert_eq!(told(&house, &program).by_rule[&Tier::Fields], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_comparer_that_throws_hangs_or_babbles_is_said_and_left_alone() {
+    let house = house(with_comparer()).await;
+    let program = house.program("p", true).await;
+    house.candidate.answer(&json!({"text": "in other words"}));
+    let trouble = |house: &House| told(house, &program).trouble.unwrap();
+
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    assert!(
+        trouble(&house).contains("there is no program judge"),
+        "{}",
+        trouble(&house)
+    );
+
+    let judge = house.program("judge", true).await;
+    comparer_says(&house, || Err(raised()));
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    assert!(
+        trouble(&house).contains("the comparer judge failed"),
+        "{}",
+        trouble(&house)
+    );
+
+    comparer_says(&house, || Ok(json!({"same": 1})));
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    assert!(
+        trouble(&house).contains("answered no `equal`"),
+        "{}",
+        trouble(&house)
+    );
+
+    comparer_says(&house, || Ok(json!({"equal": true})));
+    house
+        .stable
+        .latency_with(|call| match call.program.key.id.as_str() {
+            "judge" => Duration::from_secs(3_600),
+            _ => Duration::ZERO,
+        });
+    house.call(&program, "s").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(
+        trouble(&house).contains("did not answer within 5s"),
+        "{}",
+        trouble(&house)
+    );
+
+    let asked = house.stable.calls();
+    house.call(&program, "s").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(house.stable.calls(), asked + 1, "the comparer is not asked");
+    assert!(
+        trouble(&house).contains("failed 3 times in a row"),
+        "{}",
+        trouble(&house)
+    );
+    let seen = told(&house, &program);
+    assert_eq!(
+        (seen.compared, seen.unjudged),
+        (0, 5),
+        "neither equal nor different"
+    );
+    assert!(house.router.shadow().comparers[0].suspended_ms.is_some());
+
+    house.stable.latency(Duration::ZERO);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    assert_eq!(told(&house, &program).compared, 1, "asked again: {judge}");
+}

@@ -1,0 +1,136 @@
+//! `cargo xtask bench`: what dspex costs, beside what there is for Python already.
+//!
+//! Invariants: everything that is compared is measured in one run, in turns, so that what else the
+//! machine does hits all alike; a figure is the median of its rounds, with the smallest and the
+//! largest beside it; what could not be measured is said, with the reason, and never filled in.
+//! Nothing here fails because a machine is slow: limits are reported as met or not, and only
+//! `--compare` judges, by ratios within one run.
+
+mod compare;
+mod contenders;
+mod core;
+mod figures;
+mod page;
+mod plot;
+mod record;
+mod rounds;
+mod spread;
+mod surroundings;
+
+use anyhow::Result;
+
+use self::contenders::Contenders;
+use self::record::Record;
+use self::rounds::Samples;
+use self::surroundings::Surroundings;
+use crate::interrupt::Interrupt;
+use crate::places::Places;
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    subject: Subject,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Subject {
+    /// Pool V2: calls a second, latency, memory, recovery
+    Pool(Pool),
+    /// Flags, breaker and router: a decision, a permit, a way through
+    Core(Core),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A whole run, with --rivals and without --quick or --only, is written to bench/results and to the
+README. Every other run is only printed.
+
+Exit code 0: it was measured, whether or not the limits are met. With --compare, 1 where a figure is
+worse than in the checked-in result.")]
+struct Core {
+    /// Measure other crates of the kind too
+    #[arg(long)]
+    rivals: bool,
+    /// One short round, for a first look
+    #[arg(long)]
+    quick: bool,
+    /// Hold the ratios against the checked-in result and write nothing
+    #[arg(long)]
+    compare: bool,
+    /// Measure only what begins with this, such as `breaker/` or `router/execute`
+    #[arg(long, value_name = "PREFIX")]
+    only: Option<String>,
+}
+
+impl Core {
+    /// Whether the run is one to publish.
+    fn whole(&self) -> bool {
+        self.rivals && !self.quick && self.only.is_none()
+    }
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A whole run, with --rivals and without --quick or --only, is written to bench/results and to the
+README. Every other run is only printed.
+
+DSPEX_BENCH_PYTHON    the Python (3.10 or newer) that the venvs are made with; python3 otherwise
+DSPEX_CACHE           where the venvs are kept; inside the target folder otherwise
+
+Exit code 0: it was measured, whether or not the limits are met. With --compare, 1 where a figure is
+worse than in the checked-in result.")]
+struct Pool {
+    /// Measure loky, pebble and Ray too, installed into venvs of their own
+    #[arg(long)]
+    rivals: bool,
+    /// Fewer and shorter rounds, for a first look
+    #[arg(long)]
+    quick: bool,
+    /// Hold the ratios against the checked-in result and write nothing
+    #[arg(long)]
+    compare: bool,
+    /// Measure only what begins with this, such as `echo` or `kills`
+    #[arg(long, value_name = "PREFIX")]
+    only: Option<String>,
+}
+
+impl Pool {
+    /// Whether the run is one to publish.
+    fn whole(&self) -> bool {
+        self.rivals && !self.quick && self.only.is_none()
+    }
+}
+
+/// Measures. Answers false only where `--compare` found something worse.
+pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> Result<bool> {
+    match &options.subject {
+        Subject::Pool(pool) => run_pool(pool, places, interrupt),
+        Subject::Core(core) => core::run(core, places, interrupt),
+    }
+}
+
+fn run_pool(pool: &Pool, places: &Places, interrupt: &Interrupt) -> Result<bool> {
+    let before = if pool.compare {
+        Some(Record::read(places)?)
+    } else {
+        None
+    };
+    let contenders = Contenders::prepare(pool, places, interrupt)?;
+    let surroundings = Surroundings::look(places, &contenders);
+    let mut samples = Samples::default();
+    rounds::run(&contenders, &mut samples, interrupt)?;
+    let record = Record::of(surroundings, &contenders, &samples);
+    println!("{}", page::text(&record));
+    if let Some(before) = before {
+        let worse = compare::worse(&before, &record);
+        println!("{}", compare::text(&worse));
+        return Ok(worse.is_empty());
+    }
+    if pool.whole() {
+        record.write(places)?;
+        page::write(&record, places)?;
+        plot::write(&record, places)?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,42 @@
+//! `cargo xtask bench core`: what a decision of the flags, a permit of the breaker and a way through
+//! the router cost, beside other crates that do the same.
+//!
+//! Each crate has its benchmarks in `benches/`, made with criterion. They are run here in rounds, all
+//! of them in each round, so that what else the machine does hits ours and the others' alike. A
+//! benchmark may print lines `allocations <name> <number>`.
+
+mod figures;
+mod page;
+mod record;
+mod rounds;
+
+use anyhow::Result;
+
+use self::record::Record;
+use super::surroundings::Surroundings;
+use super::{Core, compare};
+use crate::interrupt::Interrupt;
+use crate::places::Places;
+
+/// Measures. Answers false only where `--compare` found something worse.
+pub(super) fn run(core: &Core, places: &Places, interrupt: &Interrupt) -> Result<bool> {
+    let before = if core.compare {
+        Some(Record::read(places)?)
+    } else {
+        None
+    };
+    let surroundings = Surroundings::of(places, record::rivals(places)?);
+    let samples = rounds::run(core, places, interrupt)?;
+    let record = Record::of(surroundings, &samples);
+    println!("{}", page::text(&record));
+    if let Some(before) = before {
+        let worse = compare::among(&before.figures, &record.figures);
+        println!("{}", compare::text(&worse));
+        return Ok(worse.is_empty());
+    }
+    if core.whole() {
+        record.write(places)?;
+        page::write(&record, places)?;
+    }
+    Ok(true)
+}
