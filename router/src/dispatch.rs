@@ -114,10 +114,10 @@ impl LaneState {
         })
     }
 
-    /// The same pool, with the same circuit, in the stable lane.
-    pub(crate) fn promoted(&self) -> Self {
+    /// The same pool, with the same circuit, in this lane.
+    pub(crate) fn standing_in(&self, lane: Lane) -> Self {
         Self {
-            lane: Lane::Stable,
+            lane,
             pool: Arc::clone(&self.pool),
             circuit: Arc::clone(&self.circuit),
             lost: Mutex::default(),

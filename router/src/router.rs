@@ -129,10 +129,26 @@ impl Router {
         let changing = self.changing();
         let candidate = self.candidate_lane()?;
         // Stable first: between the two stores the pool stands in both lanes, and never in none.
-        let before = self.stable.swap(Arc::new(candidate.promoted()));
+        let before = self.stable.swap(Arc::new(candidate.standing_in(Lane::Stable)));
         self.candidate.store(None);
         drop(changing);
         Some(Arc::clone(&before.pool))
+    }
+
+    /// Takes [`Router::promote`] back: `before` is stable, and the pool that was promoted the candidate
+    /// again, with its circuit. Stable's circuit is a fresh one.
+    pub fn demote(&self, before: SharedPool) {
+        let changing = self.changing();
+        let lane = LaneState::new(Lane::Stable, before, &self.config.circuit)
+            .expect("the same settings made the lane's first circuit");
+        lane.circuit
+            .set_enabled(self.served.load().enabled(&dspex::CIRCUIT_BREAKER));
+        let promoted = self.stable_lane();
+        self.shadow.begin_anew();
+        // The candidate first, as in a promotion: no call finds a lane without a pool.
+        self.candidate.store(Some(Arc::new(promoted.standing_in(Lane::Candidate))));
+        self.stable.store(Arc::new(lane));
+        drop(changing);
     }
 
     /// The pool in the candidate lane.

@@ -119,3 +119,21 @@ async fn a_stable_pool_that_was_drained_without_a_successor_says_so() {
     );
     assert!(pool, "{failed:?}");
 }
+
+#[tokio::test]
+async fn a_promotion_is_taken_back_whole() {
+    let house = House::all_on_candidate().await;
+    let program = house.program("p", true).await;
+    let before = house.router.promote().expect("there is a candidate");
+    house.router.demote(before);
+    let health = house.router.health();
+    let candidate = health.candidate.map(|pool| pool.name);
+    assert_eq!(
+        (health.stable.name.as_str(), candidate.as_deref()),
+        ("v1", Some("v2"))
+    );
+    assert_eq!(house.call(&program, "s").await.unwrap().lane, Lane::Candidate);
+    house.percent("0").await;
+    assert_eq!(house.call(&program, "s").await.unwrap().lane, Lane::Stable);
+    assert_eq!((house.stable.calls(), house.candidate.calls()), (1, 1));
+}
