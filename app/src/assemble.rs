@@ -15,11 +15,15 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use crate::candidate::gatekeeper::Webhooks;
+use crate::candidate::validator::Rehearsal;
+use crate::candidate::vault::Archives;
 use crate::candidate::{Deployer, DeployerParts};
 use crate::clock;
 use crate::config::Config;
 use crate::configurations::Configurations;
 use crate::keeper::Keeper;
+use crate::paths::DataDir;
 use crate::pools::{PoolSource, PoolVersion, Wanted};
 use crate::resting::RestingPool;
 use crate::switches;
@@ -119,6 +123,7 @@ impl House {
             configurations: Arc::clone(&materials.configurations),
             flags: Arc::clone(&flags),
             stable: materials.stable,
+            data_dir: DataDir::new(&config.server.data_dir),
             tracker: tasks.tracker.clone(),
         }));
         let migrations = Migrations::open(Parts {
@@ -126,6 +131,10 @@ impl House {
             flags: Arc::clone(&flags),
             telemetry: Arc::clone(&telemetry),
             candidate: Arc::clone(&deployer) as _,
+            vault: Arc::new(Archives),
+            validator: Arc::new(Rehearsal),
+            succession: Arc::clone(&deployer) as _,
+            gatekeeper: Arc::new(Webhooks),
         })
         .await?;
         let (tell_host, host) = watch::channel(HostUsage::default());

@@ -6,6 +6,11 @@
 //!   has left goes on in its own task, and a withdrawal waits for it before it drains.
 //! - Nothing here moves traffic. The router only learns that there is a candidate, or none.
 
+pub(crate) mod gatekeeper;
+mod succession;
+pub(crate) mod validator;
+pub(crate) mod vault;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +24,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::configurations::Configurations;
+use crate::paths::DataDir;
 use crate::pools::{PoolSource, PoolVersion};
 use crate::resting::RestingPool;
 
@@ -49,6 +55,7 @@ pub(crate) struct Deployer {
     pools: Arc<dyn PoolSource>,
     configurations: Arc<Configurations>,
     flags: Arc<Flags>,
+    data_dir: DataDir,
     tracker: TaskTracker,
     lanes: Mutex<Lanes>,
 }
@@ -61,12 +68,26 @@ struct Lanes {
     former: Option<Arc<RestingPool>>,
 }
 
+impl Deployment {
+    /// One whose pool is up already.
+    fn of(up: Arc<RestingPool>) -> Self {
+        let pool = up.version().clone();
+        Self {
+            pool,
+            // Its sender is gone: where the pool is up, nobody waits for more.
+            stand: watch::channel(Stand::Up(up)).1,
+            withdrawing: false,
+        }
+    }
+}
+
 /// What a deployer is made from.
 pub(crate) struct DeployerParts {
     pub(crate) router: Arc<Router>,
     pub(crate) pools: Arc<dyn PoolSource>,
     pub(crate) configurations: Arc<Configurations>,
     pub(crate) flags: Arc<Flags>,
+    pub(crate) data_dir: DataDir,
     /// The pool in the router's stable lane.
     pub(crate) stable: Arc<RestingPool>,
     pub(crate) tracker: TaskTracker,
@@ -79,6 +100,7 @@ impl Deployer {
             pools: parts.pools,
             configurations: parts.configurations,
             flags: parts.flags,
+            data_dir: parts.data_dir,
             tracker: parts.tracker,
             lanes: Mutex::new(Lanes {
                 stable: parts.stable,

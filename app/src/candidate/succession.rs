@@ -7,6 +7,9 @@
 //! - A pool that was promoted is in nobody's hands any more but the stable lane's: no withdrawal finds
 //!   it, and only the pool that was stable before is ever drained here.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,6 +148,29 @@ impl Deployer {
     }
 }
 
+/// Whether the old pool's archive can be written where it is to be: a file is, and taken away.
+fn writable(folder: &Path) -> Check {
+    let probe = folder.join(format!(".probe-{}", std::process::id()));
+    let tried = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .and_then(|()| std::fs::write(&probe, b"a probe"))
+        .and_then(|()| std::fs::remove_file(&probe));
+    Check {
+        name: "the archive can be written".to_owned(),
+        ok: tried.is_ok(),
+        hint: tried
+            .is_err()
+            .then(|| "make room there, and let this user write to the folder".to_owned()),
+        value: match tried {
+            Ok(()) => format!("{} is writable", folder.display()),
+            Err(error) => format!("{}: {error}", folder.display()),
+        },
+        limit: "a file can be written and removed".to_owned(),
+    }
+}
+
 #[async_trait]
 impl Succession for Deployer {
     async fn confirm(&self, plan: &Plan) -> Vec<Check> {
@@ -185,7 +211,7 @@ impl Succession for Deployer {
             },
             self.stable_is_quiet().await,
         ];
-        checks.push(self.archives.writable());
+        checks.push(writable(&self.data_dir.archives()));
         checks
     }
 
@@ -239,7 +265,7 @@ impl Succession for Deployer {
             workers = began.workers.len(),
             finished = drained.finished,
             abandoned = drained.abandoned,
-            "the old pool is gone: its workers have ended, with what they started, their sockets and their folders; its versions are kept as history"
+            "the old pool is gone: its workers have ended; its versions are kept as history"
         );
         Ok(drained)
     }
