@@ -12,7 +12,7 @@ mod candidate;
 pub mod cli;
 mod clock;
 pub mod config;
-mod configurations;
+pub mod configurations;
 mod dashboard;
 mod http;
 mod keeper;
