@@ -327,17 +327,17 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
 }
 
 /// The parts' stores, in one database.
-struct Stores {
-    flags: Arc<SqliteStore>,
-    catalog: Arc<SqliteCatalog>,
-    sessions: Arc<SqliteSessions>,
-    journal: Arc<SqliteJournal>,
+pub(crate) struct Stores {
+    pub(crate) flags: Arc<SqliteStore>,
+    pub(crate) catalog: Arc<SqliteCatalog>,
+    pub(crate) sessions: Arc<SqliteSessions>,
+    pub(crate) journal: Arc<SqliteJournal>,
 }
 
 impl Stores {
     /// Brings the tables of every part to this version's form, before workers are started: a
     /// database that cannot be used is told in milliseconds.
-    async fn open(store: &Store, tracker: &TaskTracker) -> Result<Self, AssembleError> {
+    pub(crate) async fn open(store: &Store, tracker: &TaskTracker) -> Result<Self, AssembleError> {
         let (writer, reader) = (|| store.writer.clone(), || store.reader.clone());
         Ok(Self {
             flags: Arc::new(SqliteStore::open(writer(), reader()).await?),
