@@ -11,6 +11,7 @@ mod assemble;
 mod auth;
 mod backup;
 mod candidate;
+mod checks;
 pub mod cli;
 mod clock;
 pub mod config;

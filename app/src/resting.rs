@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dspex_pool::{
-    Call, Drained, Pool, PoolError, PoolStatus, Program, ProgramKey, Reply, SharedPool,
+    Call, Drained, Injected, Pool, PoolError, PoolStatus, Probed, Program, ProgramKey, Reply,
+    SharedPool, WorkerFault,
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -134,7 +135,10 @@ impl RestingPool {
         };
         tracing::info!(pool = %self.0.pool, "the pool goes to rest; a call wakes it");
         // In a task of its own: whoever waits may leave, and the workers must end all the same.
-        let draining = self.0.tracker.spawn(async move { running.drain(limit).await });
+        let draining = self
+            .0
+            .tracker
+            .spawn(async move { running.drain(limit).await });
         draining.await.unwrap_or(NOTHING)
     }
 
@@ -223,7 +227,9 @@ impl Inner {
             Err(_) => Err("its start broke off".to_owned()),
         };
         match &started {
-            Ok(_) => tracing::info!(pool = %self.pool, took = ?began.elapsed(), "the pool is awake"),
+            Ok(_) => {
+                tracing::info!(pool = %self.pool, took = ?began.elapsed(), "the pool is awake")
+            }
             Err(why) => {
                 tracing::error!(pool = %self.pool, why, "the pool does not wake; tried again for the next call");
             }
@@ -265,6 +271,16 @@ impl Inner {
     }
 }
 
+impl RestingPool {
+    /// The pool with workers, where there is one.
+    fn running(&self) -> Option<SharedPool> {
+        match &*self.0.stand.borrow() {
+            Stand::Up(pool) => Some(Arc::clone(pool)),
+            Stand::Resting(_) | Stand::Waking(_) | Stand::Ended(_) => None,
+        }
+    }
+}
+
 #[async_trait]
 impl Pool for RestingPool {
     async fn execute(&self, call: Call) -> Result<Reply, PoolError> {
@@ -288,12 +304,8 @@ impl Pool for RestingPool {
     }
 
     async fn forget(&self, program: &ProgramKey) {
-        let running = match &*self.0.stand.borrow() {
-            Stand::Up(pool) => Some(Arc::clone(pool)),
-            // Workers that are not there hold nothing.
-            Stand::Resting(_) | Stand::Waking(_) | Stand::Ended(_) => None,
-        };
-        if let Some(running) = running {
+        // Workers that are not there hold nothing.
+        if let Some(running) = self.running() {
             running.forget(program).await;
         }
     }
@@ -308,6 +320,20 @@ impl Pool for RestingPool {
                 draining: true,
                 ..PoolStatus::default()
             },
+        }
+    }
+
+    async fn probe(&self, call: &Call, within: Duration) -> Vec<Probed> {
+        match self.running() {
+            Some(running) => running.probe(call, within).await,
+            None => Vec::new(),
+        }
+    }
+
+    async fn inject(&self, fault: WorkerFault) -> Result<Injected, PoolError> {
+        match self.running() {
+            Some(running) => running.inject(fault).await,
+            None => Err(self.0.asleep()),
         }
     }
 

@@ -28,12 +28,14 @@ use tokio_util::task::TaskTracker;
 use self::past::Past;
 use crate::assemble::{AssembleError, House, Materials};
 use crate::auth::{ADMIN_TOKEN_ENV, FirstToken, TokenError, Tokens};
+use crate::candidate::preflight::Machine;
+use crate::checks::clock::Witness;
 use crate::config::{Config, ConfigError, LogFormat};
+use crate::configurations::{Configurations, StoreError};
 use crate::http::json::BodyLimits;
 use crate::http::server::{ConnectionLimits, accept};
 use crate::http::{self, AppState};
 use crate::paths::DataDir;
-use crate::configurations::{Configurations, StoreError};
 use crate::pools::{ConfiguredPools, PoolSource as _};
 use crate::resting::RestingPool;
 use crate::storage::{StorageError, Store};
@@ -323,7 +325,17 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
         .map_err(|error| error.to_string())
         .map_err(machine("the metrics recorder cannot be made"))?;
     let stable = stable_pool(&past, &configurations, &pools).await?;
+    let ground = Machine {
+        config: Arc::clone(config),
+        configurations: Arc::clone(&configurations),
+        pools: Arc::clone(&pools),
+        journal: Arc::clone(&stores.journal) as _,
+        writer: store.writer.clone(),
+        reader: store.reader.clone(),
+        started: Witness::now(),
+    };
     let materials = Materials {
+        ground: Arc::new(ground),
         config: Arc::clone(config),
         flags,
         switches,
@@ -358,7 +370,12 @@ async fn stable_pool(
     if past.rests(&stable) {
         tracing::info!(pool = %stable, "the stable pool rests, as the migration has left it; a call wakes it");
         let tracker = pools.tracker.clone();
-        return Ok(RestingPool::cold(stable, settings.kind(), source(), tracker));
+        return Ok(RestingPool::cold(
+            stable,
+            settings.kind(),
+            source(),
+            tracker,
+        ));
     }
     fitness::check_python(&stable, &settings, pools).await?;
     let running = pools

@@ -24,8 +24,10 @@ pub(crate) struct Live {
 /// A pool that is taken away.
 #[derive(Debug)]
 pub(crate) struct Subject {
-    /// Its name.
+    /// Its name and version.
     pub(crate) pool: String,
+    /// Its settings, without the value of any variable.
+    pub(crate) settings: Value,
     /// What it looks like at its end: its workers, with the last words and the latest changes of each.
     pub(crate) status: PoolStatus,
     /// What the server knows of it.
@@ -44,7 +46,10 @@ const IN_DATABASE: [(&str, &str); 6] = [
         "dspex.db: migration_status, migration_journal, migration_commands",
     ),
     ("configuration", "about/configuration.json"),
-    ("pools", "about/pools.json"),
+    (
+        "pools",
+        "dspex.db: pool_configurations; about/pools.json as the file says",
+    ),
 ];
 
 const NO_TOKEN: &str = "The admin token's hash and the values of variables are not in it: a server \
@@ -98,6 +103,7 @@ pub(super) fn pool(
     let mut kept = Kept::new(Kind::Pool, reason, now);
     let Subject {
         pool,
+        settings: own,
         status,
         live,
         journal,
@@ -113,7 +119,7 @@ pub(super) fn pool(
     let document = json!({
         "pool": pool,
         "kind": status.kind,
-        "settings": settings(config, &format!("pools.{pool}.")),
+        "settings": own,
         "python": settings(config, "python."),
     });
     kept.document("about/pool.json", &document);

@@ -167,7 +167,8 @@ async fn an_archive_of_a_pool_is_no_backup() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path(), &[]);
     let subject = Subject {
-        pool: "v2".to_owned(),
+        pool: "v2@1".to_owned(),
+        settings: json!({}),
         status: PoolStatus::default(),
         live: live(),
         journal: json!([]),
