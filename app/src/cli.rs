@@ -7,6 +7,7 @@
 //! Invariants: results go to standard output and everything else to standard error; with `--json`
 //! standard output is JSON and nothing else; a command ends with one of the codes of `exit`.
 
+mod backup;
 mod client;
 mod completions;
 mod config;
@@ -80,6 +81,8 @@ enum Command {
     /// Move live traffic from the stable pool to the candidate, and back.
     #[command(visible_alias = "migration")]
     Migrate(migrate::Migrate),
+    /// Keep everything that a server keeps in one file, prove such a file, restore it.
+    Backup(backup::Backup),
     /// Show or check the configuration.
     Config(config::ConfigCommand),
     /// Print a completion script for a shell.
@@ -99,6 +102,7 @@ impl Command {
             Self::Shadow(command) => command.format.json,
             Self::Flags(command) => command.format.json,
             Self::Migrate(command) => command.format.json,
+            Self::Backup(command) => command.format.json,
             Self::Config(command) => command.format.json,
         }
     }
@@ -114,6 +118,7 @@ impl Command {
             Self::Shadow(command) => block_on(command.run(output)),
             Self::Flags(command) => block_on(command.run(output)),
             Self::Migrate(command) => block_on(command.run(output)),
+            Self::Backup(command) => block_on(command.run(output)),
             Self::Config(command) => command.run(output),
             Self::Completions(command) => command.run(output),
         }

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dspex_pool::python::{self, PythonError, PythonInfo};
+use dspex_pool::python::{self, Inspection, PythonError, PythonInfo};
 use dspex_pool::{PoolError, SharedPool, Spawner, Switches};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::{PoolSettings, PoolVersion, Surroundings};
+use crate::checks::environment::IMPORTS_WITHIN;
 use crate::config::Config;
 use crate::configurations::Configurations;
 
@@ -45,6 +46,16 @@ impl ConfiguredPools {
     pub(crate) async fn probe(&self, settings: &PoolSettings) -> Result<PythonInfo, PythonError> {
         let python = settings.python(&self.config);
         python::probe(python, &self.spawner, &self.tracker).await
+    }
+
+    /// Imports modules as a worker of these settings would.
+    pub(crate) async fn inspect(
+        &self,
+        settings: &PoolSettings,
+        modules: &[String],
+    ) -> Result<Inspection, PythonError> {
+        let spec = settings.launch(&self.config, &self.package);
+        python::inspect(&spec, modules, IMPORTS_WITHIN, &self.spawner, &self.tracker).await
     }
 
     fn surroundings(&self) -> Surroundings {
