@@ -398,9 +398,11 @@ impl Driver {
         }
     }
 
-    /// Listens for what other processes ask of the migration at hand.
+    /// Listens for what other processes ask of the migration at hand. Not in trouble: what is there
+    /// cannot be taken, and it is looked for at the next try.
     fn listen(&mut self) {
         match &self.state {
+            _ if self.trouble.is_some() => self.ear.close(),
             Some(state) if state.phase.is_live() || state.may_roll_back() => {
                 let journal = &self.house.parts.journal;
                 self.ear.listen(journal, &state.id, state.last_command);
