@@ -5,10 +5,12 @@
     reason = "in a test, what cannot be unwrapped is the failure"
 )]
 
+mod again;
 mod bad_input;
 mod cli;
 mod crash_loop;
 mod crowd;
+mod decommission;
 mod dspy;
 mod endings;
 mod fleet;
