@@ -16,6 +16,7 @@ mod gates;
 mod house;
 mod laws;
 mod life;
+mod old_journals;
 mod shadow;
 mod sqlite;
 mod trouble;

@@ -76,16 +76,7 @@ fn the_share_follows_the_plan(before: &World, told: &Told, after: &World) -> Opt
             "the share went up beside the plan",
         );
     }
-    let settled = any(&told.decision, |event| {
-        matches!(
-            event,
-            Event::StepDone {
-                step: Step::Settle,
-                ..
-            }
-        )
-    });
-    let falls = after.state.phase == Phase::RollingBack || settled;
+    let falls = after.state.phase == Phase::RollingBack || settled(told);
     law(
         to == from || (to == Percent::ZERO && falls),
         "the share went down without a rollback",
@@ -109,10 +100,24 @@ fn paused_nothing_moves(before: &World, told: &Told, after: &World) -> Option<St
         let goes_on = before.state.paused.is_some() && !released && !by_itself;
         return law(!goes_on, "it went on while it is paused");
     }
+    // What had been begun may end: both lanes are one pool by the time that the lever is settled.
+    let same = before.state.percent() == after.state.percent() || settled(told);
     law(
-        before.state.percent() == after.state.percent() && told.decision.actions.is_empty(),
+        same && told.decision.actions.is_empty(),
         "something was begun while it is paused",
     )
+}
+
+fn settled(told: &Told) -> bool {
+    any(&told.decision, |event| {
+        matches!(
+            event,
+            Event::StepDone {
+                step: Step::Settle,
+                ..
+            }
+        )
+    })
 }
 
 fn nothing_follows_a_rollback(told: &Told, after: &World) -> Option<String> {

@@ -194,20 +194,25 @@ impl World {
         let state = &self.state;
         let waits = state.waiting.as_ref().map(std::mem::discriminant);
         let hold = state.hold().unwrap_or_default();
-        let longest = INTERVAL * 2;
+        // Outside its phase, nothing depends on what a stage was like.
+        let stage = (state.phase == Phase::Rollout).then(|| {
+            (
+                state.stage,
+                state.waived,
+                state.healthy.min(hold),
+                state.gate.is_some(),
+            )
+        });
+        let verdict = state.analysis.as_ref().map(|seen| seen.verdict);
         format!(
-            "{} {:?} {} {} {:?} {} {:?} {} {waits:?} {:?} {:?} {:?} {} {} {} {} | {:?} {:?}",
+            "{} {:?} {} {} {stage:?} {waits:?} {:?} {:?} {:?} {} {} {} {} | {:?} {:?}",
             state.phase,
             state.step,
             state.step_failures,
             state.paused.is_some(),
-            state.stage,
-            state.waived,
-            state.healthy.min(hold),
-            state.gate.is_some(),
             state.lever,
-            state.analysis.as_ref().map(|seen| seen.verdict),
-            state.served.min(longest),
+            verdict.filter(|_| state.is_watched()),
+            state.served.min(INTERVAL * 2),
             state.rested,
             state.demotes,
             state.withdraw_failures,
