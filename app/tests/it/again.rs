@@ -96,7 +96,7 @@ async fn counted(house: &House) -> Value {
 
 #[tokio::test]
 async fn a_complete_migration_is_taken_back_at_once_while_the_old_pool_is_warm() {
-    let mut house = House::with(&retaining("1h"));
+    let mut house = House::with(&retaining("20s"));
     house.open().await;
     let house = Arc::new(house);
     house.create("echo").await;
@@ -177,7 +177,7 @@ fn another_python(folder: &Path) -> String {
 
 #[tokio::test]
 async fn after_v1_the_same_machine_takes_v2_to_another_v2() {
-    let mut house = House::with(&retaining("1h"));
+    let mut house = House::with(&retaining("20s"));
     house.open().await;
     let shared = Arc::new(house);
     shared.create("echo").await;
