@@ -2,6 +2,7 @@
 //!
 //! - `demo`: the main job, seen from outside, on the release binary under traffic.
 //! - `test`: every check, with what the checks need installed on the way.
+//! - `decommission --check`: that pool V1 can be deleted.
 //! - `bench`: what dspex costs, beside Python's own pools.
 //! - `tidy`: the laws of the repository that no compiler holds.
 //!
@@ -14,6 +15,7 @@
 )]
 
 mod bench;
+mod decommission;
 mod demo;
 mod interrupt;
 mod places;
@@ -45,6 +47,8 @@ enum Chore {
     Demo(demo::Options),
     /// Run every check, installing what it needs
     Test(test::Options),
+    /// Check that everything builds and passes once pool V1 is deleted
+    Decommission(decommission::Options),
     /// Measure dspex beside Python's own pools
     Bench(bench::Options),
     /// Check the laws of the repository: arrows between crates, headers, README tables, licences
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         match cli.chore {
             Chore::Demo(options) => demo::run(&options, &places, &interrupt),
             Chore::Test(options) => test::run(&options, &places, &interrupt),
+            Chore::Decommission(options) => decommission::run(&options, &places, &interrupt),
             Chore::Bench(options) => bench::run(&options, &places, &interrupt),
             Chore::Tidy => tidy::run(&places),
         }

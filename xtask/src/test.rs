@@ -4,7 +4,7 @@
 //! cannot run counts as failed and says why. What a step needs is installed by the step before it.
 
 mod modules;
-mod nextest;
+pub(crate) mod nextest;
 mod steps;
 
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use self::steps::Work;
+pub(crate) use self::steps::requirements;
 use crate::interrupt::Interrupt;
 use crate::places::Places;
 use crate::process::run_shown;

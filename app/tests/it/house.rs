@@ -81,7 +81,7 @@ executable = {python:?}
 path = [{fixtures:?}]
 allow_modules = ["fixture_programs"]
 [pools.v1]
-kind = "pool-v1"
+kind = {old:?}
 workers = 2
 [pools.v2]
 kind = "pool-v2"
@@ -102,6 +102,12 @@ minimum_samples = 20
 slot = "100ms"
 span = "60s"
 "#,
+        // Where V1 is deleted, another V2 stands in its place: the main job is the same.
+        old = if cfg!(feature = "pool-v1") {
+            "pool-v1"
+        } else {
+            "pool-v2"
+        },
         python = python(),
         fixtures = fixtures().display().to_string(),
     )

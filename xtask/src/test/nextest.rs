@@ -15,7 +15,7 @@ const VERSION: &str = "0.9.151";
 
 /// A test runner that answers.
 #[derive(Debug)]
-pub(super) enum Runner {
+pub(crate) enum Runner {
     /// `cargo nextest` finds it.
     OnPath,
     /// The one in the cache.
@@ -24,7 +24,7 @@ pub(super) enum Runner {
 
 impl Runner {
     /// Puts the runner's name in front of its arguments.
-    pub(super) fn arguments(&self, cargo: &mut Command) {
+    pub(crate) fn arguments(&self, cargo: &mut Command) {
         if let Self::Cached(binary) = self {
             // Cargo looks for its subcommands on the path.
             let folder = binary.parent().map(PathBuf::from).unwrap_or_default();
@@ -39,7 +39,7 @@ impl Runner {
 }
 
 /// Finds the runner, or installs it.
-pub(super) fn ensure(places: &Places, interrupt: &Interrupt) -> Result<Runner> {
+pub(crate) fn ensure(places: &Places, interrupt: &Interrupt) -> Result<Runner> {
     if answers(Command::new(Places::cargo()).args(["nextest", "--version"])) {
         return Ok(Runner::OnPath);
     }
