@@ -15,7 +15,7 @@ mod checks;
 pub mod cli;
 mod clock;
 pub mod config;
-mod configurations;
+pub mod configurations;
 mod dashboard;
 mod http;
 mod keeper;
