@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use crate::assemble::{House, Materials};
+use crate::candidate::ground::Solid;
 use crate::auth::Tokens;
 use crate::config::{Config, Sources};
 use crate::configurations::Configurations;
@@ -172,6 +173,7 @@ impl Bench {
                 bench.tasks.tracker.clone(),
             ),
             configurations,
+            ground: Arc::new(Solid),
             pools,
             prometheus: Prometheus::new().unwrap(),
         };
