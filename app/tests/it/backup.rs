@@ -35,9 +35,16 @@ async fn a_backup_of_a_running_server_is_proven_and_another_server_starts_from_i
         "target": "fixture_programs:Tally", "repeatable": true});
     house.post("/v1/programs", tally).await.ok(201);
     house.execute("tally", "s", json!({"n": 2})).await.ok(200);
-    house.execute("echo", "s", json!({"text": "x"})).await.ok(200);
+    house
+        .execute("echo", "s", json!({"text": "x"}))
+        .await
+        .ok(200);
 
-    let made = json_of(&house, &["backup", "create", "--json", "--why", "a test"], 0);
+    let made = json_of(
+        &house,
+        &["backup", "create", "--json", "--why", "a test"],
+        0,
+    );
     let file = made["file"].as_str().unwrap().to_owned();
     // What comes after it is not in it.
     house.create("add").await;
@@ -48,7 +55,11 @@ async fn a_backup_of_a_running_server_is_proven_and_another_server_starts_from_i
     assert_eq!(proven["proof"]["programs"], 2, "{proven}");
     assert_eq!(proven["proof"]["sessions"], 1, "{proven}");
 
-    let restored = json_of(&house, &["backup", "restore", &file, "--into", "copy", "--json"], 0);
+    let restored = json_of(
+        &house,
+        &["backup", "restore", &file, "--into", "copy", "--json"],
+        0,
+    );
     let contents = &restored["manifest"]["contents"];
     assert_eq!(contents["metrics"], "about/metrics.prom", "{restored}");
     let metrics = std::fs::read_to_string(house.path("copy/about/metrics.prom")).unwrap();
@@ -72,7 +83,11 @@ async fn a_backup_of_a_running_server_is_proven_and_another_server_starts_from_i
     let programs = second.get("/v1/programs").await.ok(200);
     assert_eq!(programs["programs"].as_array().unwrap().len(), 2);
     let counted = second.execute("tally", "s", json!({"n": 3})).await;
-    assert_eq!(counted.ok(200)["outputs"]["total"], 5, "the session goes on");
+    assert_eq!(
+        counted.ok(200)["outputs"]["total"],
+        5,
+        "the session goes on"
+    );
 }
 
 #[tokio::test]
@@ -85,7 +100,11 @@ async fn without_a_server_a_backup_has_all_but_what_only_a_server_knows() {
     let file = made["file"].as_str().unwrap();
     let proven = json_of(&house, &["backup", "verify", file, "--json"], 0);
     assert_eq!(proven["proof"]["programs"], 1, "{proven}");
-    let restored = json_of(&house, &["backup", "restore", file, "--into", "copy", "--json"], 0);
+    let restored = json_of(
+        &house,
+        &["backup", "restore", file, "--into", "copy", "--json"],
+        0,
+    );
     let remarks = restored["manifest"]["remarks"].to_string();
     assert!(remarks.contains("No server answered"), "{remarks}");
 }
@@ -106,12 +125,27 @@ async fn a_damaged_backup_is_refused_by_what_is_wrong_with_it() {
     let middle = flipped.len() / 2;
     flipped[middle] ^= 4;
     let flipped = damaged("flipped.tar.gz", &flipped);
-    fails(&house, &["backup", "verify", &flipped], 1, "altered or damaged");
+    fails(
+        &house,
+        &["backup", "verify", &flipped],
+        1,
+        "altered or damaged",
+    );
     let cut = damaged("cut.tar.gz", &good[..middle]);
     fails(&house, &["backup", "verify", &cut], 1, "is cut short");
     let letter = damaged("letter.tar.gz", b"dear aunt, this is a letter");
-    fails(&house, &["backup", "verify", &letter], 1, "not an archive of dspex");
-    fails(&house, &["backup", "verify", "none.tar.gz"], 1, "none.tar.gz");
+    fails(
+        &house,
+        &["backup", "verify", &letter],
+        1,
+        "not an archive of dspex",
+    );
+    fails(
+        &house,
+        &["backup", "verify", "none.tar.gz"],
+        1,
+        "none.tar.gz",
+    );
     fails(
         &House::with(&rehearsal()),
         &["backup", "create"],

@@ -20,8 +20,8 @@ use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use crate::assemble::{House, Materials};
-use crate::candidate::ground::Solid;
 use crate::auth::Tokens;
+use crate::candidate::ground::Solid;
 use crate::config::{Config, Sources};
 use crate::configurations::Configurations;
 use crate::http::json::BodyLimits;
