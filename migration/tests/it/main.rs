@@ -6,9 +6,13 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod afterwards;
 mod commands;
 mod crashes;
 mod drift;
+mod emergencies;
+mod explorer;
+mod gates;
 mod house;
 mod laws;
 mod life;
