@@ -52,7 +52,6 @@ pub(crate) fn extract(path: &Path, into: &Path) -> Result<Manifest, ArchiveError
             return Err(altered(path, format!("the manifest has no {name}")));
         }
     }
-    drop(entries);
     end(path, tar.into_inner())?;
     Ok(manifest)
 }

@@ -119,14 +119,26 @@ fn all(found: &All, paint: Paint) -> String {
         let name = &configured.name;
         let row = |version: Option<u64>, lane, state| {
             let version = version.map_or("-".to_owned(), |version| version.to_string());
-            [plain(name), dim(&configured.kind), dim(version), lane, state]
+            [
+                plain(name),
+                dim(&configured.kind),
+                dim(version),
+                lane,
+                state,
+            ]
         };
         // Two versions of one pool may stand side by side.
         let of_this = standing().filter(|(_, pool)| {
             pool.name == *name || pool.name.rsplit_once('@').is_some_and(|(of, _)| of == name)
         });
         let mut rows: Vec<_> = of_this
-            .zip(configured.standing.iter().map(|version| Some(*version)).chain(std::iter::repeat(None)))
+            .zip(
+                configured
+                    .standing
+                    .iter()
+                    .map(|version| Some(*version))
+                    .chain(std::iter::repeat(None)),
+            )
             .map(|((lane, pool), version)| row(version, plain(lane), ready(pool)))
             .collect();
         if rows.is_empty() {

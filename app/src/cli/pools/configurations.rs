@@ -102,7 +102,11 @@ impl Put {
         let mut body = json!({"why": self.why, "who": self.who.name()});
         body[section.0] = section.1;
         let path = ["admin", "v1", "pools", &self.name, "configurations"];
-        let answer = client.request(Method::POST, &path).body(body).json().await?;
+        let answer = client
+            .request(Method::POST, &path)
+            .body(body)
+            .json()
+            .await?;
         let kept: Kept = read(&answer)?;
         output.either(&answer, |paint| told(&kept, paint))
     }
@@ -158,7 +162,9 @@ fn table(found: &Versions, paint: Paint) -> String {
         ]
     });
     paint.table(
-        ["VERSION", "ACTIVE", "KIND", "PYTHON", "FROM", "SINCE", "WHO", "WHY"],
+        [
+            "VERSION", "ACTIVE", "KIND", "PYTHON", "FROM", "SINCE", "WHO", "WHY",
+        ],
         rows,
     )
 }
@@ -183,7 +189,10 @@ mod tests {
         );
         let kept = json!({"configuration": version(2, false), "new": true});
         let line = told(&read(&kept).unwrap(), Paint::PLAIN);
-        assert!(line.contains("v2@2") && line.contains("--candidate v2"), "{line}");
+        assert!(
+            line.contains("v2@2") && line.contains("--candidate v2"),
+            "{line}"
+        );
         let kept = json!({"configuration": version(1, false), "new": false});
         let line = told(&read(&kept).unwrap(), Paint::PLAIN);
         assert!(line.contains("the same already"), "{line}");
