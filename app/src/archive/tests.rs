@@ -171,7 +171,8 @@ fn a_name_that_leads_out_is_refused_before_anything_is_written() {
 #[test]
 fn what_the_manifest_does_not_say_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let changes: [(&str, &dyn Fn(&mut Manifest)); 4] = [
+    type Change<'a> = (&'a str, &'a dyn Fn(&mut Manifest));
+    let changes: [Change<'_>; 4] = [
         ("SHA-256", &|list| list.members[0].sha256 = hex([0; 32])),
         ("3 bytes, not 4", &|list| list.members[0].bytes = 4),
         ("stands where b should", &|list| {

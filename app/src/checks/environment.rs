@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    fn program(definition: serde_json::Value) -> Program {
+    fn program(definition: &serde_json::Value) -> Program {
         serde_json::from_value(json!({
             "key": {"id": "p", "version": 1}, "definition": definition, "repeatable": true,
         }))
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn programs_name_their_modules() {
         let programs = [
-            program(json!({"kind": "callable", "target": "shop.prices:quote"})),
+            program(&json!({"kind": "callable", "target": "shop.prices:quote"})),
             program(
                 json!({"kind": "dspy", "signature": "q -> a", "module": "react",
                 "tools": ["shop.tools:search"]}),

@@ -6,6 +6,7 @@
 )]
 
 mod again;
+mod backup;
 mod bad_input;
 mod cli;
 mod crash_loop;
@@ -19,6 +20,7 @@ mod house;
 mod kill_storm;
 mod migration;
 mod ofrep;
+mod preflight;
 mod protocol_faults;
 mod refusals;
 mod session_storms;

@@ -21,6 +21,7 @@ use tower::ServiceExt as _;
 
 use crate::assemble::{House, Materials};
 use crate::auth::Tokens;
+use crate::candidate::ground::Solid;
 use crate::config::{Config, Sources};
 use crate::configurations::Configurations;
 use crate::http::json::BodyLimits;
@@ -172,6 +173,7 @@ impl Bench {
                 bench.tasks.tracker.clone(),
             ),
             configurations,
+            ground: Arc::new(Solid),
             pools,
             prometheus: Prometheus::new().unwrap(),
         };
