@@ -48,6 +48,7 @@ const PACKAGE: &[(&str, &str)] = package![
     "log.py",
     "output.py",
     "pace.py",
+    "probe.py",
     "reader.py",
     "scheduler.py",
     "server.py",
