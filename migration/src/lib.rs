@@ -29,6 +29,7 @@ mod state;
 mod status;
 mod thresholds;
 mod traffic;
+mod validation;
 mod watcher;
 mod wording;
 
@@ -53,6 +54,10 @@ pub use stage_record::StageRecord;
 pub use state::{BrokenJournal, State};
 pub use status::Status;
 pub use thresholds::{Action, LatencyRule, RateRule, RatioRule, Thresholds};
+pub use validation::{
+    Area, Case, Extent, Factory, Finding, InvalidValidation, Listener, Load, LoadFigures, PROBE_MODULE,
+    Performance, Progress, Recoveries, Suite, ValidationReport, ValidationSettings,
+};
 
 /// Compiles and runs the README's example as a test.
 #[cfg(doctest)]
