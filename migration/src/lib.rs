@@ -55,8 +55,8 @@ pub use state::{BrokenJournal, State};
 pub use status::Status;
 pub use thresholds::{Action, LatencyRule, RateRule, RatioRule, Thresholds};
 pub use validation::{
-    Area, Case, Extent, Factory, Finding, InvalidValidation, Listener, Load, LoadFigures, PROBE_MODULE,
-    Performance, Progress, Recoveries, Suite, ValidationReport, ValidationSettings,
+    Area, Case, Extent, Factory, Finding, InvalidValidation, Listener, Load, LoadFigures,
+    PROBE_MODULE, Performance, Progress, Recoveries, Suite, ValidationReport, ValidationSettings,
 };
 
 /// Compiles and runs the README's example as a test.

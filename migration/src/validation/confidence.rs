@@ -75,7 +75,10 @@ mod tests {
         assert_eq!((seven.low, seven.middle, seven.high), (1.0, 4.0, 7.0));
         // Conover's table for n = 16 and 99 %: the 3rd and the 14th.
         let sixteen = bounds(&values(16)).expect("enough");
-        assert_eq!((sixteen.low, sixteen.middle, sixteen.high), (3.0, 8.5, 14.0));
+        assert_eq!(
+            (sixteen.low, sixteen.middle, sixteen.high),
+            (3.0, 8.5, 14.0)
+        );
     }
 
     #[test]

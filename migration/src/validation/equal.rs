@@ -134,13 +134,8 @@ fn first<'a>(path: &str, left: &'a Value, right: &'a Value) -> Option<Place<'a>>
                 }
             }
             let index = left.len().min(right.len());
-            (left.len() != right.len()).then(|| {
-                (
-                    format!("{path}/{index}"),
-                    left.get(index),
-                    right.get(index),
-                )
-            })
+            (left.len() != right.len())
+                .then(|| (format!("{path}/{index}"), left.get(index), right.get(index)))
         }
         (Value::Number(a), Value::Number(b)) if close(a, b) => None,
         (left, right) if left == right => None,
@@ -192,7 +187,11 @@ mod tests {
         assert_eq!(told(same.clone(), same), None);
         for (a, b, path) in [
             (json!({"a": 1}), json!({"a": 2}), "at /a"),
-            (json!({"a": [1]}), json!({"a": [1, 2]}), "at /a/1: stable nothing"),
+            (
+                json!({"a": [1]}),
+                json!({"a": [1, 2]}),
+                "at /a/1: stable nothing",
+            ),
             (json!({"a": {"b": 1}}), json!({"a": {}}), "at /a/b"),
             (json!({}), json!({"more": 1}), "at /more: stable nothing"),
             (json!({"a": "1"}), json!({"a": 1}), "at /a"),

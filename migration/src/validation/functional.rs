@@ -40,7 +40,13 @@ pub(super) async fn probe_builds(pair: &Pair, asked: &Asked<'_>, trial: &mut Tri
     trial.begins("building the probe's programs");
     let probe = asked.probe;
     let mut wrong = Wrong::default();
-    for program in [&probe.echo, &probe.add, &probe.sleep, &probe.fail, &probe.count] {
+    for program in [
+        &probe.echo,
+        &probe.add,
+        &probe.sleep,
+        &probe.fail,
+        &probe.count,
+    ] {
         let (stable, candidate) = checked(pair, program, asked).await;
         wrong.unless_built("stable", program, &stable);
         wrong.unless_built("the candidate", program, &candidate);
@@ -61,7 +67,12 @@ pub(super) async fn probe_builds(pair: &Pair, asked: &Asked<'_>, trial: &mut Tri
     }
     let hint = "both must run callables of the workers' own package: a foreign worker command that cannot is \
         validated with cases and a migration alone, with migration.validation.run = \"none\"";
-    wrong.find("programs are built, and refused, alike", "every one of 7", hint, trial)
+    wrong.find(
+        "programs are built, and refused, alike",
+        "every one of 7",
+        hint,
+        trial,
+    )
 }
 
 /// The rest.
@@ -199,9 +210,18 @@ async fn answers(pair: &Pair, asked: &Asked<'_>, trial: &mut Trial<'_>) {
         let (stable, candidate) = both(pair, ask).await;
         wrong.unless("echo", &Outcome::Answered(inputs), &stable, &candidate);
     }
-    let sum = Ask::new(&asked.probe.add, two(json!(2), json!(40)), asked.settings.patience);
+    let sum = Ask::new(
+        &asked.probe.add,
+        two(json!(2), json!(40)),
+        asked.settings.patience,
+    );
     let (stable, candidate) = both(pair, sum).await;
-    wrong.unless("add", &Outcome::Answered(input("sum", 42)), &stable, &candidate);
+    wrong.unless(
+        "add",
+        &Outcome::Answered(input("sum", 42)),
+        &stable,
+        &candidate,
+    );
     wrong.find(
         "calls are answered alike",
         "every answer right on both",
@@ -227,8 +247,18 @@ async fn failures(pair: &Pair, asked: &Asked<'_>, trial: &mut Trial<'_>) {
     more.insert("c".to_owned(), json!(3));
     let probe = asked.probe;
     let cases = [
-        ("an input that is missing", &probe.add, input("a", 1), invalid()),
-        ("an input of another type", &probe.add, two(json!("1"), json!(2)), invalid()),
+        (
+            "an input that is missing",
+            &probe.add,
+            input("a", 1),
+            invalid(),
+        ),
+        (
+            "an input of another type",
+            &probe.add,
+            two(json!("1"), json!(2)),
+            invalid(),
+        ),
         ("an input that is unknown", &probe.add, more, invalid()),
         (
             "a program that raises",
@@ -300,7 +330,9 @@ async fn sessions(pair: &Pair, asked: &Asked<'_>, trial: &mut Trial<'_>) {
                     let add = 1 + turn * number as u64;
                     match session.turn(&pool, &probe, add, patience).await {
                         Turn::Kept => {}
-                        Turn::Told(what) | Turn::Lost(what) => return Err(format!("{whose}, {what}")),
+                        Turn::Told(what) | Turn::Lost(what) => {
+                            return Err(format!("{whose}, {what}"));
+                        }
                     }
                 }
                 Ok(())
@@ -336,7 +368,9 @@ async fn moves(pair: &Pair, asked: &Asked<'_>, trial: &mut Trial<'_>) {
         ("the candidate to stable", &pair.stable),
     ] {
         wrong.looked += 1;
-        let turn = session.turn(pool, asked.probe, 1, asked.settings.patience).await;
+        let turn = session
+            .turn(pool, asked.probe, 1, asked.settings.patience)
+            .await;
         if let Turn::Told(what) | Turn::Lost(what) = turn {
             wrong.note(format!("{whose}: {what}"));
         }
@@ -376,13 +410,7 @@ async fn catalog(pair: &Pair, asked: &Asked<'_>, trial: &mut Trial<'_>) {
     );
 }
 
-async fn case(
-    number: usize,
-    case: &Case,
-    pair: &Pair,
-    asked: &Asked<'_>,
-    trial: &mut Trial<'_>,
-) {
+async fn case(number: usize, case: &Case, pair: &Pair, asked: &Asked<'_>, trial: &mut Trial<'_>) {
     trial.begins("a case of the configuration");
     let name = format!("case {number}: {}", case.program);
     let limit = if case.expect.is_some() {
@@ -394,7 +422,10 @@ async fn case(
     let mut programs = asked.programs.iter();
     let found = programs.find(|program| program.key.id.as_str() == case.program);
     match found {
-        None => wrong.note(format!("there is no program {:?} in the catalog", case.program)),
+        None => wrong.note(format!(
+            "there is no program {:?} in the catalog",
+            case.program
+        )),
         Some(program) if asks_model(program) && !asked.settings.use_lms => {
             wrong.note("it asks a language model, and validation.use_lms is false".to_owned());
         }

@@ -130,10 +130,7 @@ async fn wrong(ask: Ask, pool: &SharedPool, wanted: &Map<String, Value>) -> Opti
         None => Some(format!("no answer within {within:?}")),
         Some(Err(error)) => Some(error.to_string()),
         Some(Ok(reply)) if reply.outputs == *wanted => None,
-        Some(Ok(reply)) => Some(format!(
-            "a wrong answer: {}",
-            Value::Object(reply.outputs)
-        )),
+        Some(Ok(reply)) => Some(format!("a wrong answer: {}", Value::Object(reply.outputs))),
     }
 }
 

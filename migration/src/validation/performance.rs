@@ -11,9 +11,9 @@ use dspex_flags::Percent;
 use super::confidence::{Median, bounds};
 use super::load::{Round, figures, millis, number, round};
 use super::probe::Probe;
+use super::rehearsal::Pair;
 use super::report::{Area, Finding, Performance};
 use super::settings::{Extent, Load, ValidationSettings};
-use super::rehearsal::Pair;
 use super::trial::Trial;
 use crate::wording;
 
@@ -85,16 +85,23 @@ pub(super) async fn performance(
             candidate.push(run(&pair.candidate).await);
             stable.push(run(&pair.stable).await);
         }
-        let decided = |measure: &Measure| {
-            judge(&stable, &candidate, measure.of).0 != Judgement::Undecided
-        };
+        let decided =
+            |measure: &Measure| judge(&stable, &candidate, measure.of).0 != Judgement::Undecided;
         if stable.len() >= load.rounds && MEASURES.iter().all(decided) {
             break;
         }
     }
     for measure in MEASURES {
         let (judgement, by) = judge(&stable, &candidate, measure.of);
-        find(measure, judgement, by, (&stable, &candidate), settings, extent, trial);
+        find(
+            measure,
+            judgement,
+            by,
+            (&stable, &candidate),
+            settings,
+            extent,
+            trial,
+        );
     }
     errors(&stable, &candidate, settings, trial);
     Performance {
@@ -273,9 +280,8 @@ mod tests {
             per_second: 1_000.0 / ms,
         };
         let settings = ValidationSettings::default();
-        let excess = |stable, candidate| {
-            excess(&[at(stable)], &[at(candidate)], &settings, |r| r.mean)[0]
-        };
+        let excess =
+            |stable, candidate| excess(&[at(stable)], &[at(candidate)], &settings, |r| r.mean)[0];
         assert!(excess(1.0, 10.9) < 0.0, "nine times, and within the floor");
         assert!(excess(1.0, 11.1) > 0.0);
         assert!(excess(1_000.0, 1_099.0) < 0.0);

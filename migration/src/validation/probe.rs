@@ -88,7 +88,11 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    pub(super) fn new(program: &Arc<Program>, inputs: Map<String, Value>, within: Duration) -> Self {
+    pub(super) fn new(
+        program: &Arc<Program>,
+        inputs: Map<String, Value>,
+        within: Duration,
+    ) -> Self {
         Self {
             program: Arc::clone(program),
             inputs,

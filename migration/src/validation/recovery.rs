@@ -93,7 +93,9 @@ pub(super) async fn recovery(
             for (side, pool) in [&pair.stable, &pair.candidate].into_iter().enumerate() {
                 // A pool that has not come back is not tried again: it would only be waited for.
                 if let Some(before) = &broken[side] {
-                    seen[side].trouble.get_or_insert_with(|| format!("not tried: it did not recover from {before}"));
+                    seen[side].trouble.get_or_insert_with(|| {
+                        format!("not tried: it did not recover from {before}")
+                    });
                     continue;
                 }
                 let fallen = fall(scenario, pool, probe, settings, extent).await;
@@ -140,7 +142,9 @@ fn in_time(
     settings: &ValidationSettings,
 ) -> Finding {
     let limit = longest(stable.median(), settings);
-    let ok = candidate.median().is_some_and(|median| median <= millis(limit));
+    let ok = candidate
+        .median()
+        .is_some_and(|median| median <= millis(limit));
     let value = format!(
         "{} against stable's {}, median of {}",
         candidate.told(),
@@ -158,7 +162,8 @@ fn in_time(
 /// How long a recovery may take: the absolute limit always suffices, and being no worse than stable does.
 fn longest(stable: Option<f64>, settings: &ValidationSettings) -> Duration {
     let tolerance = 1.0 + wording::fraction(settings.tolerance);
-    let as_stable = stable.and_then(|ms| Duration::try_from_secs_f64(ms * tolerance / 1_000.0).ok());
+    let as_stable =
+        stable.and_then(|ms| Duration::try_from_secs_f64(ms * tolerance / 1_000.0).ok());
     as_stable.map_or(settings.recovery_limit, |limit| {
         settings.recovery_limit.max(limit + settings.recovery_floor)
     })
@@ -202,7 +207,10 @@ mod tests {
             recovered,
             ..Seen::default()
         };
-        assert_eq!(seen(vec![Some(3.0), Some(1.0), Some(2.0)]).median(), Some(2.0));
+        assert_eq!(
+            seen(vec![Some(3.0), Some(1.0), Some(2.0)]).median(),
+            Some(2.0)
+        );
         assert_eq!(seen(vec![Some(1.0), None]).median(), None);
         assert_eq!(seen(Vec::new()).median(), None);
     }

@@ -44,11 +44,6 @@ impl Session {
         }
     }
 
-    /// Turns that were answered.
-    pub(super) fn turns(&self) -> u64 {
-        self.turns
-    }
-
     /// Takes one turn, adding this number.
     pub(super) async fn turn(
         &mut self,

@@ -126,10 +126,12 @@ pub(super) async fn outstayed(pool: &SharedPool, probe: &Probe, patience: Durati
         Some(Err(PoolError::ProgramTimeout { .. } | PoolError::Hung { .. })) => loss.lost.push(
             format!("the call was given {DEADLINE:?} and told after {told_after:?}"),
         ),
-        Some(Err(error)) => loss.lost.push(format!("the call failed otherwise: {error}")),
-        Some(Ok(_)) => loss
+        Some(Err(error)) => loss
             .lost
-            .push(format!("the call was answered after {told_after:?}, past its deadline")),
+            .push(format!("the call failed otherwise: {error}")),
+        Some(Ok(_)) => loss.lost.push(format!(
+            "the call was answered after {told_after:?}, past its deadline"
+        )),
         None => loss.lost.push("the call was never told".to_owned()),
     }
     fallen(recovered, loss)
@@ -190,7 +192,10 @@ fn overload(calls: usize, capacity: usize) -> f64 {
 }
 
 fn note_answer(reply: &Reply, seconds: f64, loss: &mut Loss) {
-    let slept = reply.outputs.get("slept").and_then(serde_json::Value::as_f64);
+    let slept = reply
+        .outputs
+        .get("slept")
+        .and_then(serde_json::Value::as_f64);
     if slept.is_some_and(|slept| (slept - seconds).abs() < 1e-9) {
         loss.answered += 1;
     } else {
@@ -293,7 +298,8 @@ async fn all_answer(
     size: usize,
     patience: Duration,
 ) -> Result<(), String> {
-    let calls = (0..size).map(|_| Ask::new(&probe.echo, input("value", "whole"), patience).of(pool));
+    let calls =
+        (0..size).map(|_| Ask::new(&probe.echo, input("value", "whole"), patience).of(pool));
     for outcome in futures_util::future::join_all(calls).await {
         match outcome {
             Some(Ok(_)) => {}
