@@ -1,110 +1,20 @@
 //! The whole suite on pools without processes, in simulated time: two that are well, and candidates that
 //! are broken in each way, of which every one must be caught by the check that is there for it.
 
+mod configured;
+mod pools;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use dspex_pool::testing::FakePool;
-use dspex_pool::{
-    Call, Definition, Drained, Injected, Pool, PoolError, PoolStatus, Program, ProgramKey, Reply,
-    SharedPool, WorkerFault,
-};
-use serde_json::value::to_raw_value;
-use serde_json::{Map, Value, json};
+use dspex_pool::{Call, Pool as _, PoolError, SharedPool};
+use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
-use super::{
-    Case, Extent, Factory, Finding, Listener, Load, PROBE_MODULE, Progress, Suite,
-    ValidationReport, ValidationSettings,
-};
-
-/// What a call of the probe's module takes in these tests, beside what it sleeps.
-const LATENCY: Duration = Duration::from_millis(2);
-
-/// How the module answers, as the Python side does.
-fn answer(call: &Call) -> Result<Reply, PoolError> {
-    check(&call.program)?;
-    let number = |name: &str| call.inputs.get(name).and_then(Value::as_i64);
-    let invalid = |message: &str| {
-        Err(PoolError::InvalidInput {
-            message: message.to_owned(),
-        })
-    };
-    let mut state = None;
-    let outputs = match attribute(&call.program) {
-        "add" if call.inputs.len() > 2 => return invalid("an input is unknown"),
-        "add" => match (number("a"), number("b")) {
-            (Some(a), Some(b)) => json!({"sum": a + b}),
-            _ => return invalid("an input is missing, or no number"),
-        },
-        "sleep" => json!({"slept": call.inputs.get("seconds")}),
-        "fail" => {
-            return Err(PoolError::Program {
-                exception: "ValueError".to_owned(),
-                message: "on purpose".to_owned(),
-                traceback: None,
-            });
-        }
-        "Count" => {
-            let before: Value = call.state.as_ref().map_or(Value::Null, |state| {
-                serde_json::from_str(state.as_json().get()).expect("we made it")
-            });
-            let held = |name: &str| before.get(name).and_then(Value::as_i64).unwrap_or(0);
-            let after = json!({"turns": held("turns") + 1,
-                "total": held("total") + number("add").unwrap_or(0)});
-            state = Some(after.clone());
-            after
-        }
-        _ => Value::Object(call.inputs.as_ref().clone()),
-    };
-    let reply = FakePool::reply(&outputs);
-    Ok(Reply {
-        state: state.map(|state| to_raw_value(&state).expect("it is JSON").into()),
-        ..reply
-    })
-}
-
-fn attribute(program: &Program) -> &str {
-    match &program.definition {
-        Definition::Callable { target } => target.attribute(),
-        Definition::Dspy { .. } => "dspy",
-    }
-}
-
-fn check(program: &Program) -> Result<(), PoolError> {
-    let rejected = || {
-        Err(PoolError::Rejected {
-            message: "not there, or not allowed".to_owned(),
-        })
-    };
-    match &program.definition {
-        Definition::Callable { target } if target.module() == "shop" => Ok(()),
-        Definition::Callable { target }
-            if target.module() == PROBE_MODULE
-                && ["echo", "add", "sleep", "fail", "Count"].contains(&target.attribute()) =>
-        {
-            Ok(())
-        }
-        Definition::Callable { .. } => rejected(),
-        Definition::Dspy { .. } => Ok(()),
-    }
-}
-
-fn latency(call: &Call) -> Duration {
-    let seconds = call.inputs.get("seconds").and_then(Value::as_f64);
-    LATENCY + Duration::from_secs_f64(seconds.unwrap_or(0.0))
-}
-
-/// A pool that is well: two workers, eight calls at once.
-fn well(name: &str) -> FakePool {
-    FakePool::sized(name, 2, 8)
-        .answer_with(answer)
-        .check_with(check)
-        .latency_with(latency)
-        .recovers_within(Some(Duration::from_millis(40)))
-}
+use self::pools::{Deaf, answer, attribute, but, latency, well};
+use super::{Extent, Factory, Finding, Load, Suite, ValidationReport, ValidationSettings};
 
 fn factory(pool: &FakePool) -> Factory {
     let pool = pool.shared();
@@ -156,20 +66,6 @@ fn finding<'a>(report: &'a ValidationReport, name: &str) -> &'a Finding {
     findings
         .find(|finding| finding.check.name == name)
         .unwrap_or_else(|| panic!("no {name:?} in {report:#?}"))
-}
-
-/// Which attributes this program has, and a pool that treats one of them otherwise.
-fn but(
-    attribute: &'static str,
-    otherwise: impl Fn(&Call) -> Result<Reply, PoolError> + Send + Sync + 'static,
-) -> FakePool {
-    well("v2").answer_with(move |call| {
-        if self::attribute(&call.program) == attribute {
-            otherwise(call)
-        } else {
-            answer(call)
-        }
-    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -401,42 +297,6 @@ async fn a_candidate_that_crashes_for_good_is_caught() {
     );
 }
 
-/// A pool that does not look at the clock: a call past its deadline is told so only after this.
-struct Deaf(FakePool, Duration);
-
-#[async_trait]
-impl Pool for Deaf {
-    async fn execute(&self, call: Call) -> Result<Reply, PoolError> {
-        let deadline = call.deadline;
-        let late = call.inputs.get("seconds").and_then(Value::as_f64) == Some(0.5);
-        let ended = self.0.execute(call).await;
-        if late {
-            tokio::time::sleep_until(deadline + self.1).await;
-        }
-        ended
-    }
-
-    async fn check(&self, program: &Program) -> Result<(), PoolError> {
-        self.0.check(program).await
-    }
-
-    async fn forget(&self, program: &ProgramKey) {
-        self.0.forget(program).await;
-    }
-
-    fn status(&self) -> PoolStatus {
-        self.0.status()
-    }
-
-    async fn inject(&self, fault: WorkerFault) -> Result<Injected, PoolError> {
-        self.0.inject(fault).await
-    }
-
-    async fn drain(&self, limit: Duration) -> Drained {
-        self.0.drain(limit).await
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_call_past_its_deadline_that_is_told_late_or_never_is_caught() {
     for (late, words) in [(1, "told after"), (3_600, "never told")] {
@@ -543,140 +403,4 @@ async fn cut_off_at_any_moment_it_leaves_no_pool_behind() {
             "after {after} ms: {status:?}"
         );
     }
-}
-
-fn shop(id: &str) -> Arc<Program> {
-    let program = super::probe::of_target("any", &format!("shop:{id}"), 7).expect("valid");
-    let mut program = Arc::unwrap_or_clone(program);
-    program.key.id = id.parse().expect("valid");
-    Arc::new(program)
-}
-
-fn case(program: &str, inputs: Value, expect: Option<Value>) -> Case {
-    let object = |value: Value| match value {
-        Value::Object(members) => members,
-        other => Map::from_iter([("value".to_owned(), other)]),
-    };
-    Case {
-        program: program.to_owned(),
-        inputs: object(inputs),
-        expect: expect.map(object),
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn cases_are_compared_with_each_other_or_with_what_is_expected() {
-    let (stable, candidate) = (
-        well("v1"),
-        but("prices", |_| Ok(FakePool::reply(&json!({"p": 2})))),
-    );
-    let mut suite = suite(&stable, &candidate);
-    suite.programs = vec![shop("orders"), shop("prices")];
-    let orders = |expect| case("orders", json!({"n": 1}), expect);
-    suite.settings.cases = vec![
-        orders(None),
-        orders(Some(json!({"n": 1}))),
-        orders(Some(json!({"n": 2}))),
-        case("prices", json!({"p": 1}), None),
-        case("absent", json!({}), None),
-    ];
-    let report = suite.run(&|_| {}).await;
-    assert_eq!(
-        failed(&report),
-        ["case 3: orders", "case 4: prices", "case 5: absent"],
-        "{report:#?}"
-    );
-    assert!(
-        finding(&report, "case 5: absent")
-            .check
-            .value
-            .contains("no program")
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_model_is_asked_unless_it_is_wanted() {
-    let asked = Arc::new(AtomicU64::new(0));
-    let seen = Arc::clone(&asked);
-    let speaks = |seen: Arc<AtomicU64>| {
-        move |_: &Call| {
-            seen.fetch_add(1, SeqCst);
-            Ok(FakePool::reply(&json!({"answer": "Paris"})))
-        }
-    };
-    let (stable, candidate) = (
-        but("dspy", speaks(Arc::clone(&seen))),
-        but("dspy", speaks(seen)),
-    );
-    let qa = super::probe::of_definition(
-        "qa",
-        serde_json::from_value(json!({"kind": "dspy", "signature": "question -> answer"}))
-            .expect("valid"),
-        1,
-    )
-    .expect("valid");
-    let run = |use_lms| {
-        let stable: SharedPool = stable.shared();
-        let mut suite = suite(&well("v1"), &candidate);
-        suite.stable.1 = Box::new(move || Box::pin(async move { Ok(stable) }));
-        suite.lms = vec!["default".to_owned()];
-        suite.programs = vec![Arc::new(qa.clone())];
-        suite.settings.use_lms = use_lms;
-        suite.settings.cases = vec![case(qa.key.id.as_str(), json!({"question": "?"}), None)];
-        async move { suite.run(&|_| {}).await }
-    };
-    let report = run(false).await;
-    assert_eq!(failed(&report), ["case 1: dspex-validation.qa"]);
-    assert_eq!(asked.load(SeqCst), 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_model_that_is_wanted_is_asked_once_by_each_pool() {
-    let asked = Arc::new(AtomicU64::new(0));
-    let speaks = |name: &str, words: &'static str| {
-        let seen = Arc::clone(&asked);
-        well(name).answer_with(move |call| {
-            if attribute(&call.program) != "dspy" {
-                return answer(call);
-            }
-            seen.fetch_add(1, SeqCst);
-            Ok(FakePool::reply(&json!({"answer": words})))
-        })
-    };
-    let mut both = suite(&speaks("v1", "Paris"), &speaks("v2", "It is Paris."));
-    both.lms = vec!["default".to_owned()];
-    both.settings.use_lms = true;
-    let report = both.run(&|_| {}).await;
-    assert_eq!(failed(&report), Vec::<&str>::new());
-    assert_eq!(asked.load(SeqCst), 2);
-    let mut silent = suite(&speaks("v1", "Paris"), &speaks("v2", " "));
-    silent.lms = vec!["default".to_owned()];
-    silent.settings.use_lms = true;
-    let report = silent.run(&|_| {}).await;
-    assert_eq!(
-        failed(&report),
-        ["the language model \"default\" answers both"]
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn everything_is_told_as_it_happens_and_stands_in_the_report() {
-    let told = Mutex::new(Vec::new());
-    let listener: &Listener<'_> = &|progress| told.lock().expect("no panic").push(progress);
-    let (stable, candidate) = (well("v1"), well("v2"));
-    let report = suite(&stable, &candidate).run(listener).await;
-    let told = told.into_inner().expect("no panic");
-    let found: Vec<Finding> = told
-        .iter()
-        .filter_map(|progress| match progress {
-            Progress::Found(finding) => Some(finding.clone()),
-            Progress::Begins(_) => None,
-        })
-        .collect();
-    assert_eq!(found, report.findings);
-    assert!(matches!(told[0], Progress::Begins(_)));
-    assert_eq!(report.checks().len(), report.findings.len());
-    let text = serde_json::to_string(&report).expect("written");
-    let read: ValidationReport = serde_json::from_str(&text).expect("read");
-    assert_eq!(read.findings, report.findings);
 }
