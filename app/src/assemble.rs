@@ -8,22 +8,24 @@ use std::time::Duration;
 
 use dspex_flags::{FlagError, Flags};
 use dspex_migration::{Journal, MigrationError, Migrations, Parts};
-use dspex_pool::{Drained, SharedPool, Switches};
+use dspex_pool::{Drained, Switches};
 use dspex_router::{Catalog, InvalidConfig, Router, RouterError, RouterParts, SessionStore};
 use dspex_telemetry::{Gauges, HostSampler, HostUsage, Prometheus, Telemetry};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::candidate::Deployer;
 use crate::candidate::gatekeeper::Webhooks;
-use crate::candidate::succession::Heir;
 use crate::candidate::validator::Rehearsal;
 use crate::candidate::vault::Archives;
+use crate::candidate::{Deployer, DeployerParts};
 use crate::clock;
 use crate::config::Config;
+use crate::configurations::Configurations;
 use crate::keeper::Keeper;
-use crate::pools::PoolSource;
+use crate::paths::DataDir;
+use crate::pools::{PoolSource, PoolVersion, Wanted};
+use crate::resting::RestingPool;
 use crate::switches;
 use crate::tasks::Tasks;
 
@@ -40,8 +42,10 @@ pub(crate) struct Materials {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) journal: Arc<dyn Journal>,
-    /// The stable pool, with its workers ready.
-    pub(crate) stable: SharedPool,
+    /// The configurations of pools, and which is stable.
+    pub(crate) configurations: Arc<Configurations>,
+    /// The stable pool.
+    pub(crate) stable: Arc<RestingPool>,
     /// Where the candidate comes from.
     pub(crate) pools: Arc<dyn PoolSource>,
     pub(crate) prometheus: Prometheus,
@@ -58,6 +62,7 @@ pub(crate) struct House {
     pub(crate) gauges: Gauges,
     pub(crate) host: watch::Receiver<HostUsage>,
     pub(crate) started_at: Timestamp,
+    pub(crate) configurations: Arc<Configurations>,
     pools: Arc<dyn PoolSource>,
     /// What the pools were told to do by the flags.
     pub(crate) switches: watch::Receiver<Switches>,
@@ -102,7 +107,7 @@ impl House {
             &materials.prometheus,
         );
         let router = Router::new(RouterParts {
-            stable: materials.stable,
+            stable: Arc::clone(&materials.stable) as _,
             flags: Arc::clone(&flags),
             telemetry: Arc::clone(&telemetry),
             catalog: materials.catalog,
@@ -112,12 +117,15 @@ impl House {
         })?;
         let loaded = router.load().await?;
         tracing::info!(programs = loaded.programs, "the catalog is loaded");
-        let deployer = Arc::new(Deployer::new(
-            Arc::clone(&router),
-            Arc::clone(&materials.pools),
-            config.lanes.stable.clone(),
-            tasks.tracker.clone(),
-        ));
+        let deployer = Arc::new(Deployer::new(DeployerParts {
+            router: Arc::clone(&router),
+            pools: Arc::clone(&materials.pools),
+            configurations: Arc::clone(&materials.configurations),
+            flags: Arc::clone(&flags),
+            stable: materials.stable,
+            data_dir: DataDir::new(&config.server.data_dir),
+            tracker: tasks.tracker.clone(),
+        }));
         let migrations = Migrations::open(Parts {
             journal: materials.journal,
             flags: Arc::clone(&flags),
@@ -125,7 +133,7 @@ impl House {
             candidate: Arc::clone(&deployer) as _,
             vault: Arc::new(Archives),
             validator: Arc::new(Rehearsal),
-            succession: Arc::new(Heir),
+            succession: Arc::clone(&deployer) as _,
             gatekeeper: Arc::new(Webhooks),
         })
         .await?;
@@ -169,6 +177,7 @@ impl House {
             gauges,
             host,
             started_at: clock::now(),
+            configurations: materials.configurations,
             pools: materials.pools,
             switches: switches_now,
             calls: tasks.tracker.clone(),
@@ -182,15 +191,26 @@ impl House {
         self.keeper.trouble()
     }
 
-    /// Whether there is a pool of this name; where there is none, what to say about it.
-    pub(crate) fn find_pool(&self, name: &str) -> Result<(), String> {
-        self.pools.find(name)
+    /// Which version a person means by `v2` or `v2@3`; where there is none, what to say about it.
+    pub(crate) fn find_pool(&self, written: &str) -> Result<PoolVersion, String> {
+        let wanted: Wanted = written.parse().map_err(|error| format!("{error}"))?;
+        self.pools.find(&wanted.name, wanted.version)
+    }
+
+    /// Which versions stand in the stable and in the candidate lane, or come up there.
+    pub(crate) fn versions(&self) -> (PoolVersion, Option<PoolVersion>) {
+        let stable = self.deployer.stable().version().clone();
+        (stable, self.deployer.candidate_version())
     }
 
     /// Stops both pools: calls in flight may finish for at most `limit`.
     pub(crate) async fn drain(&self, limit: Duration) -> Drained {
         let stable = self.router.stable();
-        let (stable, candidate) = tokio::join!(stable.drain(limit), self.deployer.take_down(limit));
+        let (stable, candidate, _) = tokio::join!(
+            stable.drain(limit),
+            self.deployer.take_down(limit),
+            self.deployer.drain_former(limit)
+        );
         let candidate = candidate.unwrap_or_else(|why| {
             tracing::warn!(why, "the candidate could not be drained");
             Drained {

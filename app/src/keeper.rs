@@ -44,9 +44,9 @@ impl Keeper {
     /// Brings up the candidate that is wanted, where one is. Whether all is well now.
     pub(crate) async fn bring_up(&self) -> bool {
         let wanted = || {
-            self.migrations
-                .candidate_wanted()
-                .map(|plan| plan.candidate)
+            let plan = self.migrations.candidate_wanted();
+            plan.map(|plan| self.deployer.candidate_of(&plan))
+                .transpose()
         };
         let failed = self.deployer.bring_up_if(wanted).await.err();
         let mut trouble = self.lock();

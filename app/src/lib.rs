@@ -1,7 +1,8 @@
 //! The dspex application: configuration, assembly, HTTP and the command line.
 //!
 //! Read in this order: [`config`] (what is asked for), `pools` (which kinds of pool there are; only
-//! this module knows), `assemble` (the parts and how they hold together), `candidate` (how a
+//! this module knows), `configurations` (their versions, and which is stable), `resting` (a pool that may stop
+//! its workers), `assemble` (the parts and how they hold together), `candidate` (how a
 //! migration's candidate comes and goes), `keeper` (brings it back after a restart), [`serve`] (the life of a server), `http` (its face),
 //! [`cli`] (the command line).
 
@@ -11,11 +12,13 @@ mod candidate;
 pub mod cli;
 mod clock;
 pub mod config;
+mod configurations;
 mod dashboard;
 mod http;
 mod keeper;
 pub mod paths;
 mod pools;
+mod resting;
 pub mod serve;
 pub mod storage;
 mod switches;

@@ -37,6 +37,12 @@ impl DataDir {
         self.0.join("admin.token.sha256")
     }
 
+    /// Where the archives of pools that were decommissioned are.
+    #[must_use]
+    pub fn archives(&self) -> PathBuf {
+        self.0.join("archives")
+    }
+
     /// Where the Python package of the workers is unpacked.
     #[must_use]
     pub fn python_package(&self) -> PathBuf {

@@ -211,6 +211,7 @@ impl Pool for PoolV2 {
             starts: figures.starts,
             failures: figures.failures,
             draining: figures.draining,
+            resting: false,
             growth: figures.growth,
             workers: figures.workers,
             details: self.details(),

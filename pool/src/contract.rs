@@ -98,6 +98,9 @@ pub struct PoolStatus {
     pub failures: u64,
     /// The pool takes no new calls.
     pub draining: bool,
+    /// The pool has stopped its workers and starts them again for the next call.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub resting: bool,
     /// How fast the workers' memory grows, where the pool measures it and the samples suffice.
     pub growth: Option<Growth>,
     /// One entry for each slot, in slot order.
