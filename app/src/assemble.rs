@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::candidate::gatekeeper::Webhooks;
-use crate::candidate::validator::Rehearsal;
+use crate::candidate::validator::{ValidationParts, Validations};
 use crate::candidate::vault::Archives;
 use crate::candidate::{Deployer, DeployerParts};
 use crate::clock;
@@ -57,6 +57,7 @@ pub(crate) struct House {
     pub(crate) router: Arc<Router>,
     pub(crate) flags: Arc<Flags>,
     pub(crate) migrations: Arc<Migrations>,
+    pub(crate) validations: Arc<Validations>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) prometheus: Prometheus,
     pub(crate) gauges: Gauges,
@@ -126,13 +127,20 @@ impl House {
             data_dir: DataDir::new(&config.server.data_dir),
             tracker: tasks.tracker.clone(),
         }));
+        let validations = Validations::new(ValidationParts {
+            router: Arc::clone(&router),
+            pools: Arc::clone(&materials.pools),
+            config: Arc::clone(&config),
+            tracker: tasks.tracker.clone(),
+            stop: tasks.stop.clone(),
+        });
         let migrations = Migrations::open(Parts {
             journal: materials.journal,
             flags: Arc::clone(&flags),
             telemetry: Arc::clone(&telemetry),
             candidate: Arc::clone(&deployer) as _,
             vault: Arc::new(Archives),
-            validator: Arc::new(Rehearsal),
+            validator: Arc::clone(&validations) as _,
             succession: Arc::clone(&deployer) as _,
             gatekeeper: Arc::new(Webhooks),
         })
@@ -172,6 +180,7 @@ impl House {
             router,
             flags,
             migrations,
+            validations,
             telemetry,
             prometheus: materials.prometheus,
             gauges,

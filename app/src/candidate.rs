@@ -322,9 +322,9 @@ impl Candidate for Deployer {
                 .as_ref()
                 .map_or_else(String::clone, PoolVersion::to_string),
             limit: "a version of a pool's configuration".to_owned(),
-            hint: found
-                .is_err()
-                .then(|| "see `dspex pools configurations`; `dspex pools put` makes one".to_owned()),
+            hint: found.is_err().then(|| {
+                "see `dspex pools configurations`; `dspex pools put` makes one".to_owned()
+            }),
         }];
         let serves = self.stable().version().clone();
         let stable = self.stable_of(plan);

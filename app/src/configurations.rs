@@ -17,8 +17,8 @@ use serde_json::{Map, Value};
 use sqlx::sqlite::SqlitePool;
 
 pub use self::store::StoreError;
-pub(crate) use self::store::{Row, Source};
 use self::store::Table;
+pub(crate) use self::store::{Row, Source};
 use self::sync::Change;
 use crate::clock;
 use crate::config::{Config, ConfigError, nearest};

@@ -89,9 +89,8 @@ pub(crate) trait Starter: fmt::Debug + Send + Sync {
 }
 
 /// What every kind of pool accepts beside its own settings; see [`PoolSettings`].
-pub(crate) const OVERRIDES: &[&str] = &[
-    "python", "path", "env", "pass_env", "limits", "lms", "kind",
-];
+pub(crate) const OVERRIDES: &[&str] =
+    &["python", "path", "env", "pass_env", "limits", "lms", "kind"];
 
 /// A pool's section, checked.
 #[derive(Debug, Clone)]

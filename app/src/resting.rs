@@ -134,7 +134,10 @@ impl RestingPool {
         };
         tracing::info!(pool = %self.0.pool, "the pool goes to rest; a call wakes it");
         // In a task of its own: whoever waits may leave, and the workers must end all the same.
-        let draining = self.0.tracker.spawn(async move { running.drain(limit).await });
+        let draining = self
+            .0
+            .tracker
+            .spawn(async move { running.drain(limit).await });
         draining.await.unwrap_or(NOTHING)
     }
 
@@ -223,7 +226,9 @@ impl Inner {
             Err(_) => Err("its start broke off".to_owned()),
         };
         match &started {
-            Ok(_) => tracing::info!(pool = %self.pool, took = ?began.elapsed(), "the pool is awake"),
+            Ok(_) => {
+                tracing::info!(pool = %self.pool, took = ?began.elapsed(), "the pool is awake")
+            }
             Err(why) => {
                 tracing::error!(pool = %self.pool, why, "the pool does not wake; tried again for the next call");
             }

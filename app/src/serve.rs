@@ -29,11 +29,11 @@ use self::past::Past;
 use crate::assemble::{AssembleError, House, Materials};
 use crate::auth::{ADMIN_TOKEN_ENV, FirstToken, TokenError, Tokens};
 use crate::config::{Config, ConfigError, LogFormat};
+use crate::configurations::{Configurations, StoreError};
 use crate::http::json::BodyLimits;
 use crate::http::server::{ConnectionLimits, accept};
 use crate::http::{self, AppState};
 use crate::paths::DataDir;
-use crate::configurations::{Configurations, StoreError};
 use crate::pools::{ConfiguredPools, PoolSource as _};
 use crate::resting::RestingPool;
 use crate::storage::{StorageError, Store};
@@ -358,7 +358,12 @@ async fn stable_pool(
     if past.rests(&stable) {
         tracing::info!(pool = %stable, "the stable pool rests, as the migration has left it; a call wakes it");
         let tracker = pools.tracker.clone();
-        return Ok(RestingPool::cold(stable, settings.kind(), source(), tracker));
+        return Ok(RestingPool::cold(
+            stable,
+            settings.kind(),
+            source(),
+            tracker,
+        ));
     }
     fitness::check_python(&stable, &settings, pools).await?;
     let running = pools

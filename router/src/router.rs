@@ -129,7 +129,9 @@ impl Router {
         let changing = self.changing();
         let candidate = self.candidate_lane()?;
         // Stable first: between the two stores the pool stands in both lanes, and never in none.
-        let before = self.stable.swap(Arc::new(candidate.standing_in(Lane::Stable)));
+        let before = self
+            .stable
+            .swap(Arc::new(candidate.standing_in(Lane::Stable)));
         self.candidate.store(None);
         drop(changing);
         Some(Arc::clone(&before.pool))
@@ -146,7 +148,8 @@ impl Router {
         let promoted = self.stable_lane();
         self.shadow.begin_anew();
         // The candidate first, as in a promotion: no call finds a lane without a pool.
-        self.candidate.store(Some(Arc::new(promoted.standing_in(Lane::Candidate))));
+        self.candidate
+            .store(Some(Arc::new(promoted.standing_in(Lane::Candidate))));
         self.stable.store(Arc::new(lane));
         drop(changing);
     }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dspex_flags::dspex::{GRADUAL_ROLLOUT_PERCENTAGE, POOL_V2_ENABLED};
 use dspex_flags::Percent;
+use dspex_flags::dspex::{GRADUAL_ROLLOUT_PERCENTAGE, POOL_V2_ENABLED};
 use dspex_migration::{Check, Plan, Succession};
 use dspex_pool::{Drained, Pool as _};
 use tokio::time::Instant;
@@ -274,10 +274,7 @@ impl Succession for Deployer {
         let old = self.stable_of(plan)?;
         let stable = self.stable();
         if *stable.version() != old {
-            return Err(format!(
-                "{} is stable, and not {old}",
-                stable.version()
-            ));
+            return Err(format!("{} is stable, and not {old}", stable.version()));
         }
         Ok(stable.rest(drain).await)
     }

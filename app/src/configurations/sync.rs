@@ -34,7 +34,10 @@ pub(super) fn changes(
 ) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut newest = BTreeMap::new();
-    let active = rows.iter().find(|row| row.active).map(|row| row.pool.clone());
+    let active = rows
+        .iter()
+        .find(|row| row.active)
+        .map(|row| row.pool.clone());
     for (name, section) in sections {
         let mine = || rows.iter().filter(|row| row.pool.name == *name);
         let last = mine().max_by_key(|row| row.pool.version);

@@ -11,11 +11,15 @@ use crate::paths::DataDir;
 use crate::storage::Store;
 
 fn config(set: &[&str]) -> Arc<Config> {
-    let set = ["lanes.stable=v1", "lanes.candidate=v2", "pools.v1.kind=pool-v2"]
-        .iter()
-        .chain(set)
-        .map(|setting| (*setting).to_owned())
-        .collect();
+    let set = [
+        "lanes.stable=v1",
+        "lanes.candidate=v2",
+        "pools.v1.kind=pool-v2",
+    ]
+    .iter()
+    .chain(set)
+    .map(|setting| (*setting).to_owned())
+    .collect();
     let sources = Sources {
         set,
         ..Sources::default()
@@ -50,7 +54,9 @@ impl Open {
 
     async fn put(&self, name: &str, section: Value) -> Result<Put, PutError> {
         let section = section.as_object().unwrap().clone();
-        self.configurations.put(name, section, "ada", "a test").await
+        self.configurations
+            .put(name, section, "ada", "a test")
+            .await
     }
 
     async fn close(self) {
@@ -84,7 +90,10 @@ async fn what_is_stable_outlives_restarts_and_the_file() {
     let active = changed.configurations.versions(Some("v2"));
     assert_eq!(active.iter().filter(|row| row.active).count(), 1);
     assert_eq!(active[0].source, Source::File);
-    assert_eq!((active[1].who.as_str(), active[1].why.as_str()), ("ada", "a test"));
+    assert_eq!(
+        (active[1].who.as_str(), active[1].why.as_str()),
+        ("ada", "a test")
+    );
 }
 
 #[tokio::test]
@@ -111,7 +120,10 @@ async fn what_says_nothing_new_makes_no_version_and_two_at_once_make_two() {
         open.put("v2", json!({"workers": 8}))
     );
     let versions = [one.unwrap().row.pool.version, two.unwrap().row.pool.version];
-    assert!(versions.contains(&2) && versions.contains(&3), "{versions:?}");
+    assert!(
+        versions.contains(&2) && versions.contains(&3),
+        "{versions:?}"
+    );
     let newest = open.configurations.all_newest();
     let newest = newest.iter().find(|row| row.pool.name == "v2").unwrap();
     let workers = newest.config["settings"]["workers"].clone();

@@ -1,9 +1,10 @@
-//! `/admin/v1`: flags, migrations, pools, the shadow. Every route here needs the admin token.
+//! `/admin/v1`: flags, migrations, pools, the shadow, validations. Every route here needs the admin token.
 
 mod flags;
 mod migrations;
 mod pools;
 mod shadow;
+mod validation;
 
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -22,6 +23,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .merge(migrations::routes())
         .merge(pools::routes())
         .merge(shadow::routes())
+        .merge(validation::routes())
 }
 
 /// The query of a list whose newest entries come first.

@@ -89,7 +89,9 @@ impl PoolSettings {
                         format!("pools.{name}.env.{variable}"),
                         "this version of the pool needs it, and it is not set any more",
                     )
-                    .hint("values are not kept in the database; set it there, or under [python.env]"));
+                    .hint(
+                        "values are not kept in the database; set it there, or under [python.env]",
+                    ));
                 };
                 if known.as_str() != Some(mark(name, variable, value).as_str()) {
                     changed_env.push(variable.clone());
@@ -146,6 +148,23 @@ impl PoolSettings {
         Ok(settings)
     }
 
+    /// The same settings with another number of workers.
+    ///
+    /// # Errors
+    /// Why this kind of pool does not take it.
+    pub(crate) fn with_workers(&self, workers: usize) -> Result<Self, String> {
+        let mut settings = without_nulls(self.starter.settings());
+        if let Json::Object(settings) = &mut settings {
+            settings.insert("workers".to_owned(), workers.into());
+        }
+        let section = Value::serialize(settings).map_err(|error| error.to_string())?;
+        let starter = (self.kind.parse)(&section).map_err(|error| error.to_string())?;
+        Ok(Self {
+            starter,
+            ..self.clone()
+        })
+    }
+
     fn of_section(
         name: &str,
         kind: Kind,
@@ -181,9 +200,8 @@ fn kind_named(name: &str, written: &str) -> Result<Kind, ConfigError> {
 
 /// JSON as a section of the configuration.
 fn dict(name: &str, section: Map<String, Json>) -> Result<Dict, ConfigError> {
-    let failed = |error: &dyn std::fmt::Display| {
-        ConfigError::of(format!("pools.{name}"), error.to_string())
-    };
+    let failed =
+        |error: &dyn std::fmt::Display| ConfigError::of(format!("pools.{name}"), error.to_string());
     // Null stands for nothing, and nothing is written by leaving it out.
     let section = without_nulls(Json::Object(section));
     match Value::serialize(section).map_err(|error| failed(&error))? {
@@ -249,7 +267,10 @@ mod tests {
         let text = Json::Object(record.clone()).to_string();
         assert!(!text.contains("secret"), "{text}");
         assert!(text.contains("TOKEN") && text.contains("KEY"), "{text}");
-        assert!(!text.contains("mine"), "what may be run is the file's: {text}");
+        assert!(
+            !text.contains("mine"),
+            "what may be run is the file's: {text}"
+        );
         let restored = PoolSettings::of_record("v2", &record, &config).unwrap();
         assert!(restored.changed_env.is_empty());
         let again = restored.settings.record("v2", &config);

@@ -108,8 +108,15 @@ async fn a_wake_that_fails_is_told_and_tried_again_while_a_call_waits() {
     let began = Instant::now();
     let short = pool.execute(call(Duration::from_millis(500))).await;
     let said = short.unwrap_err().to_string();
-    assert!(said.contains("no interpreter") && said.contains("v1@1"), "{said}");
-    assert!(pool.status().details["rest"].to_string().contains("no interpreter"));
+    assert!(
+        said.contains("no interpreter") && said.contains("v1@1"),
+        "{said}"
+    );
+    assert!(
+        pool.status().details["rest"]
+            .to_string()
+            .contains("no interpreter")
+    );
     pool.execute(call(LONG)).await.unwrap();
     assert_eq!(starts.begun.load(Ordering::SeqCst), 3);
     assert!(began.elapsed() >= 2 * AGAIN, "{:?}", began.elapsed());

@@ -19,7 +19,9 @@ impl Past {
             };
             let mut entries = Vec::new();
             loop {
-                let after = entries.last().map_or(0, |entry: &dspex_migration::Entry| entry.seq);
+                let after = entries
+                    .last()
+                    .map_or(0, |entry: &dspex_migration::Entry| entry.seq);
                 let piece = journal.entries(&newest.id, after, PIECE).await?;
                 let ended = piece.len() < PIECE;
                 entries.extend(piece);

@@ -132,7 +132,10 @@ async fn a_promotion_is_taken_back_whole() {
         (health.stable.name.as_str(), candidate.as_deref()),
         ("v1", Some("v2"))
     );
-    assert_eq!(house.call(&program, "s").await.unwrap().lane, Lane::Candidate);
+    assert_eq!(
+        house.call(&program, "s").await.unwrap().lane,
+        Lane::Candidate
+    );
     house.percent("0").await;
     assert_eq!(house.call(&program, "s").await.unwrap().lane, Lane::Stable);
     assert_eq!((house.stable.calls(), house.candidate.calls()), (1, 1));

@@ -58,8 +58,11 @@ pub(in crate::validation) async fn probe_builds(
 
 pub(super) async fn catalog(pair: &Pair, asked: &Asked<'_>, trial: &mut Trial<'_>) {
     trial.begins("building the catalog's programs in both pools");
-    let built: Vec<_> = futures_util::stream::iter(asked.programs)
-        .map(|program| async move { (program, checked(pair, program, asked).await) })
+    let built: Vec<_> = futures_util::stream::iter(asked.programs.to_vec())
+        .map(|program| async move {
+            let built = checked(pair, &program, asked).await;
+            (program, built)
+        })
         .buffer_unordered(BUILDS_AT_ONCE)
         .collect()
         .await;
