@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::candidate::gatekeeper::Webhooks;
+use crate::candidate::ground::Ground;
 use crate::candidate::validator::{ValidationParts, Validations};
 use crate::candidate::vault::Archives;
 use crate::candidate::{Deployer, DeployerParts};
@@ -48,6 +49,8 @@ pub(crate) struct Materials {
     pub(crate) stable: Arc<RestingPool>,
     /// Where the candidate comes from.
     pub(crate) pools: Arc<dyn PoolSource>,
+    /// The machine, the database and the files that migrations stand on.
+    pub(crate) ground: Arc<dyn Ground>,
     pub(crate) prometheus: Prometheus,
 }
 
@@ -125,6 +128,9 @@ impl House {
             flags: Arc::clone(&flags),
             stable: materials.stable,
             data_dir: DataDir::new(&config.server.data_dir),
+            ground: Arc::clone(&materials.ground),
+            telemetry: Arc::clone(&telemetry),
+            prometheus: materials.prometheus.clone(),
             tracker: tasks.tracker.clone(),
         }));
         let validations = Validations::new(ValidationParts {
@@ -134,13 +140,22 @@ impl House {
             tracker: tasks.tracker.clone(),
             stop: tasks.stop.clone(),
         });
+        let vault = Archives {
+            ground: materials.ground,
+            configurations: Arc::clone(&materials.configurations),
+            router: Arc::clone(&router),
+            telemetry: Arc::clone(&telemetry),
+            prometheus: materials.prometheus.clone(),
+            journal: Arc::clone(&materials.journal),
+            span: config.telemetry.span,
+        };
         let migrations = Migrations::open(Parts {
             journal: materials.journal,
             flags: Arc::clone(&flags),
             telemetry: Arc::clone(&telemetry),
             candidate: Arc::clone(&deployer) as _,
-            vault: Arc::new(Archives),
             validator: Arc::clone(&validations) as _,
+            vault: Arc::new(vault),
             succession: Arc::clone(&deployer) as _,
             gatekeeper: Arc::new(Webhooks),
         })

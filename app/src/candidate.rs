@@ -7,9 +7,12 @@
 //! - Nothing here moves traffic. The router only learns that there is a candidate, or none.
 
 pub(crate) mod gatekeeper;
+pub(crate) mod ground;
+pub(crate) mod preflight;
 mod succession;
 pub(crate) mod validator;
 pub(crate) mod vault;
+mod verify;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,10 +22,13 @@ use dspex_flags::Flags;
 use dspex_migration::{Candidate, Check, Differences, Plan};
 use dspex_pool::{Drained, Pool as _, PoolStatus, SharedPool};
 use dspex_router::Router;
+use dspex_telemetry::{Prometheus, Telemetry};
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use self::ground::{Ground, Survey};
+use self::verify::Verification;
 use crate::configurations::Configurations;
 use crate::paths::DataDir;
 use crate::pools::{PoolSource, PoolVersion};
@@ -56,6 +62,9 @@ pub(crate) struct Deployer {
     configurations: Arc<Configurations>,
     flags: Arc<Flags>,
     data_dir: DataDir,
+    ground: Arc<dyn Ground>,
+    telemetry: Arc<Telemetry>,
+    prometheus: Prometheus,
     tracker: TaskTracker,
     lanes: Mutex<Lanes>,
 }
@@ -88,6 +97,9 @@ pub(crate) struct DeployerParts {
     pub(crate) configurations: Arc<Configurations>,
     pub(crate) flags: Arc<Flags>,
     pub(crate) data_dir: DataDir,
+    pub(crate) ground: Arc<dyn Ground>,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) prometheus: Prometheus,
     /// The pool in the router's stable lane.
     pub(crate) stable: Arc<RestingPool>,
     pub(crate) tracker: TaskTracker,
@@ -101,6 +113,9 @@ impl Deployer {
             configurations: parts.configurations,
             flags: parts.flags,
             data_dir: parts.data_dir,
+            ground: parts.ground,
+            telemetry: parts.telemetry,
+            prometheus: parts.prometheus,
             tracker: parts.tracker,
             lanes: Mutex::new(Lanes {
                 stable: parts.stable,
@@ -350,6 +365,16 @@ impl Candidate for Deployer {
         }
         let stable = self.router.stable().status();
         checks.push(all_ready("stable", &stable));
+        if let Ok(candidate) = &found {
+            let programs = self.router.programs().await;
+            let survey = Survey {
+                plan,
+                candidate,
+                stable,
+                programs: programs.map_err(|error| error.to_string()),
+            };
+            checks.extend(self.ground.survey(survey).await);
+        }
         checks
     }
 
@@ -367,10 +392,18 @@ impl Candidate for Deployer {
                 hint: None,
             }];
         };
-        vec![
+        let mut checks = vec![
             all_ready("the candidate", &candidate.status()),
             self.programs_build(&candidate).await,
-        ]
+        ];
+        let verification = Verification {
+            candidate,
+            router: &self.router,
+            telemetry: &self.telemetry,
+            prometheus: &self.prometheus,
+        };
+        checks.extend(verification.run().await);
+        checks
     }
 
     async fn withdraw(&self, drain: Duration) -> Result<Drained, String> {

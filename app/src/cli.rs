@@ -7,6 +7,7 @@
 //! Invariants: results go to standard output and everything else to standard error; with `--json`
 //! standard output is JSON and nothing else; a command ends with one of the codes of `exit`.
 
+mod backup;
 mod client;
 mod completions;
 mod config;
@@ -83,6 +84,8 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Hold the candidate against stable: the same answers, as fast, and as hard to break.
     Validate(validate::Validate),
+    /// Keep everything that a server keeps in one file, prove such a file, restore it.
+    Backup(backup::Backup),
     /// Show or check the configuration.
     Config(config::ConfigCommand),
     /// Print a completion script for a shell.
@@ -103,6 +106,7 @@ impl Command {
             Self::Flags(command) => command.format.json,
             Self::Migrate(command) => command.format.json,
             Self::Validate(command) => command.format.json,
+            Self::Backup(command) => command.format.json,
             Self::Config(command) => command.format.json,
         }
     }
@@ -119,6 +123,7 @@ impl Command {
             Self::Flags(command) => block_on(command.run(output)),
             Self::Migrate(command) => block_on(command.run(output)),
             Self::Validate(command) => block_on(command.run(output)),
+            Self::Backup(command) => block_on(command.run(output)),
             Self::Config(command) => command.run(output),
             Self::Completions(command) => command.run(output),
         }

@@ -1,4 +1,5 @@
-//! Brings the candidate up again after a restart, and goes on trying until it is up.
+//! Brings the candidate up again after a restart, and goes on trying until it is up; and wakes a stable pool
+//! that rests as soon as no candidate is wanted beside it.
 //!
 //! Invariants:
 //! - It only ever begins what a migration wants at that moment: whether it does is asked under the
@@ -49,6 +50,10 @@ impl Keeper {
                 .transpose()
         };
         let failed = self.deployer.bring_up_if(wanted).await.err();
+        if self.migrations.candidate_wanted().is_none() {
+            // All calls are stable's: it should not wait for the first of them.
+            self.deployer.stable().wake();
+        }
         let mut trouble = self.lock();
         if *trouble != failed {
             match &failed {

@@ -6,13 +6,16 @@
 //! migration's candidate comes and goes), `keeper` (brings it back after a restart), [`serve`] (the life of a server), `http` (its face),
 //! [`cli`] (the command line).
 
+mod archive;
 mod assemble;
 mod auth;
+mod backup;
 mod candidate;
+mod checks;
 pub mod cli;
 mod clock;
 pub mod config;
-mod configurations;
+pub mod configurations;
 mod dashboard;
 mod http;
 mod keeper;

@@ -37,7 +37,13 @@ impl DataDir {
         self.0.join("admin.token.sha256")
     }
 
-    /// Where the archives of pools that were decommissioned are.
+    /// Where backups are kept.
+    #[must_use]
+    pub fn backups(&self) -> PathBuf {
+        self.0.join("backups")
+    }
+
+    /// Where what is left of pools that were taken away is kept.
     #[must_use]
     pub fn archives(&self) -> PathBuf {
         self.0.join("archives")

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use dspex_pool::python::PROBE_MODULE;
 use dspex_pool::{LaunchSpec, LmProfile, PoolError, SharedPool, Spawner, Switches};
 use figment::value::{Dict, Tag, Value};
 use serde::Deserialize;
@@ -75,6 +76,9 @@ pub(crate) trait Starter: fmt::Debug + Send + Sync {
 
     /// All of them, as they are written in a section.
     fn settings(&self) -> serde_json::Value;
+
+    /// How many workers it starts.
+    fn workers(&self) -> usize;
 
     /// How many processes and threads one worker has by itself.
     fn processes_of_a_worker(&self) -> u64;
@@ -163,6 +167,12 @@ impl PoolSettings {
         check_models(&format!("{prefix}.lms"), &self.overrides.lms)
     }
 
+    /// How many workers the pool starts, and how many processes and threads each has by itself.
+    pub(crate) fn load(&self) -> (u64, u64) {
+        let workers = u64::try_from(self.starter.workers()).unwrap_or(u64::MAX);
+        (workers, self.starter.processes_of_a_worker())
+    }
+
     /// Whether a worker of this pool can live within its limits: they come from two sections.
     pub(crate) fn check_limits(&self, config: &Config) -> Result<(), (&'static str, String)> {
         self.limits(config)
@@ -201,7 +211,13 @@ impl PoolSettings {
                 .as_ref()
                 .unwrap_or(&python.pass_env)
                 .clone(),
-            allow_modules: python.allow_modules.clone(),
+            // What the server itself calls to look at its workers. It harms nobody.
+            allow_modules: python
+                .allow_modules
+                .iter()
+                .cloned()
+                .chain([PROBE_MODULE.to_owned()])
+                .collect(),
             lms,
             max_frame: python.max_frame.0,
             limits: self.limits(config).of_worker(),

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dspex_pool::{
-    Call, Drained, Pool, PoolError, PoolStatus, Program, ProgramKey, Reply, SharedPool,
+    Call, Drained, Injected, Pool, PoolError, PoolStatus, Probed, Program, ProgramKey, Reply,
+    SharedPool, WorkerFault,
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -270,6 +271,16 @@ impl Inner {
     }
 }
 
+impl RestingPool {
+    /// The pool with workers, where there is one.
+    fn running(&self) -> Option<SharedPool> {
+        match &*self.0.stand.borrow() {
+            Stand::Up(pool) => Some(Arc::clone(pool)),
+            Stand::Resting(_) | Stand::Waking(_) | Stand::Ended(_) => None,
+        }
+    }
+}
+
 #[async_trait]
 impl Pool for RestingPool {
     async fn execute(&self, call: Call) -> Result<Reply, PoolError> {
@@ -293,12 +304,8 @@ impl Pool for RestingPool {
     }
 
     async fn forget(&self, program: &ProgramKey) {
-        let running = match &*self.0.stand.borrow() {
-            Stand::Up(pool) => Some(Arc::clone(pool)),
-            // Workers that are not there hold nothing.
-            Stand::Resting(_) | Stand::Waking(_) | Stand::Ended(_) => None,
-        };
-        if let Some(running) = running {
+        // Workers that are not there hold nothing.
+        if let Some(running) = self.running() {
             running.forget(program).await;
         }
     }
@@ -313,6 +320,20 @@ impl Pool for RestingPool {
                 draining: true,
                 ..PoolStatus::default()
             },
+        }
+    }
+
+    async fn probe(&self, call: &Call, within: Duration) -> Vec<Probed> {
+        match self.running() {
+            Some(running) => running.probe(call, within).await,
+            None => Vec::new(),
+        }
+    }
+
+    async fn inject(&self, fault: WorkerFault) -> Result<Injected, PoolError> {
+        match self.running() {
+            Some(running) => running.inject(fault).await,
+            None => Err(self.0.asleep()),
         }
     }
 

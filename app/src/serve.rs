@@ -28,6 +28,8 @@ use tokio_util::task::TaskTracker;
 use self::past::Past;
 use crate::assemble::{AssembleError, House, Materials};
 use crate::auth::{ADMIN_TOKEN_ENV, FirstToken, TokenError, Tokens};
+use crate::candidate::preflight::Machine;
+use crate::checks::clock::Witness;
 use crate::config::{Config, ConfigError, LogFormat};
 use crate::configurations::{Configurations, StoreError};
 use crate::http::json::BodyLimits;
@@ -323,7 +325,17 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
         .map_err(|error| error.to_string())
         .map_err(machine("the metrics recorder cannot be made"))?;
     let stable = stable_pool(&past, &configurations, &pools).await?;
+    let ground = Machine {
+        config: Arc::clone(config),
+        configurations: Arc::clone(&configurations),
+        pools: Arc::clone(&pools),
+        journal: Arc::clone(&stores.journal) as _,
+        writer: store.writer.clone(),
+        reader: store.reader.clone(),
+        started: Witness::now(),
+    };
     let materials = Materials {
+        ground: Arc::new(ground),
         config: Arc::clone(config),
         flags,
         switches,
@@ -378,17 +390,17 @@ async fn stable_pool(
 }
 
 /// The parts' stores, in one database.
-struct Stores {
-    flags: Arc<SqliteStore>,
-    catalog: Arc<SqliteCatalog>,
-    sessions: Arc<SqliteSessions>,
-    journal: Arc<SqliteJournal>,
+pub(crate) struct Stores {
+    pub(crate) flags: Arc<SqliteStore>,
+    pub(crate) catalog: Arc<SqliteCatalog>,
+    pub(crate) sessions: Arc<SqliteSessions>,
+    pub(crate) journal: Arc<SqliteJournal>,
 }
 
 impl Stores {
     /// Brings the tables of every part to this version's form, before workers are started: a
     /// database that cannot be used is told in milliseconds.
-    async fn open(store: &Store, tracker: &TaskTracker) -> Result<Self, AssembleError> {
+    pub(crate) async fn open(store: &Store, tracker: &TaskTracker) -> Result<Self, AssembleError> {
         let (writer, reader) = (|| store.writer.clone(), || store.reader.clone());
         Ok(Self {
             flags: Arc::new(SqliteStore::open(writer(), reader()).await?),

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use super::{Deployer, Deployment, Stand, all_ready};
 use crate::pools::PoolVersion;
+use crate::resting::RestingPool;
 
 /// How long stable is watched for a moment without a call: those that fail over to it are short.
 const QUIET_WITHIN: Duration = Duration::from_secs(5);
@@ -132,15 +133,18 @@ impl Deployer {
     /// The other way round: the pool that was stable takes its lane back, the promoted one is the
     /// candidate again.
     fn hand_back(&self, pool: &PoolVersion) -> Result<(), String> {
+        let kind = self.configurations.settings(pool)?.kind();
         let mut lanes = self.lock();
         if lanes.stable.version() == pool {
             return Ok(());
         }
-        let Some(former) = lanes.former.take_if(|former| former.version() == pool) else {
-            return Err(format!(
-                "the pool {pool} is not here any more; start the server again, and it is stable"
-            ));
-        };
+        let former = lanes.former.take_if(|former| former.version() == pool);
+        // Where the server was started since, it is not there: it wakes.
+        let former = former.unwrap_or_else(|| {
+            let (source, tracker) = (Arc::clone(&self.pools), self.tracker.clone());
+            RestingPool::cold(pool.clone(), kind, source, tracker)
+        });
+        former.wake();
         self.router.demote(Arc::clone(&former) as _);
         let promoted = std::mem::replace(&mut lanes.stable, former);
         lanes.candidate = Some(Deployment::of(promoted));

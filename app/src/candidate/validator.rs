@@ -9,8 +9,6 @@
 //! - The last few are kept in memory, and no more. What a migration found stands in its journal.
 
 mod record;
-#[cfg(test)]
-mod tests;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,6 +1,8 @@
-//! `dspex pools`: the pools and their workers, or one pool whole.
+//! `dspex pools`: the pools and their workers, or one pool whole; and the versions of their configurations.
 
-use clap::Args;
+mod configurations;
+
+use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -11,15 +13,26 @@ use super::style::{Paint, Tone, dim, plain};
 use super::view::{moment, read, setting};
 use super::workers::{self, Change, Worker};
 
-/// Show the pools and their workers, or one pool whole.
+/// Show the pools and their workers, or one pool whole; list and make versions of their configurations.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Pools {
-    /// One pool by its name: with its history and its details.
+    /// One pool by its name, or one version of it such as v2@3: with its history and its details.
     name: Option<String>,
+    #[command(subcommand)]
+    verb: Option<Verb>,
     #[command(flatten)]
     remote: Remote,
     #[command(flatten)]
     pub(crate) format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the versions of pools' configurations, the newest first.
+    Configurations(configurations::List),
+    /// Make a new version of a pool's configuration, for a migration to bring in.
+    Put(configurations::Put),
 }
 
 /// The answer of `/admin/v1/pools`, as far as it is shown.
@@ -36,6 +49,8 @@ struct All {
 struct Configured {
     name: String,
     kind: String,
+    newest: u64,
+    standing: Vec<u64>,
 }
 
 /// The answer of `/admin/v1/pools/{pool}`.
@@ -61,6 +76,7 @@ struct Pool {
     starts: u64,
     failures: u64,
     draining: bool,
+    resting: bool,
     workers: Vec<Worker>,
     details: Map<String, Value>,
 }
@@ -72,6 +88,11 @@ impl Pools {
     /// Asks.
     pub(crate) async fn run(self, output: Output) -> Result<(), Failure> {
         let client = self.remote.client()?;
+        match self.verb {
+            Some(Verb::Configurations(list)) => return list.run(&client, output).await,
+            Some(Verb::Put(put)) => return put.run(&client, output).await,
+            None => {}
+        }
         match &self.name {
             None => {
                 let body = client.get(&["admin", "v1", "pools"]).json().await?;
@@ -94,15 +115,39 @@ fn all(found: &All, paint: Paint) -> String {
             .iter()
             .filter_map(|(lane, pool)| Some((*lane, pool.as_ref()?)))
     };
-    let rows = found.configured.iter().map(|configured| {
-        let pool = standing().find(|(_, pool)| pool.name == configured.name);
-        let (lane, state) = match pool {
-            None => (dim("-"), dim("not up")),
-            Some((lane, pool)) => (plain(lane), ready(pool)),
+    let rows = found.configured.iter().flat_map(|configured| {
+        let name = &configured.name;
+        let row = |version: Option<u64>, lane, state| {
+            let version = version.map_or("-".to_owned(), |version| version.to_string());
+            [
+                plain(name),
+                dim(&configured.kind),
+                dim(version),
+                lane,
+                state,
+            ]
         };
-        [plain(&configured.name), dim(&configured.kind), lane, state]
+        // Two versions of one pool may stand side by side.
+        let of_this = standing().filter(|(_, pool)| {
+            pool.name == *name || pool.name.rsplit_once('@').is_some_and(|(of, _)| of == name)
+        });
+        let mut rows: Vec<_> = of_this
+            .zip(
+                configured
+                    .standing
+                    .iter()
+                    .map(|version| Some(*version))
+                    .chain(std::iter::repeat(None)),
+            )
+            .map(|((lane, pool), version)| row(version, plain(lane), ready(pool)))
+            .collect();
+        if rows.is_empty() {
+            let newest = Some(configured.newest).filter(|newest| *newest > 0);
+            rows.push(row(newest, dim("-"), dim("not up")));
+        }
+        rows
     });
-    let pools = paint.table(["POOL", "KIND", "LANE", "WORKERS"], rows);
+    let pools = paint.table(["POOL", "KIND", "VERSION", "LANE", "WORKERS"], rows);
     let workers = standing().flat_map(|(lane, pool)| pool.workers.iter().map(move |w| (lane, w)));
     format!("{pools}\n{}", workers::table(workers, paint))
 }
@@ -110,6 +155,7 @@ fn all(found: &All, paint: Paint) -> String {
 fn ready(pool: &Pool) -> (String, Tone) {
     let text = format!("{} of {}", pool.ready, pool.size);
     match pool.ready {
+        _ if pool.resting => ("resting".to_owned(), Tone::Dim),
         _ if pool.draining => (format!("{text}, draining"), Tone::Warn),
         0 => (text, Tone::Bad),
         ready if ready < pool.size => (text, Tone::Warn),
@@ -201,12 +247,13 @@ mod tests {
     #[test]
     fn all_pools_are_a_table_and_their_workers_another() {
         let body = json!({"stable": pool(), "candidate": null,
-            "configured": [{"name": "v1", "kind": "pool-v1"}, {"name": "v2", "kind": "pool-v2"}]});
+            "configured": [{"name": "v1", "kind": "pool-v1", "newest": 3, "standing": []},
+                {"name": "v2", "kind": "pool-v2", "newest": 2, "standing": [1]}]});
         assert_eq!(
             all(&read(&body).unwrap(), Paint::PLAIN),
-            "POOL  KIND     LANE    WORKERS\n\
-             v1    pool-v1  -       not up\n\
-             v2    pool-v2  stable  1 of 2\n\
+            "POOL  KIND     VERSION  LANE    WORKERS\n\
+             v1    pool-v1  3        -       not up\n\
+             v2    pool-v2  1        stable  1 of 2\n\
              LANE    WORKER  PID  STATE         HEALTH   FOR    IN FLIGHT  CALLS  MEMORY   LAST\n\
              stable  v2-0.1  71   busy          healthy  1m 5s  3          9      1.4 MiB\n\
              stable  v2-1.0  -    initializing  -        0.2s   0          0      -        \u{fffd}[2J"

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dspex_migration::PROBE_MODULE;
-use dspex_pool::python::{self, PythonError, PythonInfo};
+use dspex_pool::python::{self, Inspection, PythonError, PythonInfo};
 use dspex_pool::{PoolError, SharedPool, Spawner, Switches};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::{PoolSettings, PoolVersion, Surroundings};
+use crate::checks::environment::IMPORTS_WITHIN;
 use crate::config::Config;
 use crate::configurations::Configurations;
 
@@ -29,8 +30,13 @@ pub(crate) trait PoolSource: Send + Sync + 'static {
     async fn start(&self, pool: &PoolVersion) -> Result<SharedPool, PoolError>;
 
     /// Starts a copy of the pool that serves nobody: as it is configured, but with so many workers,
-    /// which may also run the probe's programs.
-    async fn rehearse(&self, pool: &PoolVersion, workers: usize) -> Result<SharedPool, PoolError>;
+    /// which may also run the probe's programs. A source may do without.
+    async fn rehearse(&self, pool: &PoolVersion, workers: usize) -> Result<SharedPool, PoolError> {
+        let _ = workers;
+        Err(PoolError::Unavailable {
+            reason: format!("there is no copy of {pool} to be had"),
+        })
+    }
 }
 
 /// The pools of a configuration, as real processes.
@@ -50,6 +56,16 @@ impl ConfiguredPools {
     pub(crate) async fn probe(&self, settings: &PoolSettings) -> Result<PythonInfo, PythonError> {
         let python = settings.python(&self.config);
         python::probe(python, &self.spawner, &self.tracker).await
+    }
+
+    /// Imports modules as a worker of these settings would.
+    pub(crate) async fn inspect(
+        &self,
+        settings: &PoolSettings,
+        modules: &[String],
+    ) -> Result<Inspection, PythonError> {
+        let spec = settings.launch(&self.config, &self.package);
+        python::inspect(&spec, modules, IMPORTS_WITHIN, &self.spawner, &self.tracker).await
     }
 
     fn surroundings(&self) -> Surroundings {

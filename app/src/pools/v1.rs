@@ -57,6 +57,10 @@ impl Starter for Config {
         serde_json::json!(self)
     }
 
+    fn workers(&self) -> usize {
+        self.size()
+    }
+
     fn processes_of_a_worker(&self) -> u64 {
         LEAST_PROCESSES
     }

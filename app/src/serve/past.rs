@@ -1,6 +1,6 @@
 //! What the newest migration has left, as far as it decides what is started.
 
-use dspex_migration::{Event, Journal, JournalError, MigrationError, Phase, Plan, State};
+use dspex_migration::{Entry, Journal, JournalError, MigrationError, Phase, Plan, State};
 
 use crate::assemble::AssembleError;
 use crate::pools::PoolVersion;
@@ -19,9 +19,7 @@ impl Past {
             };
             let mut entries = Vec::new();
             loop {
-                let after = entries
-                    .last()
-                    .map_or(0, |entry: &dspex_migration::Entry| entry.seq);
+                let after = entries.last().map_or(0, |entry: &Entry| entry.seq);
                 let piece = journal.entries(&newest.id, after, PIECE).await?;
                 let ended = piece.len() < PIECE;
                 entries.extend(piece);
@@ -48,7 +46,7 @@ impl Past {
         let Some(state) = &self.0 else { return false };
         let version = state.plan.stable_version.unwrap_or(stable.version);
         state.rested
-            && state.phase == Phase::Complete
+            && matches!(state.phase, Phase::Complete | Phase::Decommission)
             && (state.plan.stable.as_str(), version) == (stable.name.as_str(), stable.version)
     }
 }

@@ -218,7 +218,11 @@ async fn migrated(cases: &str, wanted: fn(&Value) -> bool) -> (Value, String) {
         if wanted(&now) {
             break now;
         }
-        assert!(began.elapsed() < LONG + LONG / 2, "{now:#}\n{}", house.log());
+        assert!(
+            began.elapsed() < LONG + LONG / 2,
+            "{now:#}\n{}",
+            house.log()
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
     let failures = traffic.stop().await;
