@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dspex_flags::{FlagError, Flags};
-use dspex_migration::{Journal, MigrationError, Migrations, Parts};
+use dspex_migration::{Candidate as _, Check, Journal, MigrationError, Migrations, Parts, Plan};
 use dspex_pool::{Drained, Switches};
 use dspex_router::{Catalog, InvalidConfig, Router, RouterError, RouterParts, SessionStore};
 use dspex_telemetry::{Gauges, HostSampler, HostUsage, Prometheus, Telemetry};
@@ -213,6 +213,11 @@ impl House {
     /// Why the candidate that a migration wants is not up, where it is not.
     pub(crate) fn candidate_trouble(&self) -> Option<String> {
         self.keeper.trouble()
+    }
+
+    /// What a migration by this plan would find before it begins. Changes nothing.
+    pub(crate) async fn preflight(&self, plan: &Plan) -> Vec<Check> {
+        self.deployer.preflight(plan).await
     }
 
     /// Which version a person means by `v2` or `v2@3`; where there is none, what to say about it.

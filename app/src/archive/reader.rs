@@ -5,16 +5,17 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use flate2::read::GzDecoder;
+use flate2::bufread::GzDecoder;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{ArchiveError, BEGINNING, FORMAT, MANIFEST, Manifest, Member, hex};
 
+/// Reads no further into the file than the stream goes, so that what stands behind it is seen.
+type Stream = GzDecoder<io::BufReader<File>>;
+
 /// A manifest is a list; a longer one is no manifest.
 const LONGEST_MANIFEST: u64 = 16 << 20;
-
-type Stream = GzDecoder<io::BufReader<File>>;
 
 /// The manifest alone. The members are not looked at.
 ///

@@ -42,3 +42,37 @@ pub(crate) struct Survey<'a> {
     /// What the candidate must be able to run; or why that is not known.
     pub(crate) programs: Result<Vec<Arc<Program>>, String>,
 }
+
+/// A ground for tests: there is always room, and what is put aside is nowhere.
+#[cfg(test)]
+pub(crate) struct Solid;
+
+#[cfg(test)]
+#[async_trait]
+impl Ground for Solid {
+    async fn survey(&self, survey: Survey<'_>) -> Vec<Check> {
+        vec![Check {
+            name: "the ground".to_owned(),
+            ok: survey.programs.is_ok(),
+            value: survey.candidate.to_string(),
+            limit: "anything".to_owned(),
+            hint: None,
+        }]
+    }
+
+    async fn back_up(&self, reason: &str, _: Live) -> Result<Saved, String> {
+        Ok(Saved {
+            place: reason.to_owned(),
+            bytes: 0,
+            sha256: String::new(),
+        })
+    }
+
+    async fn archive(&self, reason: &str, _: Subject) -> Result<Saved, String> {
+        self.back_up(reason, Live::default()).await
+    }
+
+    fn settings(&self, _: &PoolVersion) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+}

@@ -99,6 +99,9 @@ async fn stage(calm: bool) -> Stage {
         configurations: Arc::new(configurations.await.unwrap()),
         flags,
         data_dir,
+        ground: Arc::new(ground::Solid),
+        telemetry: Telemetry::new(Config::default()),
+        prometheus: Prometheus::new().unwrap(),
         stable,
         tracker,
     });

@@ -84,7 +84,8 @@ fn lock(path: &Path) -> Check {
                 };
                 check(holder).but(
                     Verdict::Unfit,
-                    "a server runs on this folder: stop it, or choose another with --data-dir",
+                    "a server runs on this folder: `dspex doctor --server` asks it; or stop it, or choose another with \
+                     --data-dir",
                 )
             }
             Err(std::fs::TryLockError::Error(error)) => {

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
+use serde::Deserialize;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
+use super::client::Remote;
 use super::exit::{Exit, Failure};
 use super::output::{Format, Output};
 use super::settings::Settings;
 use super::style::{Paint, Tone, dim, plain};
+use super::view::read;
 use crate::checks::memory::PerWorker;
 use crate::checks::{
     Check, Verdict, clock, disk, limits, machine, memory, python, schema, storage,
@@ -24,6 +27,15 @@ use crate::paths::DataDir;
 /// Check that this machine can run the server.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
+    /// Ask the server that runs what a migration would find, with its own pools and database. Changes
+    /// nothing.
+    #[arg(long)]
+    server: bool,
+    /// With --server: the pool that would be brought in; the configured candidate where absent.
+    #[arg(long, value_name = "POOL", requires = "server")]
+    candidate: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
@@ -33,11 +45,14 @@ pub(crate) struct Doctor {
 impl Doctor {
     /// Looks at everything, then says how it is.
     pub(crate) async fn run(self, output: Output) -> Result<(), Failure> {
-        let config = self.settings.load()?;
-        let checks = examine(&config).await;
+        let (checks, what) = if self.server {
+            (self.preflight().await?, "a migration")
+        } else {
+            (examine(&self.settings.load()?).await, "the server")
+        };
         output.either(
             &serde_json::json!({"fit": fit(&checks), "checks": checks}),
-            |paint| report(&checks, paint),
+            |paint| report(&checks, what, paint),
         )?;
         if fit(&checks) {
             Ok(())
@@ -45,6 +60,43 @@ impl Doctor {
             Err(Failure::silent(Exit::Unfit))
         }
     }
+
+    async fn preflight(self) -> Result<Vec<Check>, Failure> {
+        let client = self.remote.client()?;
+        let mut request = client.get(&["admin", "v1", "preflight"]);
+        if let Some(candidate) = &self.candidate {
+            request = request.query("candidate", candidate);
+        }
+        let answer = request.json().await?;
+        let preflight: Preflight = read(&answer)?;
+        let checks = preflight.checks.into_iter().map(|check| Check {
+            name: check.name,
+            verdict: if check.ok {
+                Verdict::Ok
+            } else {
+                Verdict::Unfit
+            },
+            value: check.value,
+            limit: check.limit,
+            hint: check.hint,
+        });
+        Ok(checks.collect())
+    }
+}
+
+/// One check of the server's answer.
+#[derive(Debug, Deserialize)]
+struct Answered {
+    name: String,
+    ok: bool,
+    value: String,
+    limit: String,
+    hint: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Preflight {
+    checks: Vec<Answered>,
 }
 
 async fn examine(config: &Config) -> Vec<Check> {
@@ -111,7 +163,8 @@ fn fit(checks: &[Check]) -> bool {
     checks.iter().all(|check| check.verdict < Verdict::Unfit)
 }
 
-fn report(checks: &[Check], paint: Paint) -> String {
+/// `what` can or cannot go on from here: the server, a migration.
+fn report(checks: &[Check], what: &str, paint: Paint) -> String {
     let rows = checks.iter().map(|check| {
         let verdict = match check.verdict {
             Verdict::Ok => ("ok", Tone::Good),
@@ -139,13 +192,13 @@ fn report(checks: &[Check], paint: Paint) -> String {
         .filter(|check| check.verdict == Verdict::Unfit)
         .count();
     let (summary, tone) = match unfit {
-        0 => ("this machine can run the server".to_owned(), Tone::Good),
+        0 => (format!("{what} can run here"), Tone::Good),
         1 => (
-            "1 check says that the server cannot run here".to_owned(),
+            format!("1 check says that {what} cannot run here"),
             Tone::Bad,
         ),
         n => (
-            format!("{n} checks say that the server cannot run here"),
+            format!("{n} checks say that {what} cannot run here"),
             Tone::Bad,
         ),
     };
@@ -166,12 +219,12 @@ mod tests {
         ];
         assert!(fit(&checks));
         assert_eq!(
-            report(&checks, Paint::new(false)),
+            report(&checks, "the server", Paint::new(false)),
             "         CHECK   MEASURED       LIMIT\n\
              ok       python  3.11.7         3.10 or newer\n\
              warning  dspy    not installed  installed\n\
              hint: dspy: pip install dspy\n\
-             this machine can run the server"
+             the server can run here"
         );
     }
 
@@ -183,7 +236,7 @@ mod tests {
         ];
         assert!(!fit(&checks));
         assert!(
-            report(&checks, Paint::new(false))
+            report(&checks, "the server", Paint::new(false))
                 .ends_with("1 check says that the server cannot run here")
         );
     }

@@ -1,8 +1,9 @@
-//! `/admin/v1`: flags, migrations, pools, the shadow, validations. Every route here needs the admin token.
+//! `/admin/v1`: flags, migrations, pools, the preflight, the shadow, validations. Every route here needs the admin token.
 
 mod flags;
 mod migrations;
 mod pools;
+mod preflight;
 mod shadow;
 mod validation;
 
@@ -22,6 +23,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .merge(flags::routes())
         .merge(migrations::routes())
         .merge(pools::routes())
+        .merge(preflight::routes())
         .merge(shadow::routes())
         .merge(validation::routes())
 }

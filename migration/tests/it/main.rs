@@ -11,6 +11,7 @@ mod commands;
 mod crashes;
 mod drift;
 mod emergencies;
+mod explorer;
 mod gates;
 mod house;
 mod laws;

@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use dspex_pool::Spawner;
-use dspex_pool::python::{OLDEST_PYTHON, PythonError, PythonInfo, probe};
+use dspex_pool::python::{OLDEST_PYTHON, PythonError, PythonInfo, inspect, probe};
 use dspex_pool::testing::real;
+use dspex_pool::{LaunchSpec, Spawner};
 use tokio_util::task::TaskTracker;
 
 async fn ask(python: &Path) -> Result<PythonInfo, PythonError> {
@@ -60,4 +61,73 @@ async fn what_is_no_interpreter_is_told_with_its_last_words() {
     );
     let error = ask(Path::new("no-such-python")).await.unwrap_err();
     assert!(matches!(error, PythonError::Spawn(_)), "{error:?}");
+}
+
+async fn look(
+    spec: &LaunchSpec,
+    modules: &[&str],
+) -> Result<dspex_pool::python::Inspection, PythonError> {
+    let modules: Vec<String> = modules.iter().map(|name| (*name).to_owned()).collect();
+    let (spawner, tracker) = (Spawner::start().unwrap(), TaskTracker::new());
+    inspect(spec, &modules, Duration::from_secs(30), &spawner, &tracker).await
+}
+
+#[tokio::test]
+async fn an_environment_is_asked_what_a_worker_of_it_could_import() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("chatty.py"),
+        "import os\nprint('hello')\n__version__ = '7.1'\nSEEN = os.environ.get('SEEN')\nassert SEEN",
+    )
+    .unwrap();
+    std::fs::write(folder.path().join("leaves.py"), "raise SystemExit(3)").unwrap();
+    let mut spec = real::launch(folder.path());
+    spec.python_path.push(folder.path().to_owned());
+    spec.env.insert("SEEN".to_owned(), "yes".to_owned());
+    let found = look(&spec, &["json", "chatty", "leaves", "no_such_module"])
+        .await
+        .unwrap();
+    assert!(
+        (found.version.0, found.version.1) >= OLDEST_PYTHON,
+        "{found:?}"
+    );
+    assert!(!found.implementation.is_empty() && !found.executable.is_empty());
+    assert!(
+        found.memory.is_some_and(|bytes| bytes > 1 << 20),
+        "{found:?}"
+    );
+    let error = |name: &str| found.modules[name].error.clone();
+    assert_eq!(error("json"), None);
+    assert_eq!(error("chatty"), None, "what it prints is not the answer");
+    assert_eq!(found.modules["chatty"].version.as_deref(), Some("7.1"));
+    assert!(error("leaves").unwrap().contains("SystemExit"));
+    assert!(
+        error("no_such_module")
+            .unwrap()
+            .contains("ModuleNotFoundError")
+    );
+}
+
+#[tokio::test]
+async fn imports_that_never_end_are_given_up_and_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = "import time\ntime.sleep(600)";
+    std::fs::write(folder.path().join("slow.py"), slow).unwrap();
+    let mut spec = real::launch(folder.path());
+    spec.python_path.push(folder.path().to_owned());
+    let modules = ["slow".to_owned()];
+    let (spawner, tracker) = (Spawner::start().unwrap(), TaskTracker::new());
+    let limit = Duration::from_millis(500);
+    let error = inspect(&spec, &modules, limit, &spawner, &tracker).await;
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("did not end within 500ms")
+    );
+    tracker.close();
+    // Whoever watches the process ends with it.
+    tokio::time::timeout(Duration::from_secs(20), tracker.wait())
+        .await
+        .unwrap();
 }

@@ -1,6 +1,7 @@
 //! A candidate that does not work is seen, each fault by its own check.
 
 use dspex_flags::{Flags, MemoryStore};
+use dspex_pool::Pool as _;
 use dspex_pool::testing::FakePool;
 use dspex_router::{MemoryCatalog, MemorySessions, RouterConfig, RouterParts};
 use dspex_telemetry::Config;

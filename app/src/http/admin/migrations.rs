@@ -1,7 +1,7 @@
 //! `/admin/v1/migrations`: start, watch, steer.
 
 use axum::http::StatusCode;
-use dspex_migration::{Command, MigrationId, Status};
+use dspex_migration::{Command, MigrationId, Plan, Status};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -9,6 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Newest, TAG, limit, said};
+use crate::assemble::House;
 use crate::http::error::{Problem, ProblemDocument};
 use crate::http::json::Json;
 use crate::http::params::{Asked, Named};
@@ -60,8 +61,23 @@ async fn start(
     Json(body): Json<StartBody>,
 ) -> Result<(StatusCode, axum::Json<Value>), Problem> {
     let (who, why) = said(body.who, body.why)?;
+    let plan = plan(&house, body.candidate.as_deref(), body.time_scale)?;
+    let id = house.migrations.start(plan, &who, &why).await?;
+    let status = house.migrations.status();
+    Ok((
+        StatusCode::CREATED,
+        axum::Json(json!({"id": id, "migration": status})),
+    ))
+}
+
+/// The plan from the pool that is stable to this one; to the configured candidate where none is named.
+pub(super) fn plan(
+    house: &House,
+    candidate: Option<&str>,
+    time_scale: Option<f64>,
+) -> Result<Plan, Problem> {
     let lanes = &house.config.lanes;
-    let Some(candidate) = body.candidate.as_ref().or(lanes.candidate.as_ref()) else {
+    let Some(candidate) = candidate.or(lanes.candidate.as_deref()) else {
         return Err(
             Problem::invalid("candidate", "is absent, and none is configured")
                 .hint("name a pool, or set lanes.candidate"),
@@ -71,28 +87,15 @@ async fn start(
         .find_pool(candidate)
         .map_err(|reason| Problem::invalid("candidate", reason))?;
     let (stable, _) = house.versions();
-    if candidate == stable {
-        return Err(
-            Problem::invalid("candidate", format!("{stable} serves as stable already")).hint(
-                "name another pool, or make a new version of it with `dspex pools put` first",
-            ),
-        );
-    }
-    let plan = house
+    house
         .config
         .migration
         .plan(
             (stable.name.as_str(), stable.version),
             (candidate.name.as_str(), candidate.version),
-            body.time_scale,
+            time_scale,
         )
-        .map_err(|error| Problem::invalid("plan", error.problem))?;
-    let id = house.migrations.start(plan, &who, &why).await?;
-    let status = house.migrations.status();
-    Ok((
-        StatusCode::CREATED,
-        axum::Json(json!({"id": id, "migration": status})),
-    ))
+        .map_err(|error| Problem::invalid("plan", error.problem))
 }
 
 /// Migrations, the newest first.
