@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::candidate::gatekeeper::Webhooks;
 use crate::candidate::ground::Ground;
-use crate::candidate::validator::Rehearsal;
+use crate::candidate::validator::{ValidationParts, Validations};
 use crate::candidate::vault::Archives;
 use crate::candidate::{Deployer, DeployerParts};
 use crate::clock;
@@ -60,6 +60,7 @@ pub(crate) struct House {
     pub(crate) router: Arc<Router>,
     pub(crate) flags: Arc<Flags>,
     pub(crate) migrations: Arc<Migrations>,
+    pub(crate) validations: Arc<Validations>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) prometheus: Prometheus,
     pub(crate) gauges: Gauges,
@@ -132,6 +133,13 @@ impl House {
             prometheus: materials.prometheus.clone(),
             tracker: tasks.tracker.clone(),
         }));
+        let validations = Validations::new(ValidationParts {
+            router: Arc::clone(&router),
+            pools: Arc::clone(&materials.pools),
+            config: Arc::clone(&config),
+            tracker: tasks.tracker.clone(),
+            stop: tasks.stop.clone(),
+        });
         let vault = Archives {
             ground: materials.ground,
             configurations: Arc::clone(&materials.configurations),
@@ -146,8 +154,8 @@ impl House {
             flags: Arc::clone(&flags),
             telemetry: Arc::clone(&telemetry),
             candidate: Arc::clone(&deployer) as _,
+            validator: Arc::clone(&validations) as _,
             vault: Arc::new(vault),
-            validator: Arc::new(Rehearsal),
             succession: Arc::clone(&deployer) as _,
             gatekeeper: Arc::new(Webhooks),
         })
@@ -187,6 +195,7 @@ impl House {
             router,
             flags,
             migrations,
+            validations,
             telemetry,
             prometheus: materials.prometheus,
             gauges,

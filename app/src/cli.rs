@@ -26,6 +26,7 @@ mod settings;
 mod shadow;
 mod status;
 mod style;
+mod validate;
 mod view;
 mod who;
 mod workers;
@@ -81,6 +82,8 @@ enum Command {
     /// Move live traffic from the stable pool to the candidate, and back.
     #[command(visible_alias = "migration")]
     Migrate(migrate::Migrate),
+    /// Hold the candidate against stable: the same answers, as fast, and as hard to break.
+    Validate(validate::Validate),
     /// Keep everything that a server keeps in one file, prove such a file, restore it.
     Backup(backup::Backup),
     /// Show or check the configuration.
@@ -102,6 +105,7 @@ impl Command {
             Self::Shadow(command) => command.format.json,
             Self::Flags(command) => command.format.json,
             Self::Migrate(command) => command.format.json,
+            Self::Validate(command) => command.format.json,
             Self::Backup(command) => command.format.json,
             Self::Config(command) => command.format.json,
         }
@@ -118,6 +122,7 @@ impl Command {
             Self::Shadow(command) => block_on(command.run(output)),
             Self::Flags(command) => block_on(command.run(output)),
             Self::Migrate(command) => block_on(command.run(output)),
+            Self::Validate(command) => block_on(command.run(output)),
             Self::Backup(command) => block_on(command.run(output)),
             Self::Config(command) => command.run(output),
             Self::Completions(command) => command.run(output),
@@ -203,6 +208,7 @@ mod tests {
             "dspex status --json",
             "dspex config show --json",
             "dspex doctor --json",
+            "dspex validate --quick --json",
         ] {
             let cli = Cli::try_parse_from(line.split(' ')).unwrap();
             assert!(cli.command.json(), "{line}");

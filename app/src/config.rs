@@ -90,6 +90,8 @@ pub struct Config {
     pub flags: FlagsSection,
     /// `[migration]`
     pub migration: dspex_migration::Settings,
+    /// `[validation]`
+    pub validation: dspex_migration::ValidationSettings,
     values: Figment,
 }
 
@@ -108,6 +110,7 @@ struct Sections {
     telemetry: TelemetrySection,
     flags: FlagsSection,
     migration: dspex_migration::Settings,
+    validation: dspex_migration::ValidationSettings,
 }
 
 impl Config {
@@ -181,6 +184,7 @@ impl Config {
             telemetry: sections.telemetry,
             flags: sections.flags,
             migration: sections.migration,
+            validation: sections.validation,
             values,
         };
         config
@@ -220,6 +224,12 @@ impl Config {
         self.migration
             .plan("stable", "candidate", None)
             .map_err(|error| ConfigError::of("migration", error.problem))?;
+        self.validation.check().map_err(|error| {
+            ConfigError::of(
+                format!("validation.{}", error.setting),
+                format!("{}: {}", error.value, error.expected),
+            )
+        })?;
         let names = || self.pools.keys().map(String::as_str);
         let candidate = self.lanes.candidate.as_deref();
         for (key, name) in [

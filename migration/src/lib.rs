@@ -42,6 +42,7 @@ mod step;
 mod succession;
 mod thresholds;
 mod traffic;
+mod validation;
 mod validation_rule;
 mod validator;
 mod vault;
@@ -80,6 +81,10 @@ pub use status::Status;
 pub use step::Step;
 pub use succession::Succession;
 pub use thresholds::{Action, LatencyRule, RateRule, RatioRule, Thresholds};
+pub use validation::{
+    Area, Case, Extent, Factory, Finding, InvalidValidation, Listener, Load, LoadFigures,
+    PROBE_MODULE, Performance, Progress, Recoveries, Suite, ValidationReport, ValidationSettings,
+};
 pub use validation_rule::{Validate, ValidationRule};
 pub use validator::Validator;
 pub use vault::{Saved, Vault};

@@ -27,6 +27,8 @@ fn the_defaults_are_valid_and_are_those_of_the_crates() {
     let config = load("", &[], &[]).unwrap();
     assert_eq!(config.router, dspex_router::RouterConfig::default());
     assert_eq!(config.migration, dspex_migration::Settings::default());
+    let validation = dspex_migration::ValidationSettings::default();
+    assert_eq!(config.validation, validation);
     assert!(config.server.bind.ip().is_loopback());
     assert!(config.python.allow_modules.is_empty());
     assert!(config.pools.contains_key(&config.lanes.stable));
@@ -50,7 +52,12 @@ fn every_setting_of_the_crates_is_documented() {
     let mut found = Vec::new();
     let router = toml::Table::try_from(dspex_router::RouterConfig::default()).unwrap();
     let migration = toml::Table::try_from(dspex_migration::Settings::default()).unwrap();
-    for (name, all) in [("router", router), ("migration", migration)] {
+    let validation = toml::Table::try_from(dspex_migration::ValidationSettings::default()).unwrap();
+    for (name, all) in [
+        ("router", router),
+        ("migration", migration),
+        ("validation", validation),
+    ] {
         missing(&all, documented[name].as_table().unwrap(), name, &mut found);
     }
     assert!(found.is_empty(), "not in default.toml: {found:?}");

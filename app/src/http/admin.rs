@@ -1,10 +1,11 @@
-//! `/admin/v1`: flags, migrations, pools, the preflight, the shadow. Every route here needs the admin token.
+//! `/admin/v1`: flags, migrations, pools, the preflight, the shadow, validations. Every route here needs the admin token.
 
 mod flags;
 mod migrations;
 mod pools;
 mod preflight;
 mod shadow;
+mod validation;
 
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -24,6 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .merge(pools::routes())
         .merge(preflight::routes())
         .merge(shadow::routes())
+        .merge(validation::routes())
 }
 
 /// The query of a list whose newest entries come first.

@@ -12,3 +12,4 @@ mod server;
 mod sessions;
 mod shadow;
 mod streams;
+mod validations;

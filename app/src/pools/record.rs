@@ -148,6 +148,23 @@ impl PoolSettings {
         Ok(settings)
     }
 
+    /// The same settings with another number of workers.
+    ///
+    /// # Errors
+    /// Why this kind of pool does not take it.
+    pub(crate) fn with_workers(&self, workers: usize) -> Result<Self, String> {
+        let mut settings = without_nulls(self.starter.settings());
+        if let Json::Object(settings) = &mut settings {
+            settings.insert("workers".to_owned(), workers.into());
+        }
+        let section = Value::serialize(settings).map_err(|error| error.to_string())?;
+        let starter = (self.kind.parse)(&section).map_err(|error| error.to_string())?;
+        Ok(Self {
+            starter,
+            ..self.clone()
+        })
+    }
+
     fn of_section(
         name: &str,
         kind: Kind,

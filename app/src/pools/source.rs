@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use dspex_migration::PROBE_MODULE;
 use dspex_pool::python::{self, Inspection, PythonError, PythonInfo};
 use dspex_pool::{PoolError, SharedPool, Spawner, Switches};
 use tokio::sync::watch;
@@ -27,6 +28,15 @@ pub(crate) trait PoolSource: Send + Sync + 'static {
 
     /// Starts the pool; answers when its workers are ready.
     async fn start(&self, pool: &PoolVersion) -> Result<SharedPool, PoolError>;
+
+    /// Starts a copy of the pool that serves nobody: as it is configured, but with so many workers,
+    /// which may also run the probe's programs. A source may do without.
+    async fn rehearse(&self, pool: &PoolVersion, workers: usize) -> Result<SharedPool, PoolError> {
+        let _ = workers;
+        Err(PoolError::Unavailable {
+            reason: format!("there is no copy of {pool} to be had"),
+        })
+    }
 }
 
 /// The pools of a configuration, as real processes.
@@ -90,5 +100,22 @@ impl PoolSource for ConfiguredPools {
         let launch = settings.launch(&self.config, &self.package);
         let label = pool.label();
         settings.start(&label, launch, self.surroundings()).await
+    }
+    async fn rehearse(&self, pool: &PoolVersion, workers: usize) -> Result<SharedPool, PoolError> {
+        let settings = self.configurations.settings(pool);
+        let settings = settings
+            .and_then(|settings| settings.with_workers(workers))
+            .map_err(|reason| PoolError::Unavailable { reason })?;
+        let mut launch = settings.launch(&self.config, &self.package);
+        launch.allow_modules.push(PROBE_MODULE.to_owned());
+        let mut around = self.surroundings();
+        // A pool that changes its size meanwhile could not be compared.
+        let switches = Switches {
+            pool_optimizer: false,
+            ..*self.switches.borrow()
+        };
+        around.switches = switches.unchanging();
+        let label = format!("{}-rehearsal", pool.label());
+        settings.start(&label, launch, around).await
     }
 }

@@ -152,7 +152,7 @@ async fn a_hundred_megabytes_are_refused_with_bounded_memory() {
 
 /// A process, told from a later one of the same number by when it began.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
+pub(crate) struct Seen {
     pid: u64,
     began: String,
 }
@@ -167,7 +167,7 @@ fn look(pid: u64) -> Option<Seen> {
 }
 
 /// Every process that descends from this one.
-fn descendants(of: u64) -> Vec<Seen> {
+pub(crate) fn descendants(of: u64) -> Vec<Seen> {
     let parents: Vec<(u64, u64)> = std::fs::read_dir("/proc")
         .unwrap()
         .filter_map(|entry| {

@@ -92,6 +92,7 @@ poll = "100ms"
 [migration]
 interval = "100ms"
 window = "10s"
+validation = {{ run = "none" }}
 stages = [
   {{ percent = "25%", hold = "1s" }},
   {{ percent = "100%", hold = "1s" }},

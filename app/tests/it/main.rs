@@ -31,4 +31,5 @@ mod stream_storms;
 mod streams;
 mod traffic;
 mod unfit;
+mod validate;
 mod worker_faults;

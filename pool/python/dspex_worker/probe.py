@@ -53,6 +53,7 @@ class Count:
         self._total = 0
 
     def __call__(self, add: int) -> dict[str, int]:
+        """One turn: the whole state after it."""
         self._turns += 1
         self._total += add
         return self.dump_state()

@@ -10,6 +10,7 @@ use dspex_router::RouterError;
 use dspex_router::sessions::SessionError;
 
 use super::Problem;
+use crate::candidate::validator::NotBegun;
 use crate::configurations::PutError;
 
 impl From<InvalidDefinition> for Problem {
@@ -20,6 +21,33 @@ impl From<InvalidDefinition> for Problem {
             "Invalid definition",
             error.to_string(),
         )
+    }
+}
+
+impl From<NotBegun> for Problem {
+    fn from(error: NotBegun) -> Self {
+        let detail = error.to_string();
+        match error {
+            NotBegun::Running { id, .. } => {
+                let problem = Self::new(
+                    StatusCode::CONFLICT,
+                    "validation-running",
+                    "A validation runs",
+                    detail,
+                )
+                .hint("wait for its end, or cut it off with DELETE /admin/v1/validations/{id}");
+                match id {
+                    Some(id) => problem.with("validation", id),
+                    None => problem,
+                }
+            }
+            NotBegun::Unfit { field, .. } => {
+                Self::invalid(field, detail).hint("`dspex doctor` looks at its interpreter")
+            }
+            NotBegun::Case(_) => Self::invalid("cases", detail)
+                .hint("mend it under [[validation.cases]] of the configuration"),
+            NotBegun::Catalog(error) => error.into(),
+        }
     }
 }
 

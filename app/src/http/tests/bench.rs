@@ -16,7 +16,7 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 use sqlx::sqlite::SqlitePoolOptions;
 use tempfile::TempDir;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt as _;
 
 use crate::assemble::{House, Materials};
@@ -38,6 +38,7 @@ pub(super) const ADMIN: &str = "the-admins-token-in-tests";
 struct Fakes {
     configurations: Arc<Configurations>,
     candidate: FakePool,
+    rehearsals: Arc<Semaphore>,
 }
 
 #[async_trait]
@@ -53,6 +54,13 @@ impl PoolSource for Fakes {
     async fn start(&self, _: &PoolVersion) -> Result<SharedPool, PoolError> {
         Ok(self.candidate.shared())
     }
+
+    /// A pool that echoes, whatever it is asked, once a test lets it start.
+    async fn rehearse(&self, pool: &PoolVersion, workers: usize) -> Result<SharedPool, PoolError> {
+        let started = self.rehearsals.acquire().await;
+        drop(started);
+        Ok(FakePool::sized(&pool.label(), workers, workers).shared())
+    }
 }
 
 pub(super) struct Bench {
@@ -60,6 +68,8 @@ pub(super) struct Bench {
     pub(super) candidate: FakePool,
     pub(super) state: AppState,
     pub(super) tasks: Tasks,
+    /// Without a permit no rehearsal pool starts.
+    pub(super) rehearsals: Arc<Semaphore>,
     _folder: TempDir,
 }
 
@@ -158,6 +168,7 @@ impl Bench {
         let pools: Arc<dyn PoolSource> = Arc::new(Fakes {
             configurations: Arc::clone(&configurations),
             candidate: bench.candidate.clone(),
+            rehearsals: Arc::clone(&bench.rehearsals),
         });
         let materials = Materials {
             config,
@@ -204,6 +215,7 @@ impl Bench {
                 },
             ),
             tasks: Tasks::default(),
+            rehearsals: Arc::new(Semaphore::new(1)),
             _folder: folder,
         }
     }
