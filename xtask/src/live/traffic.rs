@@ -16,6 +16,9 @@ use super::ledger::{Ledger, Sample};
 use super::programs::Program;
 use super::questions::Question;
 
+/// How long the first calls may be put off: all come at once, more than there will be later.
+const WARM_UP: Duration = Duration::from_secs(30);
+
 /// How the visitors behave.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Habits {
@@ -86,7 +89,8 @@ impl Scene {
                 session: &name,
                 key: &name,
             };
-            let fate = self.make(&client, &call, &mut Turns::default());
+            let patience = self.habits.patience.max(WARM_UP);
+            let fate = call.make(&client, self.exact, patience, &mut Turns::default());
             if let Some(failure) = fate.failure {
                 bail!(
                     "the first call of {} failed: {}",

@@ -16,6 +16,10 @@ pub(in crate::drill) fn play(drill: &mut Rehearsal<'_>) -> Result<()> {
     drill.rest(BASELINE)?;
     drill.migrate()?;
     drill.until_share(25.0, SOON)?;
+    // Only a stage that has aged can be seen not to age.
+    drill.until("healthy time", SOON, |status| {
+        status.percent >= 25.0 && status.healthy_for != "0s"
+    })?;
     drill.steer("pause")?;
     let paused = drill.until("the pause", SOON, |status| !status.paused.is_null())?;
     drill.rest(PAUSE)?;
