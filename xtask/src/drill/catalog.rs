@@ -89,14 +89,14 @@ pub(super) const ALL: &[Drill] = &[
     Drill {
         name: "disk-full",
         does: "Fills the server's disk for 8 s at 50 %, and once more while a rollback is asked for.",
-        must: "Calls that keep nothing are answered all the while, those with a state are put off, the migration stays where it was, and the rollback takes effect within 3 s although it cannot be written down.",
+        must: "Calls that keep nothing are answered all the while, those with a state are put off, the migration stays where it was, and the rollback takes effect within 5 s although it cannot be written down.",
         dspy: false,
         play: plays::store::disk_full,
     },
     Drill {
         name: "database-locked",
         does: "Another process locks the database for 8 s at 50 %, and once more while a rollback is asked for.",
-        must: "Calls that keep nothing are answered all the while, those with a state are put off, the migration stays where it was, and the rollback takes effect within 3 s although it cannot be written down.",
+        must: "Calls that keep nothing are answered all the while, those with a state are put off, the migration stays where it was, and the rollback takes effect within 5 s although it cannot be written down.",
         dspy: false,
         play: plays::store::database_locked,
     },
@@ -122,6 +122,13 @@ pub(super) const ALL: &[Drill] = &[
         play: plays::rollback_everywhere::play,
     },
     Drill {
+        name: "emergency",
+        does: "Takes traffic back by the store alone (`emergency-rollback`) while the server lives, hangs (SIGSTOP) and is gone.",
+        must: "The server obeys where it can, and otherwise before it serves after its restart: no call goes to the candidate after the command. Callers try again while nobody answers; what must not be repeated, and whose connection broke, fails.",
+        dspy: false,
+        play: plays::emergency::play,
+    },
+    Drill {
         name: "overload",
         does: "Offers a pool twice the calls that it can answer, without a migration.",
         must: "What is refused is refused in order (429 or 503, with Retry-After), what is accepted keeps its latency but for the wait in the queue, most of the capacity is kept, and afterwards it is as before.",
@@ -134,5 +141,12 @@ pub(super) const ALL: &[Drill] = &[
         must: "Each session changes its side once on the way up and once on the way back, keeps its state, and finds its worker in 95 of 100 calls.",
         dspy: false,
         play: plays::session_affinity::play,
+    },
+    Drill {
+        name: "decommission",
+        does: "Completes a migration, takes the old pool out of service, and restarts the server.",
+        must: "The old pool may not go while it serves; then it goes with all its workers and does not come back, although the file names it as stable. No call fails.",
+        dspy: false,
+        play: plays::decommission::play,
     },
 ];

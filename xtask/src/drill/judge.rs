@@ -17,6 +17,8 @@ use crate::live::timeline::Timeline;
 const LEFT_BEHIND: Duration = Duration::from_secs(10);
 /// After a restart the candidate comes up beside the traffic: until then stable answers for it.
 const COMING_UP: Duration = Duration::from_secs(5);
+/// Each exception of a program is told with its traceback, and a drill raises some dozens a second.
+const LOG_LINES: f64 = 300.0;
 /// Examples of each kind of failure that a report names.
 const EXAMPLES: usize = 3;
 
@@ -93,6 +95,16 @@ pub(super) fn judge(rehearsal: &mut Rehearsal<'_>) -> Result<Calls> {
         panics.is_empty(),
         panics.first().copied().unwrap_or("none"),
     );
+    // A log that grows by itself fills the disk that the server needs.
+    let lines = log.lines().count();
+    let seconds = rehearsal.ledger.now().as_secs_f64().max(1.0);
+    #[expect(clippy::cast_precision_loss, reason = "lines of a log fit a float")]
+    let rate = lines as f64 / seconds;
+    rehearsal.claim(
+        format!("the server's log has no more than {LOG_LINES} lines a second"),
+        rate <= LOG_LINES,
+        format!("{lines} lines, {rate:.0} a second"),
+    );
     Ok(calls)
 }
 
@@ -158,8 +170,8 @@ fn add_up(rehearsal: &Rehearsal<'_>, samples: &[Sample], timeline: &Timeline) ->
         samples.iter().map(|sample| sample.session).collect();
     calls.sessions = sessions.len();
     let excused = |sample: &Sample| {
-        let mut away = rehearsal.away.iter();
-        away.any(|(from, until)| {
+        let mut unseen = rehearsal.unseen.iter();
+        unseen.any(|(from, until)| {
             sample.ended >= *from && sample.started <= until.saturating_add(COMING_UP)
         })
     };
@@ -250,7 +262,7 @@ fn after_zero(samples: &[Sample], timeline: &Timeline) -> usize {
         .sum()
 }
 
-/// Processes that carry the drill's folder in their command line or environment.
+/// What is still there of the drill after some time.
 fn left_behind(folder: &Path, rehearsal: &Rehearsal<'_>) -> Result<Vec<String>> {
     let begun = Instant::now();
     loop {
@@ -262,7 +274,8 @@ fn left_behind(folder: &Path, rehearsal: &Rehearsal<'_>) -> Result<Vec<String>> 
     }
 }
 
-fn carriers(folder: &Path) -> Vec<String> {
+/// Processes with this folder in their command line or environment, each with its command line.
+pub(super) fn carriers(folder: &Path) -> Vec<String> {
     let mark = folder.as_os_str().as_encoded_bytes();
     let holds = |path: std::path::PathBuf| {
         std::fs::read(path).is_ok_and(|text| text.windows(mark.len()).any(|part| part == mark))

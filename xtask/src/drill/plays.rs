@@ -9,6 +9,8 @@ pub(super) mod bad_deploy;
 pub(super) mod broken;
 pub(super) mod clock_jump;
 pub(super) mod controller_kill;
+pub(super) mod decommission;
+pub(super) mod emergency;
 pub(super) mod happy;
 pub(super) mod memory_leak;
 pub(super) mod no_traffic;

@@ -76,8 +76,9 @@ pub(super) struct Rehearsal<'a> {
     pub(super) journals: Vec<Journal>,
     /// Facts that belong into the report and are no claims.
     pub(super) notes: Vec<String>,
-    /// When the server could not be reached, or was coming up again.
-    pub(super) away: Vec<(Duration, Duration)>,
+    /// When a session could change its side without that being seen from outside: the server was
+    /// away or coming up, or had lowered the share and could not write it down.
+    pub(super) unseen: Vec<(Duration, Duration)>,
     pub(super) observer: Option<Observer>,
     pub(super) log: PathBuf,
     programs: Vec<Program>,
@@ -127,7 +128,7 @@ impl<'a> Rehearsal<'a> {
             trigger: None,
             journals: Vec::new(),
             notes: Vec::new(),
-            away: Vec::new(),
+            unseen: Vec::new(),
             observer: None,
             log,
             programs: Vec::new(),
@@ -173,12 +174,18 @@ impl<'a> Rehearsal<'a> {
 
     /// Lets a crowd of callers in, after each has asked every program once.
     pub(super) fn crowd(&mut self, habits: Habits) -> Result<()> {
-        self.scene(habits, Arc::new(Ledger::begin()))?.warm_up()?;
+        self.crowd_of(&self.programs.clone(), habits)
+    }
+
+    /// The same, for a crowd that asks these programs only.
+    pub(super) fn crowd_of(&mut self, programs: &[Program], habits: Habits) -> Result<()> {
+        self.scene(programs, habits, Arc::new(Ledger::begin()))?
+            .warm_up()?;
         if self.observer.is_none() {
             self.ledger = Arc::new(Ledger::begin());
             self.observer = Some(Observer::start(&self.client, Arc::clone(&self.ledger)));
         }
-        let scene = self.scene(habits, Arc::clone(&self.ledger))?;
+        let scene = self.scene(programs, habits, Arc::clone(&self.ledger))?;
         self.crowds.push(Traffic::start(scene));
         Ok(())
     }
@@ -188,10 +195,10 @@ impl<'a> Rehearsal<'a> {
         self.observer = Some(Observer::start(&self.client, Arc::clone(&self.ledger)));
     }
 
-    fn scene(&self, habits: Habits, ledger: Arc<Ledger>) -> Result<Scene> {
+    fn scene(&self, programs: &[Program], habits: Habits, ledger: Arc<Ledger>) -> Result<Scene> {
         Ok(Scene {
             client: self.client.clone(),
-            programs: self.programs.clone(),
+            programs: programs.to_vec(),
             questions: questions::read(&self.setup.folder.join("questions.jsonl"))?,
             exact: self.setup.model.as_ref().is_none_or(|model| model.exact()),
             act: self.drill.name,
@@ -337,7 +344,7 @@ impl<'a> Rehearsal<'a> {
         self.note_first_fault();
         if self.is_open() {
             let ended = self.terminate();
-            self.away.pop();
+            self.unseen.pop();
             let seen = ended.as_ref().err().map_or_else(
                 || "it ended with 0 after SIGTERM".to_owned(),
                 |error| format!("{error:#}"),

@@ -50,7 +50,10 @@ pub(crate) struct Reason {
 impl Status {
     /// Whether the migration goes on.
     pub(crate) fn live(&self) -> bool {
-        !matches!(self.phase.as_str(), "complete" | "rolled_back" | "stuck")
+        !matches!(
+            self.phase.as_str(),
+            "complete" | "rolled_back" | "decommissioned" | "stuck"
+        )
     }
 
     /// The verdict with the reasons that make it, in one line. Where it is healthy, those are the

@@ -4,24 +4,27 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{AFTERWARDS, BASELINE, PLAIN, patient};
+use super::{AFTERWARDS, BASELINE, PLAIN, SOON, patient};
 use crate::drill::chance::Chance;
 use crate::drill::rehearsal::Rehearsal;
 use crate::live::ledger::Kind;
 
-/// Shortest and longest life of a server: from the middle of its start on.
-const LIFE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(2500));
+/// Shortest and longest life of a server once it is ready.
+const LIFE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(1500));
 
-/// Longer than all lives together may credit, so that every kill falls into the migration.
+/// The last stage is longer than the lives that are left for it.
 const STAGES: &str = r#"
 [migration]
 stages = [
-    { percent = "10%", hold = "4s" },
-    { percent = "25%", hold = "4s" },
-    { percent = "50%", hold = "4s" },
-    { percent = "100%", hold = "8s" },
+    { percent = "10%", hold = "2s" },
+    { percent = "25%", hold = "2s" },
+    { percent = "50%", hold = "2s" },
+    { percent = "100%", hold = "10s" },
 ]
 "#;
+
+/// Where the kills fall: from the beginning on, and from each of these shares on.
+const FROM: [f64; 4] = [0.0, 25.0, 50.0, 100.0];
 
 pub(in crate::drill) fn play(drill: &mut Rehearsal<'_>) -> Result<()> {
     drill.allow(
@@ -32,18 +35,23 @@ pub(in crate::drill) fn play(drill: &mut Rehearsal<'_>) -> Result<()> {
             sample.program == "order" && cut
         },
     );
-    let kills = if drill.quick { 5 } else { 20 };
+    let kills = if drill.quick { 4 } else { 20 };
     let mut chance = Chance::new(drill.seed);
     drill.open(STAGES, &PLAIN)?;
     drill.crowd(patient())?;
     drill.rest(BASELINE)?;
     drill.migrate()?;
     let mut killed_in = Vec::new();
-    for _ in 0..kills {
-        drill.rest(chance.between(LIFE.0, LIFE.1))?;
-        killed_in.push(drill.last_seen());
-        drill.kill()?;
-        drill.start_again()?;
+    for from in FROM {
+        if from > 0.0 {
+            drill.until_share(from, SOON)?;
+        }
+        for _ in 0..kills / FROM.len() {
+            drill.rest(chance.between(LIFE.0, LIFE.1))?;
+            killed_in.push(drill.last_seen());
+            drill.kill()?;
+            drill.start_again()?;
+        }
     }
     let status = drill.until("the end", Duration::from_secs(60), |status| !status.live())?;
     drill.claim(

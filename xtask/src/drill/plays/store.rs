@@ -12,12 +12,14 @@ use super::{AFTERWARDS, BASELINE, PLAIN, SOON, patient};
 use crate::drill::rehearsal::Rehearsal;
 use crate::drill::took_place;
 use crate::live::ledger::Lane;
+use crate::live::programs::Program;
+use crate::live::traffic::Habits;
 use crate::process::Group;
 
 /// How long the store takes no write. Longer than a statement waits for a lock, which is 5 s.
 const TROUBLE: Duration = Duration::from_secs(8);
 /// How long after a rollback was asked for a caller may still be sent to the candidate.
-const ZERO_WITHIN: Duration = Duration::from_secs(3);
+const ZERO_WITHIN: Duration = Duration::from_secs(5);
 
 const STAGES: &str = r#"
 [migration]
@@ -77,7 +79,13 @@ fn play(
     begin: fn(&Rehearsal<'_>) -> Result<Box<dyn Trouble>>,
 ) -> Result<()> {
     drill.open(STAGES, &PLAIN)?;
-    drill.crowd(patient())?;
+    // Those who keep nothing are callers of their own: whoever waits for a state asks nothing else.
+    let half = Habits {
+        seats: 6,
+        ..patient()
+    };
+    drill.crowd_of(&[Program::Callable, Program::Order], half)?;
+    drill.crowd_of(&[Program::Tally], half)?;
     drill.rest(BASELINE)?;
     drill.migrate()?;
     drill.until_share(50.0, SOON)?;
@@ -90,13 +98,13 @@ fn play(
         .ledger
         .samples()
         .iter()
-        .filter(|sample| sample.program == "triage" && sample.failure.is_none())
+        .filter(|sample| sample.program != "tally" && sample.failure.is_none())
         .filter(|sample| sample.started > from && sample.ended < until)
         .count();
     drop(trouble);
     drill.claim(
         "calls that keep nothing are answered all the while",
-        answered > 50,
+        answered > 200,
         answered,
     );
     let status = drill.until("the store to be well again", SOON, |status| {
@@ -135,6 +143,7 @@ fn play(
         format!("the last call went to the candidate {took:?} after it was asked for"),
     );
     let status = drill.until("the rollback", SOON, |status| !status.live())?;
+    drill.unseen.push((asked, drill.ledger.now()));
     drill.claim(
         "afterwards it is written down",
         status.phase == "rolled_back",

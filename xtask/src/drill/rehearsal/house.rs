@@ -39,7 +39,7 @@ impl Rehearsal<'_> {
     /// SIGKILL to the server alone.
     pub(in crate::drill) fn kill(&mut self) -> Result<()> {
         let server = self.server.take().context("no server runs")?;
-        self.away.push((self.ledger.now(), Duration::MAX));
+        self.unseen.push((self.ledger.now(), Duration::MAX));
         server.kill();
         Ok(())
     }
@@ -47,7 +47,7 @@ impl Rehearsal<'_> {
     /// SIGTERM to the server, and waits until it has ended well.
     pub(in crate::drill) fn terminate(&mut self) -> Result<()> {
         let server = self.server.take().context("no server runs")?;
-        self.away.push((self.ledger.now(), Duration::MAX));
+        self.unseen.push((self.ledger.now(), Duration::MAX));
         server
             .stop()
             .map_err(|error| InVain(format!("{error:#}")).into())
@@ -57,8 +57,8 @@ impl Rehearsal<'_> {
     pub(in crate::drill) fn start_again(&mut self) -> Result<()> {
         let server = self.launch.start(self.interrupt);
         self.server = Some(server.map_err(|error| InVain(format!("{error:#}")))?);
-        if let Some(away) = self.away.last_mut() {
-            away.1 = self.ledger.now();
+        if let Some(unseen) = self.unseen.last_mut() {
+            unseen.1 = self.ledger.now();
         }
         Ok(())
     }

@@ -66,6 +66,37 @@ impl Rehearsal<'_> {
         self.dspex(&["migrate", verb, "--why", &why]).map(drop)
     }
 
+    /// Takes traffic back by the store alone, and waits so long for a server that lives. Answers how the
+    /// command ended and what it printed.
+    pub(in crate::drill) fn emergency_rollback(
+        &mut self,
+        wait: Duration,
+    ) -> Result<(Option<i32>, String, String)> {
+        self.trigger = Some(Trigger {
+            at: Timestamp::now(),
+            what: "the command",
+        });
+        let why = format!("drill {}", self.drill.name);
+        let (config, wait) = (self.launch.file(), format!("{}ms", wait.as_millis()));
+        let config = config.to_string_lossy();
+        self.dspex_ends(&[
+            "migrate",
+            "emergency-rollback",
+            "--why",
+            &why,
+            "--config",
+            &config,
+            "--wait",
+            &wait,
+        ])
+    }
+
+    /// Takes the old pool out of service, and answers how the command ended and what it printed.
+    pub(in crate::drill) fn decommission(&self) -> Result<(Option<i32>, String, String)> {
+        let why = format!("drill {}", self.drill.name);
+        self.dspex_ends(&["decommission", "--why", &why, "--yes"])
+    }
+
     /// Asks for a rollback, and takes the time of it.
     pub(in crate::drill) fn roll_back(&mut self) -> Result<()> {
         self.trigger = Some(Trigger {
