@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use sqlx::Connection as _;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -123,6 +124,12 @@ impl Store {
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .min_connections(1)
+            // SQLite ends a transaction by itself where the disk is full; sqlx then takes the
+            // connection to be inside of it for ever, and refuses to begin another.
+            .before_acquire(|connection, _| {
+                let usable = !connection.is_in_transaction();
+                Box::pin(std::future::ready(Ok(usable)))
+            })
             .connect_with(options.clone())
             .await
             .map_err(failed)?;
@@ -267,6 +274,32 @@ mod tests {
         std::fs::create_dir(DataDir::new(dir.path()).database()).unwrap();
         let line = open(dir.path()).await.unwrap_err().to_string();
         assert!(line.contains("it is a folder"), "{line}");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_costs_what_it_refuses_and_nothing_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).await.unwrap();
+        sqlx::query("CREATE TABLE t (x BLOB)")
+            .execute(&store.writer)
+            .await
+            .unwrap();
+        let write = async |bytes: i64| {
+            let mut transaction = store.writer.begin_with("BEGIN IMMEDIATE").await?;
+            sqlx::query("INSERT INTO t VALUES (zeroblob(?))")
+                .bind(bytes)
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await
+        };
+        // As full as a disk can be for one connection: no page more than there are.
+        sqlx::query("PRAGMA max_page_count = 1")
+            .execute(&store.writer)
+            .await
+            .unwrap();
+        let full = write(1 << 20).await.unwrap_err();
+        assert_eq!(in_words(Path::new("db"), &full), "the disk is full");
+        write(1).await.unwrap();
     }
 
     #[tokio::test]

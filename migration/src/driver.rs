@@ -341,7 +341,10 @@ impl Driver {
             });
         }
         if matches!(self.outcome, Some(Outcome::Zeroed(Err(_)))) {
+            // The flags are lowered in this process by now. Writing is tried again at the next turn,
+            // and not at once: both stores may be away for long.
             self.outcome = None;
+            return;
         }
         let Some(Insisted { cause, .. }) = self.insisted.clone() else {
             return;

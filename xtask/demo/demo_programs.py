@@ -1,18 +1,16 @@
-"""The demo's own Python: a callable that dspex serves, and the faults of a broken candidate.
+"""The demo's own Python: a callable that dspex serves.
 
 `triage` sorts a question by topic, as the first step of a help desk does: a little computing, and a
-short wait as for an index. With DEMO_FAULT="crash=0.2,stall=0.1" in its environment a share of its
-calls kills its worker, and another share stops it dead, as a release with a bad native library
-does. Only the candidate pool of the act `break` has that variable.
+short wait as for an index. Some of its calls go wrong where the environment says so (see `faults`),
+as with a release that has a bad native library. Only a candidate's pool has such an environment.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import random
-import signal
 import time
+
+from faults import misbehave
 
 TOPICS = {
     "geography": ("capital", "continent", "river", "country", "currency"),
@@ -39,17 +37,3 @@ def triage(question: str) -> dict[str, object]:
         "words": len(words),
         "fingerprint": digest.hex()[:16],
     }
-
-
-def misbehave() -> None:
-    """Breaks this worker where DEMO_FAULT says so."""
-    for fault in filter(None, os.environ.get("DEMO_FAULT", "").split(",")):
-        kind, _, share = fault.partition("=")
-        if random.random() >= float(share):  # noqa: S311  (a fault, not a secret)
-            continue
-        if kind == "crash":
-            os._exit(70)
-        elif kind == "stall":
-            os.kill(os.getpid(), signal.SIGSTOP)
-        else:
-            raise ValueError(f"DEMO_FAULT names {kind!r}; it knows crash and stall")

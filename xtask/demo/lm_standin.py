@@ -4,7 +4,9 @@ It answers POST .../chat/completions in the form that DSPy asks for: the fields 
 message, each under its own marker, or as one JSON object where that is asked for. The same question
 always gets the same answer, after a delay that also depends only on the question, so two lanes can
 be compared call by call. It prints one line, {"port": N}, and ends when its standard input does:
-whoever started it need not be alive to stop it. Standard library only.
+whoever started it need not be alive to stop it. PUT .../standin/outage with {"status": 500} makes
+it fail every completion from then on, as a provider does that is down; with null it answers again.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -83,6 +85,16 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1  # buffered: headers and body leave in one packet
     answers: Answers
+    outage: int | None = None  # for all connections
+
+    def do_PUT(self) -> None:
+        """Fails from now on, or answers again."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if not self.path.endswith("/standin/outage"):
+            self._send(404, {"error": {"message": f"there is no {self.path}"}})
+            return
+        Handler.outage = json.loads(body)["status"]
+        self._send(200, {"status": Handler.outage})
 
     def do_GET(self) -> None:
         """Whatever is asked, the list of models."""
@@ -101,6 +113,9 @@ class Handler(BaseHTTPRequestHandler):
             self._send(400, {"error": {"message": f"not a chat request: {error!r}"}})
             return
         time.sleep(delay(prompt))
+        if Handler.outage:
+            self._send(Handler.outage, {"error": {"message": "an outage on purpose"}})
+            return
         text = self.answers.complete(prompt)
         self._send(
             200,

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import demo_programs
+import drill_programs
+import faults
 import lm_standin
 
 HERE = Path(__file__).parent
@@ -81,6 +83,11 @@ def test_it_serves_chat_completions_and_ends_with_its_input(
     assert post("/v1/chat/completions", "nonsense")[0] == 400
     assert post("/v1/chat/completions", "{}")[0] == 400
     assert post("/v1/embeddings", chat)[0] == 404
+    # An outage begins and ends when it is told to.
+    for status in (500, 429, None):
+        connection.request("PUT", "/v1/standin/outage", json.dumps({"status": status}))
+        assert connection.getresponse().read()
+        assert post("/v1/chat/completions", chat)[0] == (status or 200)
     connection.close()
 
     assert process.stdin
@@ -104,3 +111,40 @@ def test_faults_kill_and_unknown_ones_are_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DEMO_FAULT", "stall=0,melt=1")
     with pytest.raises(ValueError, match="melt"):
         demo_programs.triage("x")
+
+
+def test_faults_follow_their_file_and_the_first_one_is_noted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "faults"
+    monkeypatch.setenv("DRILL_FAULT_FILE", str(path))
+    note = tmp_path / "faults.first"
+    demo_programs.triage("there is no file yet")
+    path.write_text("raise=0,slow=0")
+    demo_programs.triage("nothing is to happen")
+    assert not note.exists()
+    path.write_text("raise=1")
+    with pytest.raises(faults.InjectedFault):
+        demo_programs.triage("x")
+    first = float(note.read_text())
+    assert first > 0
+    with pytest.raises(faults.InjectedFault):
+        drill_programs.Tally()()
+    assert float(note.read_text()) == first
+    path.write_text("")
+    demo_programs.triage("it is well again")
+
+
+def test_each_order_leaves_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DRILL_ORDERS", str(tmp_path / "orders"))
+    for key in ("a", "b", "a"):
+        assert drill_programs.order(key) == {"key": key}
+    assert (tmp_path / "orders").read_text().split() == ["a", "b", "a"]
+
+
+def test_a_session_counts_on_from_its_state() -> None:
+    first = drill_programs.Tally()
+    assert (first()["calls"], first()["calls"]) == (1, 2)
+    second = drill_programs.Tally()
+    second.load_state(first.dump_state())
+    assert second()["calls"] == 3

@@ -15,16 +15,15 @@ mod plot;
 mod record;
 mod rounds;
 mod spread;
-mod surroundings;
 
 use anyhow::Result;
 
 use self::contenders::Contenders;
 use self::record::Record;
 use self::rounds::Samples;
-use self::surroundings::Surroundings;
 use crate::interrupt::Interrupt;
 use crate::places::Places;
+use crate::surroundings::{Surroundings, python_versions};
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
@@ -117,7 +116,9 @@ fn run_pool(pool: &Pool, places: &Places, interrupt: &Interrupt) -> Result<bool>
         None
     };
     let contenders = Contenders::prepare(pool, places, interrupt)?;
-    let surroundings = Surroundings::look(places, &contenders);
+    let versions = python_versions(&contenders.python, &["orjson", "dspy"]);
+    let surroundings = Surroundings::of(places, versions);
+    surroundings.warn_if_busy();
     let mut samples = Samples::default();
     rounds::run(&contenders, &mut samples, interrupt)?;
     let record = Record::of(surroundings, &contenders, &samples);

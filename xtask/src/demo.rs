@@ -6,20 +6,9 @@
 //! only over HTTP: what it shows was measured on the callers' side.
 
 mod act;
-mod client;
 mod config;
-mod ledger;
-mod model;
-mod programs;
-mod questions;
 mod report;
 mod screen;
-mod server;
-mod sessions;
-mod setup;
-mod timeline;
-mod traffic;
-mod watch;
 
 use std::path::PathBuf;
 
@@ -28,8 +17,8 @@ use clap::ValueEnum;
 
 use self::act::Act;
 use self::report::Report;
-use self::setup::Setup;
 use crate::interrupt::Interrupt;
+use crate::live::setup::Setup;
 use crate::places::Places;
 
 /// What to play.

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the chores of this repository, as one small program.
 //!
 //! - `demo`: the main job, seen from outside, on the release binary under traffic.
+//! - `drill`: rehearsals of migrations and of faults, judged by what callers see.
 //! - `test`: every check, with what the checks need installed on the way.
 //! - `decommission --check`: that pool V1 can be deleted.
 //! - `bench`: what dspex costs, beside Python's own pools.
@@ -17,11 +18,14 @@
 mod bench;
 mod decommission;
 mod demo;
+mod drill;
 mod interrupt;
+mod live;
 mod places;
 mod process;
 mod progress;
 mod python;
+mod surroundings;
 mod test;
 mod tidy;
 mod venv;
@@ -30,6 +34,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::drill::CouldNotRun;
 use self::interrupt::{Interrupt, Interrupted};
 use self::places::Places;
 
@@ -45,6 +50,8 @@ struct Cli {
 enum Chore {
     /// Move live traffic from pool V1 to pool V2, then watch a broken candidate be rolled back
     Demo(demo::Options),
+    /// Rehearse migrations and faults, judged by what callers see
+    Drill(drill::Options),
     /// Run every check, installing what it needs
     Test(test::Options),
     /// Check that everything builds and passes once pool V1 is deleted
@@ -61,6 +68,7 @@ fn main() -> ExitCode {
         let places = Places::find()?;
         match cli.chore {
             Chore::Demo(options) => demo::run(&options, &places, &interrupt),
+            Chore::Drill(options) => drill::run(&options, &places, &interrupt),
             Chore::Test(options) => test::run(&options, &places, &interrupt),
             Chore::Decommission(options) => decommission::run(&options, &places, &interrupt),
             Chore::Bench(options) => bench::run(&options, &places, &interrupt),
@@ -75,6 +83,8 @@ fn main() -> ExitCode {
             // 130 is what a shell reports for a program ended by Ctrl-C.
             if error.is::<Interrupted>() {
                 ExitCode::from(130)
+            } else if error.is::<CouldNotRun>() {
+                ExitCode::from(2)
             } else {
                 ExitCode::FAILURE
             }

@@ -50,6 +50,11 @@ impl Group {
         &mut self.child
     }
 
+    /// The child's process id.
+    pub(crate) fn id(&self) -> i32 {
+        self.pid.as_raw_nonzero().get()
+    }
+
     /// How the child ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() && self.left() {
@@ -71,6 +76,25 @@ impl Group {
         }
         self.finish();
         self.ended
+    }
+
+    /// SIGKILL to the child alone, and waits until it is gone. What it started is not touched, so
+    /// that it can be seen to end by itself.
+    pub(crate) fn kill_leader(&mut self) {
+        if self.ended.is_none() {
+            let _ = kill_process(self.pid, Signal::KILL);
+            self.ended = self.child.wait().ok();
+        }
+    }
+
+    /// Sends a signal to the child alone.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        kill_process(self.pid, signal).with_context(|| {
+            format!(
+                "cannot send {signal:?} to process {}",
+                self.pid.as_raw_nonzero()
+            )
+        })
     }
 
     /// Whether the child has left. It stays unreaped, so that its id still names its group.

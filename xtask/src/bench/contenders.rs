@@ -7,12 +7,12 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::Pool;
-use super::surroundings::cores;
 use crate::interrupt::Interrupt;
 use crate::places::Places;
 use crate::process::run_logged;
 use crate::progress::Progress;
 use crate::python::Python;
+use crate::surroundings::cores;
 use crate::venv::Venv;
 
 /// Calls in flight and workers of the comparison with other pools.

@@ -13,10 +13,10 @@ mod rounds;
 use anyhow::Result;
 
 use self::record::Record;
-use super::surroundings::Surroundings;
 use super::{Core, compare};
 use crate::interrupt::Interrupt;
 use crate::places::Places;
+use crate::surroundings::Surroundings;
 
 /// Measures. Answers false only where `--compare` found something worse.
 pub(super) fn run(core: &Core, places: &Places, interrupt: &Interrupt) -> Result<bool> {
@@ -26,6 +26,7 @@ pub(super) fn run(core: &Core, places: &Places, interrupt: &Interrupt) -> Result
         None
     };
     let surroundings = Surroundings::of(places, record::rivals(places)?);
+    surroundings.warn_if_busy();
     let samples = rounds::run(core, places, interrupt)?;
     let record = Record::of(surroundings, &samples);
     println!("{}", page::text(&record));

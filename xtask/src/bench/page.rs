@@ -8,8 +8,8 @@ use anyhow::{Context, Result};
 use super::figures::{Figure, Limit};
 use super::record::Record;
 use super::spread::Spread;
-use super::surroundings::Surroundings;
 use crate::places::Places;
+use crate::surroundings::Surroundings;
 
 const BEGIN: &str = "<!-- cargo xtask bench pool writes from here -->";
 const END: &str = "<!-- to here -->";

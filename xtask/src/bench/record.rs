@@ -11,8 +11,8 @@ use super::contenders::Contenders;
 use super::figures::{self, Figure};
 use super::rounds::Samples;
 use super::spread::Spread;
-use super::surroundings::Surroundings;
 use crate::places::Places;
+use crate::surroundings::Surroundings;
 
 /// Fields of a contender's result that are written down, where it has them.
 const FIELDS: [&str; 12] = [

@@ -7,18 +7,18 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::config::Settings;
-use super::ledger::{Figures, Lane, Ledger};
-use super::programs::Program;
-use super::questions;
 use super::report::ActReport;
 use super::screen::{Moment, Screen};
-use super::server::Server;
-use super::sessions;
-use super::setup::Setup;
-use super::timeline::Timeline;
-use super::traffic::{SESSIONS, Scene, Traffic};
-use super::watch::Status;
 use crate::interrupt::Interrupt;
+use crate::live::ledger::{Figures, Lane, Ledger};
+use crate::live::programs::Program;
+use crate::live::questions;
+use crate::live::server::{Launch, Server};
+use crate::live::sessions;
+use crate::live::setup::Setup;
+use crate::live::timeline::Timeline;
+use crate::live::traffic::{Habits, Scene, Traffic};
+use crate::live::watch::Status;
 
 /// How long stable serves alone before the migration begins: a baseline to compare with.
 const BASELINE: Duration = Duration::from_secs(3);
@@ -89,15 +89,27 @@ pub(super) fn play(
         speed,
     };
     let log = setup.places.log(&format!("demo-{}", act.name()))?;
-    let mut server = Server::start(&setup.binary, &settings, log, interrupt)?;
+    // Each act's log is its own, and servers append to theirs.
+    std::fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
+    let launch = Launch {
+        binary: setup.binary.clone(),
+        folder: folder.path().to_owned(),
+        config: settings.toml(),
+        env: Vec::new(),
+        under: Vec::new(),
+        log,
+    };
+    let mut server = launch.start(interrupt)?;
     let programs = Program::all(setup.model.is_some());
     for program in &programs {
         program.create(server.client())?;
     }
     let names: Vec<&str> = programs.iter().map(|program| program.id()).collect();
+    let habits = Habits::default();
     screen.say(&format!(
-        "programs: {}; {SESSIONS} sessions at a time; server log: {}",
+        "programs: {}; {} sessions at a time; server log: {}",
         names.join(", "),
+        habits.seats,
         setup.places.cache.join("logs").display()
     ));
     screen.say(&format!("watch it on the page: {}", server.client().page()));
@@ -109,6 +121,8 @@ pub(super) fn play(
         exact: setup.model.as_ref().is_none_or(|model| model.exact()),
         act: act.name(),
         ledger: Arc::new(Ledger::begin()),
+        habits,
+        first_session: 0,
     };
     scene.warm_up()?;
     let ledger = Arc::new(Ledger::begin());

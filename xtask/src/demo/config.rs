@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::model::Profile;
+use crate::live::model::Profile;
 
 /// The stages of the design, each with the seconds it is held at speed 1: long enough for some
 /// two hundred sessions, because few sessions say little about a share.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::ledger::{Figures, Lane, Sample, share};
-use super::sessions::Lost;
-use super::timeline::Timeline;
+use crate::live::ledger::{Figures, Lane, Sample, share};
+use crate::live::sessions::Lost;
+use crate::live::timeline::Timeline;
 
 /// All acts.
 #[derive(Debug, Serialize)]
@@ -137,6 +137,7 @@ fn rounded(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::ledger::{Failure, Kind};
 
     fn report() -> ActReport {
         let mut timeline = Timeline::default();
@@ -147,6 +148,7 @@ mod tests {
         let samples: Vec<Sample> = (0..6)
             .map(|second| Sample {
                 session: 1,
+                program: "answer",
                 started: Duration::from_secs(second),
                 ended: Duration::from_secs(second) + Duration::from_millis(50),
                 lane: Some(if second < 3 {
@@ -155,7 +157,9 @@ mod tests {
                     Lane::Candidate
                 }),
                 failed_over: false,
-                failure: (second == 5).then(|| "503".to_owned()),
+                failure: (second == 5).then(|| Failure::of(Kind::Refused, "503")),
+                worker: None,
+                attempts: 1,
             })
             .collect();
         ActReport::of(

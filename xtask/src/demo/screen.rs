@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::ledger::{Figures, share};
-use super::watch::Status;
+use crate::live::ledger::{Figures, share};
+use crate::live::watch::Status;
 
 /// Without a terminal, how often a line is printed while nothing changes.
 const QUIET: Duration = Duration::from_secs(3);

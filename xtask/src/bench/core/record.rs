@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::figures::Figure;
 use super::super::spread::Spread;
-use super::super::surroundings::Surroundings;
 use super::figures;
 use super::rounds::Samples;
 use crate::places::Places;
+use crate::surroundings::Surroundings;
 
 /// Crates that are measured beside ours, and the one that measures.
 const RIVALS: [&str; 6] = [

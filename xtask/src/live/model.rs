@@ -1,4 +1,4 @@
-//! The language model behind the demo's programs: a stand-in of our own, or one of the user's.
+//! The language model behind the programs: a stand-in of our own, or one of the user's.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -11,23 +11,23 @@ use serde_json::Value;
 use crate::process::Group;
 
 /// Names the model that is asked in place of the stand-in, such as `openai/gpt-4o-mini`.
-pub(super) const MODEL: &str = "DSPEX_DEMO_MODEL";
+pub(crate) const MODEL: &str = "DSPEX_DEMO_MODEL";
 /// Names the variable that holds its key; the provider's usual one where it is not set.
-pub(super) const KEY_ENV: &str = "DSPEX_DEMO_KEY_ENV";
+pub(crate) const KEY_ENV: &str = "DSPEX_DEMO_KEY_ENV";
 /// The address of an OpenAI-compatible server, where the model is not at its provider's own.
-pub(super) const API_BASE: &str = "DSPEX_DEMO_API_BASE";
+pub(crate) const API_BASE: &str = "DSPEX_DEMO_API_BASE";
 
 /// A model as a profile of dspex's configuration names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Profile {
-    pub(super) model: String,
-    pub(super) api_base: Option<String>,
-    pub(super) key_env: String,
+pub(crate) struct Profile {
+    pub(crate) model: String,
+    pub(crate) api_base: Option<String>,
+    pub(crate) key_env: String,
 }
 
 /// What answers.
 #[derive(Debug)]
-pub(super) enum Model {
+pub(crate) enum Model {
     /// Answers from the data file; it ends when this is dropped.
     StandIn { profile: Profile, _process: Group },
     /// Costs the user money, so it is only asked on their word.
@@ -35,14 +35,14 @@ pub(super) enum Model {
 }
 
 /// The user's model, where they name one and its key is there.
-pub(super) fn users_choice() -> Result<Option<Profile>> {
+pub(crate) fn users_choice() -> Result<Option<Profile>> {
     let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     set(MODEL).map(|model| users(&model, set)).transpose()
 }
 
 impl Model {
     /// The user's model where they chose one, otherwise the stand-in.
-    pub(super) fn start(choice: Option<Profile>, python: &Path, folder: &Path) -> Result<Self> {
+    pub(crate) fn start(choice: Option<Profile>, python: &Path, folder: &Path) -> Result<Self> {
         match choice {
             Some(profile) => Ok(Self::Users(profile)),
             None => stand_in(python, folder),
@@ -50,20 +50,34 @@ impl Model {
     }
 
     /// How dspex reaches it.
-    pub(super) fn profile(&self) -> &Profile {
+    pub(crate) fn profile(&self) -> &Profile {
         match self {
             Self::StandIn { profile, .. } | Self::Users(profile) => profile,
         }
     }
 
+    /// Makes the stand-in fail every call with this status, or answer again.
+    pub(crate) fn fail_with(&self, status: Option<u16>) -> Result<()> {
+        let Some(base) = self.profile().api_base.as_deref().filter(|_| self.exact()) else {
+            bail!("a model of your own cannot be made to fail: unset {MODEL}");
+        };
+        ureq::put(format!("{base}/standin/outage"))
+            .config()
+            .proxy(None)
+            .build()
+            .send_json(serde_json::json!({"status": status}))
+            .context("the stand-in does not take the order to fail")?;
+        Ok(())
+    }
+
     /// Whether its answers are known beforehand.
-    pub(super) fn exact(&self) -> bool {
+    pub(crate) fn exact(&self) -> bool {
         matches!(self, Self::StandIn { .. })
     }
 }
 
 /// The variable in which the stand-in's key stands. It wants none; DSPy wants one.
-pub(super) const STAND_IN_KEY: &str = "DEMO_STANDIN_KEY";
+pub(crate) const STAND_IN_KEY: &str = "DEMO_STANDIN_KEY";
 
 fn stand_in(python: &Path, folder: &Path) -> Result<Model> {
     let mut command = Command::new(python);

@@ -1,4 +1,4 @@
-//! What every act needs: the release binary, a Python with DSPy, a language model.
+//! What every act and drill needs: the release binary, a Python with DSPy, a language model.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -20,21 +20,43 @@ const BUILD_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// Everything that was made ready. The model's stand-in ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Setup<'a> {
-    pub(super) places: &'a Places,
+pub(crate) struct Setup<'a> {
+    pub(crate) places: &'a Places,
     /// The dspex to drive.
-    pub(super) binary: PathBuf,
+    pub(crate) binary: PathBuf,
     /// The workers' interpreter.
-    pub(super) python: PathBuf,
+    pub(crate) python: PathBuf,
     /// `xtask/demo`.
-    pub(super) folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// The model; none where there is no DSPy that could ask it.
-    pub(super) model: Option<Model>,
+    pub(crate) model: Option<Model>,
 }
 
 impl<'a> Setup<'a> {
-    /// Installs and starts what is needed, and builds the release binary where none is named.
-    pub(super) fn make(
+    /// Starts what callables alone need: nothing but Python. Builds the release binary where none is
+    /// named.
+    pub(crate) fn plain(
+        binary: Option<PathBuf>,
+        places: &'a Places,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let python = Python::find(PYTHON)?;
+        let binary = match binary {
+            Some(binary) => binary,
+            None => build(places, interrupt)?,
+        };
+        Ok(Self {
+            places,
+            binary,
+            python: python.executable,
+            folder: places.root.join("xtask/demo"),
+            model: None,
+        })
+    }
+
+    /// Installs and starts what DSPy needs too. Where it cannot be installed, callables are what is
+    /// left.
+    pub(crate) fn make(
         binary: Option<PathBuf>,
         places: &'a Places,
         interrupt: &Interrupt,
@@ -55,7 +77,7 @@ impl<'a> Setup<'a> {
             Err(error) => {
                 eprintln!("{error:#}");
                 eprintln!(
-                    "DSPy cannot be installed (is a package registry reachable?): the demo runs with callables alone, which need nothing but Python"
+                    "DSPy cannot be installed (is a package registry reachable?): callables alone can run, which need nothing but Python"
                 );
                 None
             }

@@ -5,23 +5,23 @@ use std::time::Duration;
 /// A change of the percentage. It took effect between the last answer before it was asked for and
 /// the first that says that every router has acknowledged it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Step {
-    pub(super) after: Duration,
-    pub(super) by: Duration,
-    pub(super) from: f64,
-    pub(super) to: f64,
+pub(crate) struct Step {
+    pub(crate) after: Duration,
+    pub(crate) by: Duration,
+    pub(crate) from: f64,
+    pub(crate) to: f64,
 }
 
 impl Step {
     /// Whether the change may have happened within this span.
-    pub(super) fn within(&self, begin: Duration, end: Duration) -> bool {
+    pub(crate) fn within(&self, begin: Duration, end: Duration) -> bool {
         self.after <= end && self.by >= begin
     }
 }
 
 /// Every change of the percentage during one act. It begins at 0 %.
 #[derive(Debug, Default)]
-pub(super) struct Timeline {
+pub(crate) struct Timeline {
     steps: Vec<Step>,
     percent: f64,
     asked: Duration,
@@ -30,7 +30,7 @@ pub(super) struct Timeline {
 impl Timeline {
     /// Adds one answer: it was asked for at `asked` and came at `answered`. One that is not yet
     /// acknowledged tells nothing of what routers do.
-    pub(super) fn observe(
+    pub(crate) fn observe(
         &mut self,
         asked: Duration,
         answered: Duration,
@@ -53,12 +53,12 @@ impl Timeline {
     }
 
     /// The changes, in their order.
-    pub(super) fn steps(&self) -> &[Step] {
+    pub(crate) fn steps(&self) -> &[Step] {
         &self.steps
     }
 
     /// The stages in their order: percentage, from when, until when.
-    pub(super) fn stages(&self, end: Duration) -> Vec<(f64, Duration, Duration)> {
+    pub(crate) fn stages(&self, end: Duration) -> Vec<(f64, Duration, Duration)> {
         let ends = self.steps.iter().skip(1).map(|step| step.by);
         self.steps
             .iter()

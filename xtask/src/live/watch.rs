@@ -1,4 +1,4 @@
-//! A migration's status, as far as the demo shows it.
+//! A migration's status, as far as demo and drills look at it.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -6,52 +6,59 @@ use serde_json::Value;
 /// What `GET /admin/v1/migrations/current` says. Members that are new or missing do no harm.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Status {
+pub(crate) struct Status {
+    /// Which migration.
+    pub(crate) id: String,
     /// Such as `rollout`.
-    pub(super) phase: String,
+    pub(crate) phase: String,
     /// The share of traffic that was asked for.
-    pub(super) percent: f64,
+    pub(crate) percent: f64,
     /// Whether every router serves that share.
-    pub(super) acknowledged: bool,
+    pub(crate) acknowledged: bool,
     /// Healthy time seen in this stage.
-    pub(super) healthy_for: Value,
+    pub(crate) healthy_for: Value,
     /// Healthy time wanted in this stage.
-    pub(super) hold: Value,
+    pub(crate) hold: Value,
     /// The last look.
-    pub(super) analysis: Option<Analysis>,
+    pub(crate) analysis: Option<Analysis>,
+    /// Why it is paused; null where it is not.
+    pub(crate) paused: Value,
     /// How it ended, or why it is rolling back.
-    pub(super) outcome: Option<String>,
+    pub(crate) outcome: Option<String>,
     /// What an operator should know now.
-    pub(super) reasons: Vec<String>,
+    pub(crate) reasons: Vec<String>,
 }
 
 /// Stable against candidate over one window.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub(super) struct Analysis {
-    pub(super) verdict: String,
-    pub(super) reasons: Vec<Reason>,
+pub(crate) struct Analysis {
+    pub(crate) verdict: String,
+    pub(crate) reasons: Vec<Reason>,
 }
 
 /// One rule's word.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub(super) struct Reason {
-    pub(super) text: String,
-    pub(super) verdict: String,
+pub(crate) struct Reason {
+    pub(crate) text: String,
+    pub(crate) verdict: String,
     /// What was measured; null where the rule was not judged.
-    pub(super) value: Value,
+    pub(crate) value: Value,
 }
 
 impl Status {
     /// Whether the migration goes on.
-    pub(super) fn live(&self) -> bool {
-        !matches!(self.phase.as_str(), "complete" | "rolled_back" | "stuck")
+    pub(crate) fn live(&self) -> bool {
+        !matches!(
+            self.phase.as_str(),
+            "complete" | "rolled_back" | "decommissioned" | "stuck"
+        )
     }
 
     /// The verdict with the reasons that make it, in one line. Where it is healthy, those are the
     /// limits that were passed without harm; rules that could not be judged yet are not told.
-    pub(super) fn verdict(&self) -> String {
+    pub(crate) fn verdict(&self) -> String {
         let Some(analysis) = &self.analysis else {
             return String::new();
         };

@@ -1,4 +1,4 @@
-//! The three programs of the demo: how each is created, asked and checked.
+//! The programs that callers ask: how each is created, asked and checked.
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -8,18 +8,22 @@ use super::questions::Question;
 
 /// One program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Program {
+pub(crate) enum Program {
     /// `dspy.Predict`.
     Predict,
     /// `dspy.ChainOfThought`.
     ChainOfThought,
     /// A function of `demo_programs.py`.
     Callable,
+    /// A function of `drill_programs.py` with a side effect: it must not run twice.
+    Order,
+    /// A class of `drill_programs.py` that counts the calls of its session.
+    Tally,
 }
 
 impl Program {
-    /// The programs that can run: without DSPy, the callable alone.
-    pub(super) fn all(dspy: bool) -> Vec<Self> {
+    /// The programs of the demo that can run: without DSPy, the callable alone.
+    pub(crate) fn all(dspy: bool) -> Vec<Self> {
         if dspy {
             vec![Self::Predict, Self::ChainOfThought, Self::Callable]
         } else {
@@ -28,16 +32,34 @@ impl Program {
     }
 
     /// Its name in the catalog.
-    pub(super) fn id(self) -> &'static str {
+    pub(crate) fn id(self) -> &'static str {
         match self {
             Self::Predict => "answer",
             Self::ChainOfThought => "reason",
             Self::Callable => "triage",
+            Self::Order => "order",
+            Self::Tally => "tally",
         }
     }
 
-    /// Creates it over HTTP. Its calls may be repeated: none of them changes the world.
-    pub(super) fn create(self, client: &Client) -> Result<()> {
+    /// Whether a call may be made again although it may have run.
+    pub(crate) fn repeatable(self) -> bool {
+        self != Self::Order
+    }
+
+    /// Its inputs for this question; `key` names the call.
+    pub(crate) fn inputs(self, question: &Question, key: &str) -> Value {
+        match self {
+            Self::Predict | Self::ChainOfThought | Self::Callable => {
+                json!({"question": question.question})
+            }
+            Self::Order => json!({"key": key}),
+            Self::Tally => json!({}),
+        }
+    }
+
+    /// Creates it over HTTP.
+    pub(crate) fn create(self, client: &Client) -> Result<()> {
         let dspy = |module: &str| {
             json!({
                 "kind": "dspy",
@@ -49,15 +71,22 @@ impl Program {
             Self::Predict => dspy("predict"),
             Self::ChainOfThought => dspy("chain_of_thought"),
             Self::Callable => json!({"kind": "callable", "target": "demo_programs:triage"}),
+            Self::Order => json!({"kind": "callable", "target": "drill_programs:order"}),
+            Self::Tally => json!({"kind": "callable", "target": "drill_programs:Tally"}),
         };
-        let draft = json!({"id": self.id(), "definition": definition, "repeatable": true});
+        let draft = json!({
+            "id": self.id(),
+            "definition": definition,
+            "repeatable": self.repeatable(),
+            "stateful": self == Self::Tally,
+        });
         client.post("/v1/programs", &draft)?;
         Ok(())
     }
 
     /// Whether the outputs are what this question must bring. A model of the user's own may say
     /// what it likes, as long as it says something.
-    pub(super) fn check(
+    pub(crate) fn check(
         self,
         outputs: &Value,
         question: &Question,
@@ -74,6 +103,9 @@ impl Program {
                 let words = question.question.split_whitespace().count();
                 !text("topic").is_empty() && outputs["words"].as_u64() == u64::try_from(words).ok()
             }
+            Self::Order => !text("key").is_empty(),
+            // Which number is right depends on the session: `call` looks at it.
+            Self::Tally => outputs["calls"].is_u64(),
         };
         if right {
             Ok(())

@@ -2,37 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
-use super::contenders::Contenders;
 use crate::places::Places;
 
 /// Written beside the figures.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Surroundings {
+pub(crate) struct Surroundings {
     /// When the run began, UTC.
-    pub(super) date: String,
+    pub(crate) date: String,
     /// Of this repository.
-    pub(super) commit: String,
-    pub(super) cpu: String,
+    pub(crate) commit: String,
+    pub(crate) cpu: String,
     /// Cores that the run may use.
-    pub(super) cores: usize,
-    pub(super) kernel: String,
+    pub(crate) cores: usize,
+    pub(crate) kernel: String,
     /// The system's load over the minute before the run: near 0 on a machine of one's own.
-    pub(super) load_before: f64,
+    pub(crate) load_before: f64,
     /// By name: rustc, Python, orjson, DSPy, rivals.
-    pub(super) versions: BTreeMap<String, String>,
+    pub(crate) versions: BTreeMap<String, String>,
 }
 
 impl Surroundings {
-    pub(super) fn look(places: &Places, contenders: &Contenders) -> Self {
-        Self::of(places, python_versions(contenders))
-    }
-
     /// With the versions of what is measured.
-    pub(super) fn of(places: &Places, mut versions: BTreeMap<String, String>) -> Self {
+    pub(crate) fn of(places: &Places, mut versions: BTreeMap<String, String>) -> Self {
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
         let load_before = load
@@ -46,7 +42,7 @@ impl Surroundings {
         let mut git = Command::new("git");
         git.args(["describe", "--always", "--dirty"])
             .current_dir(&places.root);
-        let surroundings = Self {
+        Self {
             date: jiff::Timestamp::now()
                 .strftime("%Y-%m-%d %H:%M UTC")
                 .to_string(),
@@ -56,18 +52,20 @@ impl Surroundings {
             kernel: kernel.trim().to_owned(),
             load_before,
             versions,
-        };
-        if load_before > 0.5 {
-            eprintln!(
-                "the machine is not idle (load {load_before}): compare the ratios, not the rates"
-            );
         }
-        surroundings
+    }
+
+    /// Says so where others use the machine too: rates are then of little use.
+    pub(crate) fn warn_if_busy(&self) {
+        let load = self.load_before;
+        if load > 0.5 {
+            eprintln!("the machine is not idle (load {load}): compare the ratios, not the rates");
+        }
     }
 }
 
 /// The numbers of the cores that this process may use.
-pub(super) fn cores() -> Vec<usize> {
+pub(crate) fn cores() -> Vec<usize> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let list = status
         .lines()
@@ -95,11 +93,18 @@ fn cpu_model(cpu_info: &str) -> String {
     model.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
-fn python_versions(contenders: &Contenders) -> BTreeMap<String, String> {
-    const SCRIPT: &str = "import importlib.metadata as m, platform; \
-        print('Python', platform.python_version()); \
-        print('orjson', m.version('orjson')); print('dspy', m.version('dspy'))";
-    answer(Command::new(&contenders.python).args(["-c", SCRIPT]))
+/// The versions of an interpreter and of these packages of it, as far as they are installed.
+pub(crate) fn python_versions(python: &Path, packages: &[&str]) -> BTreeMap<String, String> {
+    const SCRIPT: &str = "\
+import importlib.metadata as m, platform, sys
+print('Python', platform.python_version())
+for name in sys.argv[1:]:
+    try:
+        print(name, m.version(name))
+    except m.PackageNotFoundError:
+        pass
+";
+    answer(Command::new(python).args(["-c", SCRIPT]).args(packages))
         .lines()
         .filter_map(|line| line.split_once(' '))
         .map(|(name, version)| (name.to_owned(), version.to_owned()))
@@ -107,7 +112,7 @@ fn python_versions(contenders: &Contenders) -> BTreeMap<String, String> {
 }
 
 /// What a command prints; that it is unknown where it does not run.
-fn answer(command: &mut Command) -> String {
+pub(crate) fn answer(command: &mut Command) -> String {
     match command.stdin(Stdio::null()).output() {
         Ok(output) if output.status.success() => {
             String::from_utf8_lossy(&output.stdout).trim().to_owned()

@@ -10,13 +10,32 @@ use super::timeline::Timeline;
 
 /// A session that was not kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Lost {
-    pub(super) session: usize,
-    pub(super) why: String,
+pub(crate) struct Lost {
+    pub(crate) session: usize,
+    pub(crate) why: String,
 }
 
-/// The sessions that were lost, each with the first reason.
-pub(super) fn lost(samples: &[Sample], timeline: &Timeline) -> Vec<Lost> {
+/// The sessions that were lost, each with the first reason: a failed call, or a change of side.
+pub(crate) fn lost(samples: &[Sample], timeline: &Timeline) -> Vec<Lost> {
+    each(samples, |calls| {
+        let failed = calls.iter().find_map(|call| call.failure.as_ref());
+        failed
+            .map(|failure| failure.text.clone())
+            .or_else(|| strayed(calls, timeline, |_| false))
+    })
+}
+
+/// The sessions that changed their side while the percentage did not change, each with the first
+/// such change. `excused` says of a call that its side says nothing.
+pub(crate) fn astray(
+    samples: &[Sample],
+    timeline: &Timeline,
+    excused: impl Fn(&Sample) -> bool,
+) -> Vec<Lost> {
+    each(samples, |calls| strayed(calls, timeline, &excused))
+}
+
+fn each(samples: &[Sample], reason: impl Fn(&[&Sample]) -> Option<String>) -> Vec<Lost> {
     let mut sessions: BTreeMap<usize, Vec<&Sample>> = BTreeMap::new();
     for sample in samples {
         sessions.entry(sample.session).or_default().push(sample);
@@ -25,16 +44,22 @@ pub(super) fn lost(samples: &[Sample], timeline: &Timeline) -> Vec<Lost> {
         .into_iter()
         .filter_map(|(session, mut calls)| {
             calls.sort_by_key(|call| call.started);
-            reason(&calls, timeline).map(|why| Lost { session, why })
+            reason(&calls).map(|why| Lost { session, why })
         })
         .collect()
 }
 
-fn reason(calls: &[&Sample], timeline: &Timeline) -> Option<String> {
-    if let Some(failure) = calls.iter().find_map(|call| call.failure.as_ref()) {
-        return Some(failure.clone());
-    }
-    calls.windows(2).find_map(|pair| {
+fn strayed(
+    calls: &[&Sample],
+    timeline: &Timeline,
+    excused: impl Fn(&Sample) -> bool,
+) -> Option<String> {
+    let told: Vec<&Sample> = calls
+        .iter()
+        .copied()
+        .filter(|call| call.side().is_some() && !excused(call))
+        .collect();
+    told.windows(2).find_map(|pair| {
         let (before, after) = (pair[0], pair[1]);
         let (from, to) = (before.side()?, after.side()?);
         if from == to {
@@ -58,16 +83,20 @@ fn reason(calls: &[&Sample], timeline: &Timeline) -> Option<String> {
 mod tests {
     use std::time::Duration;
 
+    use super::super::ledger::{Failure, Kind};
     use super::*;
 
     fn call(second: u64, lane: Lane) -> Sample {
         Sample {
             session: 7,
+            program: "answer",
             started: Duration::from_secs(second),
             ended: Duration::from_millis(second * 1000 + 50),
             lane: Some(lane),
             failed_over: false,
             failure: None,
+            worker: None,
+            attempts: 1,
         }
     }
 
@@ -120,8 +149,24 @@ mod tests {
     #[test]
     fn a_failed_call_loses_the_session_whatever_its_side() {
         let mut failed = call(14, Lane::Stable);
-        failed.failure = Some("503".to_owned());
+        failed.failure = Some(Failure::of(Kind::Error, "503"));
         let lost = lost(&[call(12, Lane::Stable), failed], &timeline());
         assert_eq!(lost[0].why, "503");
+        assert_eq!(
+            astray(&[call(12, Lane::Stable)], &timeline(), |_| false),
+            []
+        );
+    }
+
+    #[test]
+    fn a_side_that_says_nothing_is_no_change() {
+        let calls = [
+            call(12, Lane::Candidate),
+            call(14, Lane::Stable),
+            call(16, Lane::Candidate),
+        ];
+        assert_eq!(astray(&calls, &timeline(), |_| false).len(), 1);
+        let excused = |call: &Sample| call.started == Duration::from_secs(14);
+        assert_eq!(astray(&calls, &timeline(), excused), []);
     }
 }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 /// Which pool answered, as the answer's header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lane {
+pub(crate) enum Lane {
     Stable,
     Candidate,
 }
 
 impl Lane {
     /// Reads the header `X-Dspex-Lane`.
-    pub(super) fn read(text: &str) -> Option<Self> {
+    pub(crate) fn read(text: &str) -> Option<Self> {
         match text {
             "stable" => Some(Self::Stable),
             "candidate" => Some(Self::Candidate),
@@ -21,23 +21,62 @@ impl Lane {
     }
 }
 
+/// How a call failed, as its caller can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// Nobody listened: the call was never sent.
+    Unreachable,
+    /// The connection ended under the call.
+    Cut,
+    /// 429 or 503, with the time after which to come back.
+    Refused,
+    /// Any other answer than 200.
+    Error,
+    /// 200, and not the answer that the question has.
+    Wrong,
+}
+
+/// Why a call counts as failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    /// The short name of the problem that the server told.
+    pub(crate) problem: Option<String>,
+    pub(crate) text: String,
+}
+
+impl Failure {
+    /// Without a problem's name.
+    pub(crate) fn of(kind: Kind, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            problem: None,
+            text: text.into(),
+        }
+    }
+}
+
 /// One call as its caller saw it. Times count from the act's beginning.
 #[derive(Debug, Clone)]
-pub(super) struct Sample {
-    pub(super) session: usize,
-    pub(super) started: Duration,
-    pub(super) ended: Duration,
+pub(crate) struct Sample {
+    pub(crate) session: usize,
+    pub(crate) program: &'static str,
+    pub(crate) started: Duration,
+    pub(crate) ended: Duration,
     /// Who answered; nobody, where the call failed before a lane was chosen.
-    pub(super) lane: Option<Lane>,
+    pub(crate) lane: Option<Lane>,
     /// The candidate could not answer, and stable did.
-    pub(super) failed_over: bool,
-    /// Why the call counts as failed.
-    pub(super) failure: Option<String>,
+    pub(crate) failed_over: bool,
+    pub(crate) failure: Option<Failure>,
+    /// The worker that answered.
+    pub(crate) worker: Option<String>,
+    /// How often the caller sent it, or tried to.
+    pub(crate) attempts: u32,
 }
 
 impl Sample {
     /// The side that the call was routed to, wherever the answer came from in the end.
-    pub(super) fn side(&self) -> Option<Lane> {
+    pub(crate) fn side(&self) -> Option<Lane> {
         if self.failed_over {
             Some(Lane::Candidate)
         } else {
@@ -48,14 +87,14 @@ impl Sample {
 
 /// All samples of one act, shared by its sessions.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     epoch: Instant,
     samples: Mutex<Vec<Sample>>,
 }
 
 impl Ledger {
     /// An empty ledger; the act begins now.
-    pub(super) fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         Self {
             epoch: Instant::now(),
             samples: Mutex::default(),
@@ -63,35 +102,35 @@ impl Ledger {
     }
 
     /// Time since the act began.
-    pub(super) fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.epoch.elapsed()
     }
 
     /// Adds one call.
-    pub(super) fn record(&self, sample: Sample) {
+    pub(crate) fn record(&self, sample: Sample) {
         self.samples().push(sample);
     }
 
     /// The samples so far. Sessions wait while the guard is held.
-    pub(super) fn samples(&self) -> MutexGuard<'_, Vec<Sample>> {
+    pub(crate) fn samples(&self) -> MutexGuard<'_, Vec<Sample>> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Calls of one lane over some time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Figures {
-    pub(super) calls: usize,
-    pub(super) failed: usize,
+pub(crate) struct Figures {
+    pub(crate) calls: usize,
+    pub(crate) failed: usize,
     /// Calls that stable answered in the candidate's stead.
-    pub(super) failed_over: usize,
-    pub(super) p50: Option<Duration>,
-    pub(super) p99: Option<Duration>,
+    pub(crate) failed_over: usize,
+    pub(crate) p50: Option<Duration>,
+    pub(crate) p99: Option<Duration>,
 }
 
 impl Figures {
     /// Figures of the calls that this lane answered.
-    pub(super) fn of<'a>(lane: Lane, samples: impl IntoIterator<Item = &'a Sample>) -> Self {
+    pub(crate) fn of<'a>(lane: Lane, samples: impl IntoIterator<Item = &'a Sample>) -> Self {
         let mut figures = Self::default();
         let mut latencies = Vec::new();
         for sample in samples.into_iter().filter(|s| s.lane == Some(lane)) {
@@ -108,13 +147,13 @@ impl Figures {
 }
 
 /// The nearest-rank percentile of sorted values.
-fn quantile(sorted: &[Duration], percent: usize) -> Option<Duration> {
+pub(crate) fn quantile(sorted: &[Duration], percent: usize) -> Option<Duration> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied()
 }
 
 /// The candidate's share of answered calls, in percent.
-pub(super) fn share(stable: usize, candidate: usize) -> f64 {
+pub(crate) fn share(stable: usize, candidate: usize) -> f64 {
     let all = stable + candidate;
     if all == 0 {
         return 0.0;
@@ -131,11 +170,14 @@ mod tests {
     fn sample(lane: Lane, millis: u64) -> Sample {
         Sample {
             session: 0,
+            program: "answer",
             started: Duration::from_secs(1),
             ended: Duration::from_secs(1) + Duration::from_millis(millis),
             lane: Some(lane),
             failed_over: false,
             failure: None,
+            worker: None,
+            attempts: 1,
         }
     }
 
@@ -143,7 +185,7 @@ mod tests {
     fn figures_count_only_their_lane() {
         let mut samples: Vec<Sample> = (1..=100).map(|ms| sample(Lane::Stable, ms)).collect();
         samples.push(sample(Lane::Candidate, 7));
-        samples[3].failure = Some("503".to_owned());
+        samples[3].failure = Some(Failure::of(Kind::Error, "503"));
         samples[4].failed_over = true;
         let stable = Figures::of(Lane::Stable, &samples);
         assert_eq!(

@@ -7,13 +7,13 @@ use serde::Deserialize;
 
 /// A question, and the answer that the language-model stand-in gives.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Question {
-    pub(super) question: String,
-    pub(super) answer: String,
+pub(crate) struct Question {
+    pub(crate) question: String,
+    pub(crate) answer: String,
 }
 
 /// Reads all lines.
-pub(super) fn read(path: &Path) -> Result<Vec<Question>> {
+pub(crate) fn read(path: &Path) -> Result<Vec<Question>> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the questions in {}", path.display()))?;
     let questions = text

@@ -1,0 +1,5 @@
+"""A module whose import takes two seconds, as behind a slow disk."""
+
+import time
+
+time.sleep(2)

@@ -1,0 +1,109 @@
+//! `error-spike`, `latency`, `worker-crashes`, `hang`: a candidate that was well breaks at its second
+//! stage, each time in another way, and must be taken back.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::{AFTERWARDS, BASELINE, PLAIN, SOON, callers};
+use crate::drill::rehearsal::Rehearsal;
+use crate::drill::took_place;
+use crate::live::ledger::{Kind, Sample};
+
+/// How long a broken candidate may keep its traffic: far below the hold of any real stage.
+const WITHIN: Duration = Duration::from_secs(20);
+
+/// The second stage lasts until the candidate is taken back, or the drill has failed.
+const STAGES: &str = r#"
+[migration]
+stages = [
+    { percent = "10%", hold = "1s" },
+    { percent = "25%", hold = "10m" },
+    { percent = "100%", hold = "10m" },
+]
+"#;
+
+pub(in crate::drill) fn error_spike(drill: &mut Rehearsal<'_>) -> Result<()> {
+    drill.allow(
+        "a program that raises has run, and its exception is the answer: nobody may run it again \
+         behind its caller's back",
+        |sample| problem(sample) == Some("program-failed"),
+    );
+    play(drill, "raise=0.4")
+}
+
+pub(in crate::drill) fn latency(drill: &mut Rehearsal<'_>) -> Result<()> {
+    play(drill, "slow=1")
+}
+
+pub(in crate::drill) fn worker_crashes(drill: &mut Rehearsal<'_>) -> Result<()> {
+    allow_lost_orders(drill);
+    play(drill, "crash=0.1")
+}
+
+pub(in crate::drill) fn hang(drill: &mut Rehearsal<'_>) -> Result<()> {
+    allow_lost_orders(drill);
+    play(drill, "stall=0.2")
+}
+
+/// A worker that is lost takes all its calls along, those too that must not be repeated.
+fn allow_lost_orders(drill: &mut Rehearsal<'_>) {
+    drill.allow(
+        "the call may have run in the worker that was lost, and must not be repeated: its caller is \
+         told so, and nobody runs it twice",
+        |sample| {
+            let lost = ["worker-crashed", "worker-hung", "program-timeout"];
+            sample.program == "order" && problem(sample).is_some_and(|name| lost.contains(&name))
+        },
+    );
+}
+
+fn problem(sample: &Sample) -> Option<&str> {
+    let failure = sample.failure.as_ref()?;
+    (failure.kind == Kind::Error).then_some(failure.problem.as_deref()?)
+}
+
+fn play(drill: &mut Rehearsal<'_>, faults: &str) -> Result<()> {
+    drill.open(STAGES, &PLAIN)?;
+    drill.crowd(callers())?;
+    drill.rest(BASELINE)?;
+    drill.migrate()?;
+    drill.until_share(25.0, SOON)?;
+    // Some of it must be seen healthy first: what follows is a change, and is noticed as one.
+    drill.until("a healthy look", SOON, |status| {
+        status.verdict().starts_with("healthy")
+    })?;
+    drill.faults(faults)?;
+    let status = drill.until("the rollback", SOON, |status| !status.live())?;
+    drill.claim(
+        "the candidate is taken back",
+        status.phase == "rolled_back",
+        &status.phase,
+    );
+    drill.rest(AFTERWARDS)?;
+    drill.note_first_fault();
+    let struck = usize::from(drill.trigger.is_some());
+    drill.claims.push(took_place("a fault struck", struck));
+    let journal = drill.keep_journal()?;
+    let cause = journal
+        .first("rollback_began")
+        .map(|entry| entry.event["cause"].clone());
+    let by_itself = cause
+        .as_ref()
+        .is_some_and(|cause| cause["by"] == "controller");
+    let seen = cause
+        .map(|cause| cause["why"].to_string())
+        .unwrap_or_default();
+    drill.claim("it is the controller who notices", by_itself, seen);
+    let reaction = crate::drill::judge::reaction(drill);
+    let zeroed = reaction.and_then(|reaction| reaction.to_zero_ms);
+    drill.claim(
+        format!(
+            "traffic is at 0 % within {} s of the first fault",
+            WITHIN.as_secs()
+        ),
+        zeroed.is_some_and(|millis| millis <= i128::try_from(WITHIN.as_millis()).unwrap_or(0)),
+        zeroed.map_or("never".to_owned(), |millis| format!("{millis} ms")),
+    );
+    Ok(())
+}
