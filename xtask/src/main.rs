@@ -3,6 +3,7 @@
 //! - `demo`: the main job, seen from outside, on the release binary under traffic.
 //! - `test`: every check, with what the checks need installed on the way.
 //! - `bench`: what dspex costs, beside Python's own pools.
+//! - `release`: one archive with everything that an operator unpacks.
 //! - `tidy`: the laws of the repository that no compiler holds.
 //!
 //! Invariants: it links none of our crates, so it compiles in seconds while they are broken and
@@ -20,6 +21,7 @@ mod places;
 mod process;
 mod progress;
 mod python;
+mod release;
 mod test;
 mod tidy;
 mod venv;
@@ -47,6 +49,8 @@ enum Chore {
     Test(test::Options),
     /// Measure dspex beside Python's own pools
     Bench(bench::Options),
+    /// Put together what an operator unpacks: binary, scripts, units, manifests, dashboard, runbooks
+    Release(release::Options),
     /// Check the laws of the repository: arrows between crates, headers, README tables, licences
     Tidy,
 }
@@ -59,6 +63,7 @@ fn main() -> ExitCode {
             Chore::Demo(options) => demo::run(&options, &places, &interrupt),
             Chore::Test(options) => test::run(&options, &places, &interrupt),
             Chore::Bench(options) => bench::run(&options, &places, &interrupt),
+            Chore::Release(options) => release::run(&options, &places, &interrupt),
             Chore::Tidy => tidy::run(&places),
         }
     });
