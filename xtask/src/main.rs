@@ -3,6 +3,7 @@
 //! - `demo`: the main job, seen from outside, on the release binary under traffic.
 //! - `test`: every check, with what the checks need installed on the way.
 //! - `bench`: what dspex costs, beside Python's own pools.
+//! - `checklist`: the production checklist, each line ticked by evidence or not at all.
 //! - `release`: one archive with everything that an operator unpacks.
 //! - `tidy`: the laws of the repository that no compiler holds.
 //!
@@ -15,7 +16,9 @@
 )]
 
 mod bench;
+mod checklist;
 mod demo;
+mod evidence;
 mod interrupt;
 mod places;
 mod process;
@@ -49,6 +52,8 @@ enum Chore {
     Test(test::Options),
     /// Measure dspex beside Python's own pools
     Bench(bench::Options),
+    /// The production checklist: each line ticked by evidence, or not at all
+    Checklist(checklist::Options),
     /// Put together what an operator unpacks: binary, scripts, units, manifests, dashboard, runbooks
     Release(release::Options),
     /// Check the laws of the repository: arrows between crates, headers, README tables, licences
@@ -63,6 +68,7 @@ fn main() -> ExitCode {
             Chore::Demo(options) => demo::run(&options, &places, &interrupt),
             Chore::Test(options) => test::run(&options, &places, &interrupt),
             Chore::Bench(options) => bench::run(&options, &places, &interrupt),
+            Chore::Checklist(options) => checklist::run(&options, &places),
             Chore::Release(options) => release::run(&options, &places, &interrupt),
             Chore::Tidy => tidy::run(&places),
         }
