@@ -9,6 +9,7 @@ mod bad_input;
 mod cli;
 mod crash_loop;
 mod crowd;
+mod docs;
 mod dspy;
 mod endings;
 mod fleet;
