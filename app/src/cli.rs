@@ -16,6 +16,7 @@ mod events;
 mod exit;
 mod flags;
 mod health;
+mod man;
 mod migrate;
 mod output;
 mod pools;
@@ -90,13 +91,15 @@ enum Command {
     Config(config::ConfigCommand),
     /// Print a completion script for a shell.
     Completions(completions::Completions),
+    /// Write manual pages into a folder.
+    Man(man::Man),
 }
 
 impl Command {
     /// Whether results are wanted as JSON.
     fn json(&self) -> bool {
         match self {
-            Self::Serve(_) | Self::Completions(_) => false,
+            Self::Serve(_) | Self::Completions(_) | Self::Man(_) => false,
             Self::Doctor(command) => command.format.json,
             Self::Health(command) => command.format.json,
             Self::Status(command) => command.format.json,
@@ -126,6 +129,7 @@ impl Command {
             Self::Backup(command) => block_on(command.run(output)),
             Self::Config(command) => command.run(output),
             Self::Completions(command) => command.run(output),
+            Self::Man(command) => command.run(output),
         }
     }
 }

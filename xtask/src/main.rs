@@ -5,6 +5,8 @@
 //! - `test`: every check, with what the checks need installed on the way.
 //! - `decommission --check`: that pool V1 can be deleted.
 //! - `bench`: what dspex costs, beside Python's own pools.
+//! - `checklist`: the production checklist, each line ticked by evidence or not at all.
+//! - `release`: one archive with everything that an operator unpacks.
 //! - `tidy`: the laws of the repository that no compiler holds.
 //!
 //! Invariants: it links none of our crates, so it compiles in seconds while they are broken and
@@ -19,6 +21,8 @@ mod bench;
 mod decommission;
 mod demo;
 mod drill;
+mod checklist;
+mod evidence;
 mod interrupt;
 mod live;
 mod places;
@@ -26,6 +30,7 @@ mod process;
 mod progress;
 mod python;
 mod surroundings;
+mod release;
 mod test;
 mod tidy;
 mod venv;
@@ -58,6 +63,10 @@ enum Chore {
     Decommission(decommission::Options),
     /// Measure dspex beside Python's own pools
     Bench(bench::Options),
+    /// The production checklist: each line ticked by evidence, or not at all
+    Checklist(checklist::Options),
+    /// Put together what an operator unpacks: binary, scripts, units, manifests, dashboard, runbooks
+    Release(release::Options),
     /// Check the laws of the repository: arrows between crates, headers, README tables, licences
     Tidy,
 }
@@ -72,6 +81,8 @@ fn main() -> ExitCode {
             Chore::Test(options) => test::run(&options, &places, &interrupt),
             Chore::Decommission(options) => decommission::run(&options, &places, &interrupt),
             Chore::Bench(options) => bench::run(&options, &places, &interrupt),
+            Chore::Checklist(options) => checklist::run(&options, &places),
+            Chore::Release(options) => release::run(&options, &places, &interrupt),
             Chore::Tidy => tidy::run(&places),
         }
     });

@@ -10,9 +10,11 @@ mod steps;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use serde_json::json;
 
 use self::steps::Work;
 pub(crate) use self::steps::requirements;
+use crate::evidence;
 use crate::interrupt::Interrupt;
 use crate::places::Places;
 use crate::process::run_shown;
@@ -64,9 +66,35 @@ pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> 
         });
     }
     println!("{}", table(&rows));
-    Ok(rows
+    let passed = rows
         .iter()
-        .all(|row| !matches!(row.result, Outcome::Failed(_))))
+        .all(|row| !matches!(row.result, Outcome::Failed(_)));
+    keep(&rows, options, passed, places)?;
+    Ok(passed)
+}
+
+/// Leaves what was found where the checklist looks for it.
+fn keep(rows: &[Row], options: &Options, passed: bool, places: &Places) -> Result<()> {
+    let steps: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let result = match &row.result {
+                Outcome::Passed => "passed",
+                Outcome::Failed(_) => "failed",
+                Outcome::Nothing(_) => "nothing",
+            };
+            json!({ "name": row.name, "result": result, "seconds": row.took.as_secs_f64() })
+        })
+        .collect();
+    let counts = nextest::counts(places).unwrap_or_else(|error| {
+        eprintln!("the tests are not counted: {error:#}");
+        Vec::new()
+    });
+    evidence::keep(
+        places,
+        "tests",
+        json!({ "passed": passed, "quick": options.quick, "steps": steps, "binaries": counts }),
+    )
 }
 
 fn perform(work: Work<'_>, interrupt: &Interrupt) -> Outcome {

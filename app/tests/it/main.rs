@@ -12,6 +12,7 @@ mod cli;
 mod crash_loop;
 mod crowd;
 mod decommission;
+mod docs;
 mod dspy;
 mod endings;
 mod fleet;

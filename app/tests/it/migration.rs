@@ -189,7 +189,10 @@ async fn a_candidate_that_is_broken_at_a_restart_serves_again_once_it_is_mended(
     house.open().await;
     house.create("echo").await;
     house.start_migration().await;
-    until(&house, "stage 1", |migration| migration["percent"] == 25.0).await;
+    until(&house, "stage 1", |migration| {
+        migration["percent"] == 25.0 && migration["acknowledged"] == true
+    })
+    .await;
     let promote = json!({"why": "a test", "to_end": true});
     house
         .post("/admin/v1/migrations/current/promote", promote)
@@ -234,7 +237,10 @@ async fn a_person_steers() {
     house.create("echo").await;
     house.start_migration().await;
     // Nobody calls: nothing may advance.
-    until(&house, "stage 1", |migration| migration["percent"] == 25.0).await;
+    until(&house, "stage 1", |migration| {
+        migration["percent"] == 25.0 && migration["acknowledged"] == true
+    })
+    .await;
     let steer = |word: &str| {
         let path = format!("/admin/v1/migrations/current/{word}");
         let house = Arc::clone(&house);
@@ -244,7 +250,7 @@ async fn a_person_steers() {
     until(&house, "pause", |migration| !migration["paused"].is_null()).await;
     steer("resume").await;
     until(&house, "resumption", |migration| {
-        migration["paused"].is_null()
+        migration["paused"].is_null() && migration["acknowledged"] == true
     })
     .await;
     steer("promote").await;

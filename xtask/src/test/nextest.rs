@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+use serde_json::{Value, json};
 
 use crate::interrupt::Interrupt;
 use crate::places::Places;
@@ -74,4 +75,64 @@ fn answers(command: &mut Command) -> bool {
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())
+}
+
+/// How the tests of each binary went in the run before, by the runner's own report.
+pub(super) fn counts(places: &Places) -> Result<Vec<Value>> {
+    let profile = if std::env::var_os("CI").is_some() {
+        "ci"
+    } else {
+        "default"
+    };
+    let path = places
+        .target
+        .join("nextest")
+        .join(profile)
+        .join("junit.xml");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(suites(&text))
+}
+
+/// One object for each `<testsuite>` element. Its attributes are all that is read of the report.
+fn suites(junit: &str) -> Vec<Value> {
+    let attribute = |element: &str, name: &str| {
+        let start = element.find(&format!(" {name}=\""))? + name.len() + 3;
+        let rest = &element[start..];
+        Some(rest[..rest.find('"')?].to_owned())
+    };
+    junit
+        .split("<testsuite ")
+        .skip(1)
+        .filter_map(|rest| {
+            let element = format!(" {}", &rest[..rest.find('>')?]);
+            let number = |name| attribute(&element, name)?.parse::<u64>().ok();
+            let failed = number("failures")? + number("errors").unwrap_or(0);
+            Some(json!({
+                "binary": attribute(&element, "name")?,
+                "tests": number("tests")?,
+                "failed": failed,
+            }))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_are_counted() {
+        let junit = r#"<testsuites name="x" tests="3" failures="1">
+            <testsuite name="dspex::it" tests="2" disabled="0" errors="0" failures="1"><testcase/></testsuite>
+            <testsuite name="dspex-flags" tests="1" disabled="0" errors="0" failures="0"/></testsuites>"#;
+        assert_eq!(
+            suites(junit),
+            [
+                json!({ "binary": "dspex::it", "tests": 2, "failed": 1 }),
+                json!({ "binary": "dspex-flags", "tests": 1, "failed": 0 }),
+            ]
+        );
+        assert!(suites("no report").is_empty());
+    }
 }

@@ -1,0 +1,198 @@
+//! What the lines are judged by, read once.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::Options;
+use crate::evidence;
+use crate::places::Places;
+
+/// A file or an answer, and where it was found.
+#[derive(Debug, Clone)]
+pub(super) struct Found {
+    pub(super) value: Value,
+    pub(super) place: String,
+    /// How old it is; none where it does not say.
+    pub(super) age: Option<Duration>,
+    /// Of which commit it is; none where it is not of one.
+    pub(super) commit: Option<String>,
+}
+
+/// Everything. What could not be had is not there.
+#[derive(Debug, Default)]
+pub(super) struct Evidence {
+    /// The commit that is looked at.
+    pub(super) commit: String,
+    pub(super) max_age: Duration,
+    pub(super) tests: Option<Found>,
+    /// By subject.
+    pub(super) bench: BTreeMap<String, Found>,
+    /// By drill.
+    pub(super) drills: BTreeMap<String, Found>,
+    /// Runbooks that are there, by name.
+    pub(super) runbooks: Vec<String>,
+    pub(super) server: Option<Server>,
+    /// What Prometheus says of its rules, and Grafana of its dashboard.
+    pub(super) rules: Option<Found>,
+    pub(super) targets: Option<Found>,
+    pub(super) dashboard: Option<Found>,
+}
+
+/// What a running server says.
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    pub(super) url: String,
+    pub(super) status: Value,
+    pub(super) metrics: String,
+    /// The newest migration, and its journal.
+    pub(super) migration: Value,
+    pub(super) events: Vec<Value>,
+    pub(super) pools: Vec<Value>,
+}
+
+impl Evidence {
+    pub(super) fn gather(options: &Options, places: &Places) -> Self {
+        let now = Timestamp::now();
+        let bench = places.root.join("bench/results");
+        let drills = places.target.join("drills");
+        Self {
+            commit: evidence::commit(places),
+            max_age: Duration::from_secs(options.max_age * 3_600),
+            tests: file(&evidence::path(places, "tests"), now),
+            bench: files(&bench, now),
+            drills: files(&drills, now),
+            runbooks: runbooks(&places.root.join("docs/runbooks")),
+            server: server(options),
+            rules: options
+                .prometheus
+                .as_deref()
+                .and_then(|url| asked(&format!("{url}/api/v1/rules"), None)),
+            targets: options.prometheus.as_deref().and_then(|url| {
+                asked(
+                    &format!("{url}/api/v1/query?query=up%7Bjob%3D%22dspex%22%7D"),
+                    None,
+                )
+            }),
+            dashboard: options
+                .grafana
+                .as_deref()
+                .and_then(|url| asked(&format!("{url}/api/dashboards/uid/dspex"), None)),
+        }
+    }
+}
+
+fn file(path: &Path, now: Timestamp) -> Option<Found> {
+    let value: Value = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
+    let written = fs::metadata(path).ok()?.modified().ok()?;
+    // What it says of itself comes before what the file system says of it.
+    let said = value["at"]
+        .as_str()
+        .and_then(|at| at.parse::<Timestamp>().ok());
+    let age = match said {
+        Some(at) => Duration::try_from(now - at).ok(),
+        None => written.elapsed().ok(),
+    };
+    let commit = value["commit"]
+        .as_str()
+        .or_else(|| value["surroundings"]["commit"].as_str());
+    Some(Found {
+        place: path.display().to_string(),
+        age,
+        commit: commit.map(str::to_owned),
+        value,
+    })
+}
+
+fn files(folder: &Path, now: Timestamp) -> BTreeMap<String, Found> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let path = entry.path();
+            let name = path.file_stem()?.to_str()?.to_owned();
+            path.extension().filter(|end| *end == "json")?;
+            Some((name, file(&path, now)?))
+        })
+        .collect()
+}
+
+fn runbooks(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_suffix(".md")?.to_owned()))
+        .collect();
+    names.sort();
+    names
+}
+
+/// The server, where one answers.
+fn server(options: &Options) -> Option<Server> {
+    let (url, token) = (options.url.trim_end_matches('/'), options.token.as_deref());
+    let get = |path: &str| asked(&format!("{url}{path}"), token).map(|found| found.value);
+    let status = get("/v1/status")?;
+    let metrics = ureq::get(format!("{url}/metrics"))
+        .call()
+        .and_then(|mut answer| answer.body_mut().read_to_string())
+        .unwrap_or_default();
+    let migration = get("/admin/v1/migrations/current").unwrap_or_default();
+    let events = migration["id"].as_str().map(|id| events(url, token, id));
+    let pools = get("/admin/v1/pools").unwrap_or_default();
+    let names: Vec<&str> = pools["pools"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|pool| pool["name"].as_str())
+        .collect();
+    Some(Server {
+        url: url.to_owned(),
+        pools: names
+            .iter()
+            .filter_map(|name| get(&format!("/admin/v1/pools/{name}")))
+            .collect(),
+        status,
+        metrics,
+        migration,
+        events: events.unwrap_or_default(),
+    })
+}
+
+/// The whole journal, page by page.
+fn events(url: &str, token: Option<&str>, id: &str) -> Vec<Value> {
+    let mut all = Vec::new();
+    loop {
+        let after = all
+            .last()
+            .map_or(0, |event: &Value| event["seq"].as_u64().unwrap_or(0));
+        let page = asked(
+            &format!("{url}/admin/v1/migrations/{id}/events?after={after}&limit=1000"),
+            token,
+        );
+        let page = page.and_then(|found| found.value["events"].as_array().cloned());
+        match page {
+            Some(page) if !page.is_empty() => all.extend(page),
+            _ => return all,
+        }
+    }
+}
+
+fn asked(url: &str, token: Option<&str>) -> Option<Found> {
+    let mut request = ureq::get(url);
+    if let Some(token) = token {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let value = request
+        .call()
+        .and_then(|mut answer| answer.body_mut().read_json::<Value>())
+        .map_err(|error| eprintln!("{url}: {error}"))
+        .ok()?;
+    Some(Found {
+        value,
+        place: url.to_owned(),
+        age: Some(Duration::ZERO),
+        commit: None,
+    })
+}

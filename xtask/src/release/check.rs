@@ -1,0 +1,135 @@
+//! The archive as a stranger finds it: unpacked into an empty folder, by another user where we may
+//! become one, driven by its own scripts, and each part held against the tool that will read it.
+
+mod run;
+mod tools;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::archive::sum_of;
+use super::build::Source;
+use crate::interrupt::Interrupt;
+use crate::places::Places;
+
+/// The release, unpacked.
+#[derive(Debug)]
+pub(super) struct Unpacked {
+    /// `bin`, `etc` and the rest are in here.
+    pub(super) root: PathBuf,
+    /// A folder for what the check needs beside it.
+    pub(super) around: PathBuf,
+    /// The user and group that it is run as, where it is not ourselves.
+    pub(super) user: Option<u32>,
+}
+
+/// One line of the report.
+pub(super) struct Row {
+    pub(super) what: &'static str,
+    pub(super) outcome: Result<String>,
+}
+
+/// Everything; the report goes to standard output.
+pub(super) fn run(
+    archive: &Path,
+    source: &Source,
+    places: &Places,
+    interrupt: &Interrupt,
+) -> Result<bool> {
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let unpacked = unpack(archive, source, folder.path())?;
+    let mut rows = vec![Row {
+        what: "checksums",
+        outcome: sums(&unpacked.root),
+    }];
+    let migrated = run::migrate(&unpacked, interrupt);
+    interrupt.check()?;
+    let metrics = migrated.as_ref().ok().map(|done| done.metrics.clone());
+    rows.push(Row {
+        what: "bin/migrate_pool, end to end",
+        outcome: migrated.map(|done| done.told),
+    });
+    rows.push(Row {
+        what: "metrics of dashboard and alerts exist",
+        outcome: match metrics {
+            Some(metrics) => tools::metrics(&unpacked.root, &metrics),
+            None => Err(anyhow::anyhow!("no server whose metrics could be read")),
+        },
+    });
+    rows.extend(tools::all(&unpacked.root, places, interrupt));
+    interrupt.check()?;
+    let user = match unpacked.user {
+        Some(user) => format!("as user {user}"),
+        None => "as this user: only root can become another".to_owned(),
+    };
+    println!("\n{}, unpacked into an empty folder, {user}", source.name());
+    let mut well = true;
+    for Row { what, outcome } in &rows {
+        match outcome {
+            Ok(told) => println!("  passed  {what}: {told}"),
+            Err(error) => {
+                well = false;
+                println!("  FAILED  {what}: {error:#}");
+            }
+        }
+    }
+    Ok(well)
+}
+
+fn unpack(archive: &Path, source: &Source, around: &Path) -> Result<Unpacked> {
+    let packed = fs::File::open(archive).context("cannot read the archive")?;
+    tar::Archive::new(flate2::read::GzDecoder::new(packed))
+        .unpack(around)
+        .context("cannot unpack the archive")?;
+    let root = around.join(source.name());
+    let user = rustix::process::geteuid().is_root().then_some(65_534);
+    if let Some(user) = user {
+        hand_over(around, user)?;
+    }
+    Ok(Unpacked {
+        root,
+        around: around.to_owned(),
+        user,
+    })
+}
+
+/// Gives the folder and what is in it to another user.
+pub(super) fn hand_over(path: &Path, user: u32) -> Result<()> {
+    std::os::unix::fs::lchown(path, Some(user), Some(user))
+        .with_context(|| format!("cannot give {} away", path.display()))?;
+    if path.is_dir() && !path.is_symlink() {
+        for entry in
+            fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()))?
+        {
+            hand_over(&entry?.path(), user)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every file is as `SHA256SUMS` says, and there is none that it does not name.
+fn sums(root: &Path) -> Result<String> {
+    let text = fs::read_to_string(root.join("SHA256SUMS")).context("no SHA256SUMS")?;
+    let mut named = vec![PathBuf::from("SHA256SUMS")];
+    for line in text.lines() {
+        let (sum, path) = line.split_once("  ").context("a line without a sum")?;
+        if sum_of(&root.join(path))? != sum {
+            bail!("{path} is not as SHA256SUMS says");
+        }
+        named.push(PathBuf::from(path));
+    }
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if !named.iter().any(|named| root.join(named) == path) {
+                bail!("{} is not in SHA256SUMS", path.display());
+            }
+        }
+    }
+    Ok(format!("{} files", named.len() - 1))
+}
