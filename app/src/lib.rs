@@ -12,6 +12,7 @@ pub mod cli;
 mod clock;
 pub mod config;
 mod dashboard;
+mod flag_store;
 mod http;
 mod keeper;
 pub mod paths;

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_flags::{Flags, SqliteStore};
+use dspex_flags::{FlagStore, Flags};
 use dspex_migration::{MigrationError, SqliteJournal};
 use dspex_pool::python::PythonError;
 use dspex_pool::{PoolError, Spawner};
@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use crate::assemble::{AssembleError, House, Materials};
 use crate::auth::{ADMIN_TOKEN_ENV, FirstToken, TokenError, Tokens};
 use crate::config::{Config, ConfigError, LogFormat};
+use crate::flag_store;
 use crate::http::json::BodyLimits;
 use crate::http::server::{ConnectionLimits, accept};
 use crate::http::{self, AppState};
@@ -191,6 +192,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServeE
             depth: config.server.max_json_depth,
             time: config.server.body_timeout,
         },
+        config.flags.ofrep,
     );
     let no_more = CancellationToken::new();
     let connections = TaskTracker::new();
@@ -286,9 +288,10 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
     let spawner = Spawner::start()
         .map_err(|error| error.to_string())
         .map_err(machine("the thread that starts workers cannot be started"))?;
-    let stores = Stores::open(store, &tasks.tracker).await?;
+    let stores = Stores::open(config, store, &tasks.tracker).await?;
     // The flags before the pools: a pool begins as they say.
-    let flags = Flags::open(stores.flags, dspex_flags::dspex::declarations())
+    let declarations = dspex_flags::dspex::declarations();
+    let flags = Flags::open_layered(stores.flags, declarations, config.flag_layers())
         .await
         .map_err(AssembleError::from)?;
     let switches = watch::Sender::new(switches::of(&flags.snapshot()));
@@ -326,9 +329,9 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
     Ok(House::build(materials, tasks).await?)
 }
 
-/// The parts' stores, in one database.
+/// The parts' stores, in one database; the flags where the configuration says.
 struct Stores {
-    flags: Arc<SqliteStore>,
+    flags: Arc<dyn FlagStore>,
     catalog: Arc<SqliteCatalog>,
     sessions: Arc<SqliteSessions>,
     journal: Arc<SqliteJournal>,
@@ -337,10 +340,14 @@ struct Stores {
 impl Stores {
     /// Brings the tables of every part to this version's form, before workers are started: a
     /// database that cannot be used is told in milliseconds.
-    async fn open(store: &Store, tracker: &TaskTracker) -> Result<Self, AssembleError> {
+    async fn open(
+        config: &Config,
+        store: &Store,
+        tracker: &TaskTracker,
+    ) -> Result<Self, AssembleError> {
         let (writer, reader) = (|| store.writer.clone(), || store.reader.clone());
         Ok(Self {
-            flags: Arc::new(SqliteStore::open(writer(), reader()).await?),
+            flags: flag_store::open(&config.flags.store, store).await?,
             catalog: Arc::new(
                 SqliteCatalog::open(writer(), reader())
                     .await
