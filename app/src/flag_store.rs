@@ -36,3 +36,59 @@ pub(crate) async fn open(at: &StoreAt, database: &Store) -> Result<Arc<dyn FlagS
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use dspex_flags::{Flags, Write, dspex};
+
+    use super::*;
+    use crate::paths::DataDir;
+
+    async fn database(folder: &Path) -> Store {
+        let dir = DataDir::new(folder);
+        Store::open(dir, 1, Duration::from_millis(200))
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_found_again_wherever_it_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = database(folder.path()).await;
+        let file = folder.path().join("flags.json");
+        for at in [StoreAt::Database, StoreAt::File(file.clone())] {
+            let open = async || {
+                let store = open(&at, &database).await.unwrap();
+                Flags::open(store, dspex::declarations()).await.unwrap()
+            };
+            let write = Write {
+                expected: None,
+                set: vec![("pool_optimizer".to_owned(), true.into())],
+                who: "ada".to_owned(),
+                why: "a test".to_owned(),
+            };
+            open().await.write(write).await.unwrap();
+            let found = open().await.snapshot();
+            assert!(found.enabled(&dspex::POOL_OPTIMIZER), "{at}");
+        }
+        assert!(file.is_file());
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_not_there_is_told_without_its_password() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = database(folder.path()).await;
+        // Port 1 answers nobody; the folder is not there.
+        let server = StoreAt::Postgres("postgres://ada:s3cret@127.0.0.1:1/dspex".to_owned());
+        let file = StoreAt::File(folder.path().join("nowhere/flags.json"));
+        for (at, says) in [(server, "flag store failed"), (file, "nowhere")] {
+            let Err(error) = open(&at, &database).await else {
+                panic!("{at} opened");
+            };
+            let line = error.to_string();
+            assert!(line.contains(says) && !line.contains("s3cret"), "{line}");
+        }
+    }
+}

@@ -210,7 +210,11 @@ fn rivals(criterion: &mut Criterion) {
     for number in 0..1_000 {
         let key = format!("session-{number}");
         let context = EvaluationContext::default().with_targeting_key(&key);
-        assert_eq!(decide(&context), flags.current().rollout(&SHARE, &key), "{key}");
+        assert_eq!(
+            decide(&context),
+            flags.current().rollout(&SHARE, &key),
+            "{key}"
+        );
     }
     let asked = EvaluationContext::default().with_targeting_key(KEY);
     group.bench_function("flagd-evaluation-engine, fractional", |bencher| {

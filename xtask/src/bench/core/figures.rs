@@ -85,13 +85,13 @@ pub(super) fn all(samples: &Samples) -> Vec<Figure> {
         against(
             "permit-failsafe",
             "`failsafe` takes",
-            "breaker/permit and record",
+            "breaker/permit and record, time, beside rivals",
             "breaker/failsafe, call",
         ),
         against(
             "permit-recloser",
             "`recloser` takes, both with a window of 100 calls,",
-            "breaker/permit and record, last 100 calls",
+            "breaker/permit and record, last 100 calls, beside rivals",
             "breaker/recloser, call",
         ),
         against(
@@ -116,11 +116,11 @@ pub(super) fn all(samples: &Samples) -> Vec<Figure> {
         ),
         ratio(
             "router-many",
-            "the same, one of 10,000 programs, against one of one",
+            "the same, ten of 100,000 programs, against ten of ten",
             AtMost(1.25),
             samples.ratio(
-                "router/execute on stable, one of 10,000 programs",
-                "router/execute on stable",
+                "router/execute, ten of 100,000 programs",
+                "router/execute, ten programs",
             ),
         ),
     ]
@@ -202,6 +202,10 @@ mod tests {
         };
         // A slow round is slow for both.
         add("breaker/permit and record", &[20.0, 200.0, 25.0]);
+        add(
+            "breaker/permit and record, time, beside rivals",
+            &[20.0, 200.0, 25.0],
+        );
         add("breaker/failsafe, call", &[40.0, 400.0, 100.0]);
         let figures = all(&samples);
         let ratio = found(&figures, "permit-failsafe");

@@ -140,7 +140,7 @@ fn cargo(bench: &Bench, places: &Places) -> Command {
         // Its own lock file says with which versions, and is not to be written by a measurement.
         Some(folder) => cargo
             .args(["--locked", "--target-dir"])
-            .arg(places.target.join("rivals"))
+            .arg(&places.target)
             .current_dir(folder),
     };
     cargo
