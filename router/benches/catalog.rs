@@ -43,7 +43,7 @@ async fn router(programs: usize) -> (Arc<Router>, Vec<ProgramId>) {
         names.push(id);
     }
     let flags = Flags::open(Arc::new(MemoryStore::new()), dspex::declarations());
-    let router = at_once::router(flags.expect("flags"), catalog);
+    let router = at_once::router(flags.await.expect("flags"), catalog);
     router.load().await.expect("loaded");
     (router, names)
 }
