@@ -114,9 +114,9 @@ fn rivals(criterion: &mut Criterion) {
         return;
     }
     let mut group = criterion.benchmark_group("breaker");
-    let now = Instant::now();
     for (name, window_calls) in [("time", None), ("last 100 calls", Some(100))] {
         let ours = circuit(window_calls);
+        let now = Instant::now();
         group.bench_function(
             format!("permit and record, {name}, beside rivals"),
             |bencher| {
