@@ -5,6 +5,7 @@
 //! The crates' own settings (pools, router, migration) are deserialized and checked by them.
 
 mod error;
+mod flags;
 mod layers;
 mod sections;
 mod show;
@@ -22,11 +23,11 @@ use serde::Deserialize;
 
 pub use self::error::ConfigError;
 pub(crate) use self::error::nearest;
+pub use self::flags::{FlagsSection, OfrepLimits, StoreAt};
 use self::layers::Layer;
 pub(crate) use self::sections::LEAST_PROCESSES;
 pub use self::sections::{
-    FlagsSection, Lanes, Limits, LogFormat, LogSection, PythonSection, Server, Storage,
-    TelemetrySection,
+    Lanes, Limits, LogFormat, LogSection, PythonSection, Server, Storage, TelemetrySection,
 };
 pub use self::show::Entry;
 pub use self::units::{ByteSize, InvalidSize};
@@ -43,7 +44,8 @@ pub const DEFAULT_FILE: &str = "dspex.toml";
 pub struct Sources {
     /// The file named by `--config`; it must be there. [`DEFAULT_FILE`] is tried where there is none.
     pub file: Option<PathBuf>,
-    /// The process's environment; names that are not `DSPEX_…__…` are passed over.
+    /// The process's environment; names that are neither `DSPEX_…__…` nor `DSPEX_FLAG_…` are passed
+    /// over.
     pub environment: Vec<(String, String)>,
     /// `section.key=value` from the command line; the last one wins.
     pub set: Vec<String>,
@@ -158,6 +160,15 @@ impl Config {
         self.pools.get(name)
     }
 
+    /// What lies under the flags' store: what the configuration sets, and over it what the environment
+    /// sets.
+    pub(crate) fn flag_layers(&self) -> dspex_flags::Layers {
+        self.flags.layers(|key| {
+            let origin = self.origin(&format!("{}.{key}", flags::VALUES));
+            origin.is_some_and(|origin| layers::is_environment(&origin))
+        })
+    }
+
     /// Where a setting was written, for errors found after loading.
     pub(crate) fn origin(&self, key: &str) -> Option<String> {
         layers::origin(&self.values, key)
@@ -204,6 +215,7 @@ impl Config {
         self.server.check()?;
         self.storage.check()?;
         self.telemetry.check()?;
+        self.flags.check()?;
         self.python
             .limits
             .check()

@@ -17,6 +17,7 @@ mod clock;
 pub mod config;
 pub mod configurations;
 mod dashboard;
+mod flag_store;
 mod http;
 mod keeper;
 pub mod paths;

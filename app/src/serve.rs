@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_flags::{Flags, SqliteStore};
+use dspex_flags::{FlagStore, Flags, SqliteStore};
 use dspex_migration::{MigrationError, SqliteJournal};
 use dspex_pool::python::PythonError;
 use dspex_pool::{PoolError, Spawner};
@@ -32,6 +32,7 @@ use crate::candidate::preflight::Machine;
 use crate::checks::clock::Witness;
 use crate::config::{Config, ConfigError, LogFormat};
 use crate::configurations::{Configurations, StoreError};
+use crate::flag_store;
 use crate::http::json::BodyLimits;
 use crate::http::server::{ConnectionLimits, accept};
 use crate::http::{self, AppState};
@@ -203,6 +204,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServeE
             depth: config.server.max_json_depth,
             time: config.server.body_timeout,
         },
+        config.flags.ofrep,
     );
     let no_more = CancellationToken::new();
     let connections = TaskTracker::new();
@@ -298,9 +300,13 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
     let spawner = Spawner::start()
         .map_err(|error| error.to_string())
         .map_err(machine("the thread that starts workers cannot be started"))?;
-    let stores = Stores::open(store, &tasks.tracker).await?;
+    let flags = flag_store::open(&config.flags.store, store)
+        .await
+        .map_err(AssembleError::from)?;
+    let stores = Stores::with_flags(flags, store, &tasks.tracker).await?;
     // The flags before the pools: a pool begins as they say.
-    let flags = Flags::open(stores.flags, dspex_flags::dspex::declarations())
+    let declarations = dspex_flags::dspex::declarations();
+    let flags = Flags::open_layered(stores.flags, declarations, config.flag_layers())
         .await
         .map_err(AssembleError::from)?;
     let switches = watch::Sender::new(switches::of(&flags.snapshot()));
@@ -389,9 +395,9 @@ async fn stable_pool(
     Ok(RestingPool::up(stable, running, source(), tracker))
 }
 
-/// The parts' stores, in one database.
+/// The parts' stores, in one database; the flags where the configuration says.
 pub(crate) struct Stores {
-    pub(crate) flags: Arc<SqliteStore>,
+    pub(crate) flags: Arc<dyn FlagStore>,
     pub(crate) catalog: Arc<SqliteCatalog>,
     pub(crate) sessions: Arc<SqliteSessions>,
     pub(crate) journal: Arc<SqliteJournal>,
@@ -401,9 +407,19 @@ impl Stores {
     /// Brings the tables of every part to this version's form, before workers are started: a
     /// database that cannot be used is told in milliseconds.
     pub(crate) async fn open(store: &Store, tracker: &TaskTracker) -> Result<Self, AssembleError> {
+        let flags = SqliteStore::open(store.writer.clone(), store.reader.clone()).await?;
+        Self::with_flags(Arc::new(flags), store, tracker).await
+    }
+
+    /// The same, with the flags in a store of their own.
+    async fn with_flags(
+        flags: Arc<dyn FlagStore>,
+        store: &Store,
+        tracker: &TaskTracker,
+    ) -> Result<Self, AssembleError> {
         let (writer, reader) = (|| store.writer.clone(), || store.reader.clone());
         Ok(Self {
-            flags: Arc::new(SqliteStore::open(writer(), reader()).await?),
+            flags,
             catalog: Arc::new(
                 SqliteCatalog::open(writer(), reader())
                     .await

@@ -102,7 +102,7 @@ impl Circuit {
     /// # Errors
     ///
     /// While the circuit is open, and while it is half-open and all probes are under way.
-    #[inline]
+    #[inline(always)]
     pub fn try_permit(&self, now: Instant) -> Result<Permit, Refused> {
         match self.shared.machine.permit(now) {
             Ok(given) => Ok(Permit {
@@ -118,7 +118,7 @@ impl Circuit {
     /// # Errors
     ///
     /// As there.
-    #[inline]
+    #[inline(always)]
     pub fn try_borrow(&self, now: Instant) -> Result<BorrowedPermit<'_>, Refused> {
         match self.shared.machine.permit(now) {
             Ok(given) => Ok(BorrowedPermit {
@@ -250,7 +250,7 @@ impl Asked {
 macro_rules! reports {
     ($permit:ident, $machine:expr) => {
         /// The call succeeded.
-        #[inline]
+        #[inline(always)]
         pub fn success(self, now: Instant) {
             self.report(now, false);
         }
@@ -277,7 +277,7 @@ macro_rules! reports {
             }
         }
 
-        #[inline]
+        #[inline(always)]
         fn report(mut self, now: Instant, failed: bool) {
             self.asked.reported = true;
             let Asked { given, begun, .. } = self.asked;

@@ -26,7 +26,7 @@ impl CountWindow {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record(&self, term: u64, seen: Seen) {
         let place = self.turn();
         let failed = if seen.failed { FAILED } else { 0 };

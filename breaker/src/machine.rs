@@ -4,6 +4,9 @@
 //! word, a bucket and the row when it reports. The lock is taken to change the phase, and for the few
 //! calls that pass as probes.
 //!
+//! These few steps are always inlined: a call of its own for each costs as much as all of them. What is
+//! rare is kept out of them.
+//!
 //! A *term* is the time between two changes of the word, and has a number. A permit carries the word
 //! as it was given; a report whose word is not the present one is of a term that has passed.
 //!
@@ -81,7 +84,7 @@ impl Machine {
     }
 
     /// Leave to make a call, or after what time to ask again.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn permit(&self, now: Instant) -> Result<Given, Duration> {
         let word = self.word.load(Ordering::Acquire);
         match word & GATE {
@@ -138,7 +141,7 @@ impl Machine {
     }
 
     /// A call ended, and says something about the callee.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn report(&self, given: Given, begun: Instant, now: Instant, failed: bool) {
         let slow = self.config.slow_call_rate.is_some()
             && now.saturating_duration_since(begun) >= self.config.slow_call;
@@ -150,13 +153,19 @@ impl Machine {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn report_counted(&self, given: Given, now: Instant, seen: Seen) {
         let still = || self.word.load(Ordering::Acquire) == given.0;
         if !still() {
             return;
         }
-        let (term, at) = (given.0 >> GATE_BITS, self.nanos(now));
+        let term = given.0 >> GATE_BITS;
+        // A window of calls asks for no time, and to work it out costs a fifth of all the rest.
+        let at = if self.window.is_timed() {
+            self.nanos(now)
+        } else {
+            0
+        };
         self.window.record(term, at, seen, still);
         let row = if seen.failed {
             self.row.grow(term, still)
@@ -172,6 +181,7 @@ impl Machine {
     }
 
     /// Opens the circuit where what was just counted asks for it.
+    #[cold]
     fn judge(&self, given: Given, row: u32, seen: Seen, now: Instant) {
         let (term, at) = (given.0 >> GATE_BITS, self.nanos(now));
         let Some(cause) = self.verdict(row, seen, self.window.counts(term, at)) else {
@@ -209,6 +219,7 @@ impl Machine {
         }
     }
 
+    #[cold]
     fn report_probe(&self, given: Given, now: Instant, seen: Seen) {
         let mut rare = self.lock();
         if rare.word() != given.0 {

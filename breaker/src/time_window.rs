@@ -53,7 +53,7 @@ impl TimeWindow {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record(&self, term: u64, at: u64, seen: Seen, still: impl Fn() -> bool) {
         let number = self.advance(at);
         // The call before its failure: a reader takes them the other way round, so he never finds a

@@ -46,9 +46,15 @@ impl Window {
         }
     }
 
+    /// Whether it matters when a call ended.
+    #[inline]
+    pub(crate) fn is_timed(&self) -> bool {
+        matches!(self, Self::Time(_))
+    }
+
     /// Counts a call of `term` that ended `at` nanoseconds after the beginning. `still` says whether
     /// the term is the present one; a call of a term that has passed may be left out.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn record(&self, term: u64, at: u64, seen: Seen, still: impl Fn() -> bool) {
         match self {
             Self::Time(window) => window.record(term, at, seen, still),

@@ -1,44 +1,21 @@
 //! What a decision costs: with a key, among few and many flags, with few and many lists, alone and
 //! with other threads beside it.
 //!
-//! `cargo bench -p dspex-flags --bench decision`. Before anything is timed it is checked that no
-//! decision allocates.
+//! Decisions are made on the live handle, by [`Flags::current`], unless the name says otherwise: that is
+//! what somebody pays who serves whatever is newest. Beside criterion's times it prints lines
+//! `allocations <name> <number>`.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#![allow(missing_docs, reason = "criterion's macros make public items")]
+
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group, criterion_main};
 use dspex_flags::{
-    Declaration, Flag, FlagValue, Flags, MemoryStore, Percent, Rules, Snapshot, Write, rules_key,
+    Declaration, Flag, FlagValue, Flags, MemoryStore, Percent, Rules, Write, rules_key,
 };
-
-/// Counts what this thread allocates.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-#[expect(
-    unsafe_code,
-    reason = "an allocator is unsafe to implement; this one only counts and passes on"
-)]
-// SAFETY: every call is passed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use rustix::time::{ClockId, clock_gettime};
 
 const SHARE: Flag<Percent> = Flag {
     key: "gradual_rollout_percentage",
@@ -53,14 +30,22 @@ const SWITCH: Flag<bool> = Flag {
     owner: "bench",
 };
 const KEY: &str = "session-0123456789";
+const MANY: usize = 100_000;
 
-/// Flags among others, with that many keys on the share's allow list.
-fn flags(others: usize, allowed: usize) -> Arc<Flags> {
-    let mut declarations = vec![SHARE.declaration(), SWITCH.declaration()];
-    declarations.extend((0..others).map(|number| Declaration {
-        key: format!("other_{number}").into(),
-        ..SWITCH.declaration()
-    }));
+/// The handles of so many shares that nobody has written.
+fn others(number: usize) -> Vec<Flag<Percent>> {
+    let other = |number: usize| Flag {
+        // A handle's key is compiled in; here it is made up, once in the life of the process.
+        key: format!("other_{number}").leak(),
+        ..SHARE
+    };
+    (0..number).map(other).collect()
+}
+
+/// Flags with these others among them, and with that many keys on the share's allow list.
+fn flags(others: &[Flag<Percent>], allowed: usize) -> Arc<Flags> {
+    let mut declarations: Vec<Declaration> = vec![SHARE.declaration(), SWITCH.declaration()];
+    declarations.extend(others.iter().map(Flag::declaration));
     let mut set: Vec<(String, FlagValue)> = vec![(
         SHARE.key.to_owned(),
         Percent::from_basis_points(5_000).expect("a share").into(),
@@ -91,71 +76,92 @@ fn flags(others: usize, allowed: usize) -> Arc<Flags> {
     })
 }
 
-fn no_decision_allocates(snapshot: &Snapshot) {
-    let before = ALLOCATIONS.with(Cell::get);
-    for key in [KEY, "allowed-1", ""] {
-        black_box(snapshot.rollout(&SHARE, black_box(key)));
-        black_box(snapshot.enabled(&SWITCH));
-        black_box(snapshot.enabled_for(&SWITCH, key));
-    }
-    let made = ALLOCATIONS.with(Cell::get) - before;
-    assert_eq!(made, 0, "a decision allocated");
-}
-
 fn decisions(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("decision");
+    let eight = others(8);
+    let many = others(MANY - 2);
+    let mut group = criterion.benchmark_group("flags");
     for (name, others, allowed) in [
-        ("10 flags", 8, 0),
-        ("100,000 flags", 99_998, 0),
-        ("10 overrides", 8, 10),
-        ("10,000 overrides", 8, 10_000),
+        ("decision with key", &eight, 0),
+        ("decision with key, 100,000 flags", &many, 0),
+        ("decision with key, 10 overrides", &eight, 10),
+        ("decision with key, 10,000 overrides", &eight, 10_000),
     ] {
         let flags = flags(others, allowed);
-        let snapshot = flags.snapshot();
-        no_decision_allocates(&snapshot);
-        group.bench_function(BenchmarkId::new("with key", name), |bencher| {
-            bencher.iter(|| snapshot.rollout(&SHARE, black_box(KEY)));
+        let counted = allocation_counter::measure(|| {
+            for key in [KEY, "allowed-1", ""] {
+                black_box(flags.current().rollout(&SHARE, black_box(key)));
+            }
         });
-        // With the live handle's load in it: what somebody pays who holds no snapshot.
-        group.bench_function(BenchmarkId::new("live, with key", name), |bencher| {
-            bencher.iter(|| flags.snapshot().rollout(&SHARE, black_box(KEY)));
+        println!("allocations flags/{name} {}", counted.count_total);
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| flags.current().rollout(&SHARE, black_box(KEY)));
         });
     }
-    let flags = flags(8, 10);
+    let among_many = flags(&many, 0);
+    group.bench_function(
+        "decision with key, each of 100,000 flags in turn",
+        |bencher| {
+            let mut next = 0_usize;
+            bencher.iter(|| {
+                // A step that has no common divisor with the number of flags: no cache helps.
+                next = (next + 7_919) % many.len();
+                among_many.current().rollout(&many[next], black_box(KEY))
+            });
+        },
+    );
+    let flags = flags(&eight, 10);
+    let snapshot = flags.snapshot();
+    group.bench_function("decision with key, on a snapshot that is held", |bencher| {
+        bencher.iter(|| black_box(&snapshot).rollout(&SHARE, black_box(KEY)));
+    });
     group.bench_function("switch", |bencher| {
-        let snapshot = flags.snapshot();
-        bencher.iter(|| black_box(&snapshot).enabled(&SWITCH));
+        bencher.iter(|| flags.current().enabled(&SWITCH));
     });
     group.finish();
 }
 
-/// One thread is timed while others decide beside it. Beyond the machine's cores they take turns, so
-/// compare the time of a decision on the processor, which is what this counts: each of `n` threads
-/// makes as many decisions, and the whole is divided by what the cores can do at once.
+/// What each of `threads` threads needs of its processor for `each` decisions, on average.
+///
+/// Time on the processor, and not the time that passes: beyond the machine's cores threads take turns,
+/// and what they wait for one another's cache lines counts either way.
+fn beside(threads: u32, each: u64, decide: impl Fn() -> bool + Sync) -> Duration {
+    let used = || {
+        let now = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::try_from(now).expect("a thread's time is not negative")
+    };
+    let one = || {
+        let before = used();
+        for _ in 0..each {
+            black_box(decide());
+        }
+        used() - before
+    };
+    let all: Duration = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(one)).collect();
+        let ended = running.into_iter().map(|thread| thread.join());
+        ended.map(|took| took.expect("it does not panic")).sum()
+    });
+    all / threads
+}
+
 fn contention(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("decision beside others");
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let flags = flags(&others(8), 0);
+    let mut group = criterion.benchmark_group("flags");
     for threads in [1, 2, 4, 8] {
-        let flags = flags(8, 0);
-        group.bench_function(BenchmarkId::from_parameter(threads), |bencher| {
-            bencher.iter_custom(|each| {
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "a bench measures the time that passes"
-                )]
-                let began = std::time::Instant::now();
-                std::thread::scope(|scope| {
-                    for _ in 0..threads {
-                        scope.spawn(|| {
-                            for _ in 0..each {
-                                black_box(flags.snapshot().rollout(&SHARE, black_box(KEY)));
-                            }
-                        });
-                    }
-                });
-                let at_once = threads.min(cores);
-                began.elapsed().mul_f64(at_once as f64 / threads as f64)
-            });
+        group.bench_function(
+            format!("decision with key, threads: {threads}"),
+            |bencher| {
+                let decide = || flags.current().rollout(&SHARE, black_box(KEY));
+                bencher.iter_custom(|each| beside(threads, each, decide));
+            },
+        );
+    }
+    // What a handle costs where a look would do: its count is one cache line for all threads.
+    for threads in [1, 8] {
+        let name = format!("decision with key, by a handle of its own, threads: {threads}");
+        group.bench_function(name, |bencher| {
+            let decide = || flags.snapshot().rollout(&SHARE, black_box(KEY));
+            bencher.iter_custom(|each| beside(threads, each, decide));
         });
     }
     group.finish();

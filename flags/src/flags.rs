@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Change, Write};
 use crate::clock;
+use crate::current::Current;
 use crate::declared::Declared;
 use crate::error::FlagError;
 use crate::flag::Declaration;
@@ -104,9 +105,17 @@ impl Flags {
         }))
     }
 
-    /// The newest snapshot this process knows. No lock, no await.
+    /// The newest snapshot this process knows, to be kept: for several decisions at one revision, or
+    /// across an await. No lock, no await.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.current.load_full()
+    }
+
+    /// The newest snapshot this process knows, to be looked at and let go: for one decision on a busy
+    /// path. It writes nothing that another thread reads or writes, so it costs the same however many
+    /// threads decide at once.
+    pub fn current(&self) -> Current {
+        Current::new(self.current.load())
     }
 
     /// Every flag there is, in the order of the keys.

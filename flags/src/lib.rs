@@ -16,12 +16,13 @@
 //! 8. [`Write`], [`Change`]: what is asked for, and what the audit keeps of it.
 //! 9. [`FlagStore`], [`MemoryStore`], [`FileStore`], [`SqlStore`]: where the values live.
 //! 10. [`Subscriber`]: seeing each revision, and acknowledging it.
-//! 11. [`Flags`]: the live handle that ties these together.
+//! 11. [`Flags`], [`Current`]: the live handle that ties these together, and a look at it.
 //! 12. [`flagd`]: export and import, so that flagd evaluates the same.
 //! 13. [`dspex`]: the flags of dspex itself.
 
 mod audit;
 mod clock;
+mod current;
 mod decision;
 mod declared;
 pub mod dspex;
@@ -45,6 +46,7 @@ mod value;
 mod watch;
 
 pub use audit::{Change, Write};
+pub use current::Current;
 pub use error::{FlagError, PercentError, UnknownFlag};
 pub use explain::{Explanation, Reason};
 pub use flag::{Declaration, Flag, FlagType};

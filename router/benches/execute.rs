@@ -9,69 +9,20 @@
 
 #![allow(missing_docs, reason = "criterion's macros make public items")]
 
-use std::future::Future;
-use std::hint::black_box;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+mod at_once;
 
-use async_trait::async_trait;
+use std::hint::black_box;
+use std::sync::Arc;
+
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use dspex_flags::{FlagValue, Flags, MemoryStore, Percent, Write, dspex};
-use dspex_pool::{Call, Drained, Pool, PoolError, PoolStatus, Program, ProgramKey, Reply};
-use dspex_router::{
-    Draft, Execute, MemoryCatalog, MemorySessions, Router, RouterConfig, RouterParts,
-};
-use dspex_telemetry::Telemetry;
+use dspex_router::{Draft, Execute, MemoryCatalog, Router};
 use serde_json::{Map, Value, json};
 
-/// Answers at once, with nothing.
-struct Ready {
-    worker: Arc<str>,
-}
-
-#[async_trait]
-impl Pool for Ready {
-    async fn execute(&self, call: Call) -> Result<Reply, PoolError> {
-        drop(call);
-        Ok(Reply {
-            outputs: Map::new(),
-            program_time: Some(Duration::ZERO),
-            worker: Arc::clone(&self.worker),
-            state: None,
-        })
-    }
-
-    async fn check(&self, _: &Program) -> Result<(), PoolError> {
-        Ok(())
-    }
-
-    async fn forget(&self, _: &ProgramKey) {}
-
-    fn status(&self) -> PoolStatus {
-        PoolStatus {
-            ready: 1,
-            ..PoolStatus::default()
-        }
-    }
-
-    async fn drain(&self, _: Duration) -> Drained {
-        Drained {
-            finished: 0,
-            abandoned: 0,
-        }
-    }
-}
-
-fn pool() -> Arc<Ready> {
-    Arc::new(Ready {
-        worker: "w-0".into(),
-    })
-}
+use self::at_once::now_or_never;
 
 /// A router with this share of its traffic on the candidate, and one program.
-async fn router(candidate: &str, programs: usize) -> Arc<Router> {
+async fn router(candidate: &str) -> Arc<Router> {
     let flags = Flags::open(Arc::new(MemoryStore::new()), dspex::declarations())
         .await
         .expect("an empty store opens");
@@ -90,30 +41,19 @@ async fn router(candidate: &str, programs: usize) -> Arc<Router> {
         why: "bench".to_owned(),
     };
     flags.write(write).await.expect("the flags are declared");
-    let router = Router::new(RouterParts {
-        stable: pool(),
-        flags,
-        telemetry: Telemetry::new(dspex_telemetry::Config::default()),
-        catalog: Arc::new(MemoryCatalog::new()),
-        sessions: Arc::new(MemorySessions::new()),
-        config: RouterConfig::default(),
-        tracker: tokio_util::task::TaskTracker::new(),
-    })
-    .expect("the defaults are valid");
-    router.set_candidate(Some(pool()));
-    for number in 0..programs {
-        let draft = Draft {
-            id: Some(format!("p-{number}").parse().expect("a name")),
-            definition: serde_json::from_value(json!({
-                "kind": "callable", "target": "programs:echo"
-            }))
-            .expect("a definition"),
-            repeatable: Some(true),
-            stateful: false,
-            side_effects: None,
-        };
-        router.create_program(draft).await.expect("it is new");
-    }
+    let router = at_once::router(flags, Arc::new(MemoryCatalog::new()));
+    router.set_candidate(Some(at_once::pool()));
+    let draft = Draft {
+        id: Some("p-0".parse().expect("a name")),
+        definition: serde_json::from_value(json!({
+            "kind": "callable", "target": "programs:echo"
+        }))
+        .expect("a definition"),
+        repeatable: Some(true),
+        stateful: false,
+        side_effects: None,
+    };
+    router.create_program(draft).await.expect("it is new");
     router
 }
 
@@ -130,15 +70,6 @@ fn request(session: bool) -> Execute {
     }
 }
 
-/// The end of a future that never waits.
-fn now_or_never<F: Future>(future: F) -> F::Output {
-    let mut context = Context::from_waker(Waker::noop());
-    match pin!(future).poll(&mut context) {
-        Poll::Ready(output) => output,
-        Poll::Pending => unreachable!("nothing here waits"),
-    }
-}
-
 fn execute(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -147,18 +78,12 @@ fn execute(criterion: &mut Criterion) {
     // Timers need one, though none is ever waited for.
     let _entered = runtime.enter();
     let mut group = criterion.benchmark_group("router");
-    for (name, share, programs, session) in [
-        ("execute on stable", "0", 1, false),
-        ("execute on the candidate", "100", 1, false),
-        ("execute on stable, in a session", "0", 1, true),
-        (
-            "execute on stable, one of 10,000 programs",
-            "0",
-            10_000,
-            false,
-        ),
+    for (name, share, session) in [
+        ("execute on stable", "0", false),
+        ("execute on the candidate", "100", false),
+        ("execute on stable, in a session", "0", true),
     ] {
-        let router = runtime.block_on(router(share, programs));
+        let router = runtime.block_on(router(share));
         let run = |request| {
             let answered = now_or_never(router.execute(request));
             black_box(answered).expect("the pool answers");

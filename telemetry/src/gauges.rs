@@ -20,6 +20,8 @@ const POOL_QUEUED: &str = "dspex_pool_queued";
 const POOL_STARTS: &str = "dspex_pool_starts_total";
 const POOL_FAILURES: &str = "dspex_pool_failures_total";
 const CIRCUIT_STATE: &str = "dspex_circuit_state";
+const SHADOW_CALLS: &str = "dspex_shadow_calls_total";
+const FLAG_STORE_READABLE: &str = "dspex_flag_store_readable";
 const FLAG_REVISION: &str = "dspex_flag_revision";
 const ROLLOUT_PERCENT: &str = "dspex_rollout_percent";
 const SESSIONS: &str = "dspex_sessions";
@@ -176,6 +178,19 @@ impl Gauges {
         });
     }
 
+    /// Tells how many calls that were drawn for a copy have come to this end so far, such as `copied`
+    /// or `queue_full`.
+    pub fn shadow(&self, became: &str, calls: u64) {
+        self.sink
+            .with(|| counter!(SHADOW_CALLS, "became" => became.to_owned()).absolute(calls));
+    }
+
+    /// Tells whether the flags' store can be read; while it cannot, the last good flags are served.
+    pub fn flag_store_readable(&self, readable: bool) {
+        let value = if readable { 1.0 } else { 0.0 };
+        self.sink.with(|| gauge!(FLAG_STORE_READABLE).set(value));
+    }
+
     /// Tells the revision of the flags that the router serves.
     pub fn flag_revision(&self, revision: u64) {
         // Exact up to 2^53 revisions.
@@ -268,6 +283,14 @@ fn describe() {
     describe_gauge!(
         CIRCUIT_STATE,
         "1 for the state that the circuit is in, 0 for the others."
+    );
+    describe_counter!(
+        SHADOW_CALLS,
+        "Calls drawn for a copy, and what became of them."
+    );
+    describe_gauge!(
+        FLAG_STORE_READABLE,
+        "1 while the flags' store can be read, 0 while the last good flags are served."
     );
     describe_gauge!(
         FLAG_REVISION,

@@ -13,6 +13,7 @@ mod figures;
 mod page;
 mod plot;
 mod record;
+mod results;
 mod rounds;
 mod spread;
 
@@ -20,6 +21,7 @@ use anyhow::Result;
 
 use self::contenders::Contenders;
 use self::record::Record;
+use self::results::Results;
 use self::rounds::Samples;
 use crate::interrupt::Interrupt;
 use crate::places::Places;
@@ -110,8 +112,8 @@ pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> 
 }
 
 fn run_pool(pool: &Pool, places: &Places, interrupt: &Interrupt) -> Result<bool> {
-    let before = if pool.compare {
-        Some(Record::read(places)?)
+    let before: Option<Record> = if pool.compare {
+        Some(Results::POOL.read(places)?)
     } else {
         None
     };
@@ -129,7 +131,7 @@ fn run_pool(pool: &Pool, places: &Places, interrupt: &Interrupt) -> Result<bool>
         return Ok(worse.is_empty());
     }
     if pool.whole() {
-        record.write(places)?;
+        Results::POOL.write(places, &record)?;
         page::write(&record, places)?;
         plot::write(&record, places)?;
     }

@@ -18,10 +18,10 @@
 )]
 
 mod bench;
+mod checklist;
 mod decommission;
 mod demo;
 mod drill;
-mod checklist;
 mod evidence;
 mod interrupt;
 mod live;
@@ -29,8 +29,8 @@ mod places;
 mod process;
 mod progress;
 mod python;
-mod surroundings;
 mod release;
+mod surroundings;
 mod test;
 mod tidy;
 mod venv;

@@ -1,17 +1,18 @@
 //! `dspex flags`: reads and writes feature flags. Traffic moves only by these.
 
+mod show;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::show::{Changes, Listed, explained, find, history, shown, table, written};
 use super::client::Remote;
 use super::exit::{Exit, Failure};
 use super::output::{Format, Output};
-use super::style::{Paint, dim, plain};
-use super::view::{moment, percent, read, setting};
+use super::view::read;
 use super::who::Who;
 
 /// Read and write feature flags.
@@ -36,6 +37,20 @@ enum Verb {
     },
     /// Write one flag.
     Set(Set),
+    /// Forget what was written of one flag: it is again what the environment, the configuration or
+    /// its default says.
+    Unset {
+        /// The flag's name.
+        key: String,
+        /// Why it is changed, for the audit.
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+        #[command(flatten)]
+        who: Who,
+        /// Write only if the flags are still at this revision.
+        #[arg(long, value_name = "REVISION")]
+        expect: Option<u64>,
+    },
     /// Show who changed what, and why; the newest first.
     History {
         /// At most so many changes.
@@ -98,42 +113,6 @@ struct Set {
     expect: Option<u64>,
 }
 
-/// The flags as the server tells them.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Listed {
-    revision: u64,
-    flags: Vec<Flag>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Flag {
-    key: String,
-    kind: String,
-    value: Value,
-    default: Value,
-    description: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Changes {
-    changes: Vec<Change>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Change {
-    revision: u64,
-    key: String,
-    before: Value,
-    after: Value,
-    who: String,
-    why: String,
-    at: String,
-}
-
 const PATH: [&str; 3] = ["admin", "v1", "flags"];
 const FLAGD: [&str; 4] = ["admin", "v1", "flags", "flagd"];
 
@@ -144,29 +123,6 @@ fn definitions(file: &Path) -> Result<Value, Failure> {
     };
     let text = std::fs::read(file).map_err(|error| failed(&error))?;
     serde_json::from_slice(&text).map_err(|error| failed(&error))
-}
-
-/// One line: what it is, where that comes from, and what decided.
-fn explained(body: &Value) -> String {
-    let text = |name: &str| body.get(name).map(setting).unwrap_or_default();
-    let mut line = format!("{} is {}", text("flag"), text("value"));
-    if let Some(on) = body.get("on").and_then(Value::as_bool) {
-        line.push_str(if on { ", on" } else { ", off" });
-    }
-    line.push_str(&format!("; layer {}", text("layer")));
-    if let Some(reason) = body.get("reason") {
-        let rule = reason.get("rule").map(setting).unwrap_or_default();
-        line.push_str(&format!("; decided by {rule}"));
-        if let Some(flag) = reason.get("flag") {
-            line.push_str(&format!(" {}", setting(flag)));
-        }
-    }
-    for name in ["variant", "bucket"] {
-        if body.get(name).is_some_and(|value| !value.is_null()) {
-            line.push_str(&format!("; {name} {}", text(name)));
-        }
-    }
-    line
 }
 
 impl Flags {
@@ -188,7 +144,18 @@ impl Flags {
                 let key = set.key.clone();
                 let request = client.request(Method::PATCH, &PATH);
                 let body = request.body(set.body()).json().await?;
-                output.either(&body, |_| written(&key, &body))
+                output.either(&body, |_| written("set", &key, &body))
+            }
+            Verb::Unset {
+                key,
+                why,
+                who,
+                expect,
+            } => {
+                let change = json!({"unset": [key], "why": why, "who": who.name()});
+                let request = client.request(Method::PATCH, &PATH);
+                let body = request.body(expecting(change, expect)).json().await?;
+                output.either(&body, |_| written("unset", &key, &body))
             }
             Verb::History { limit } => {
                 let request = client.get(&["admin", "v1", "flags", "history"]);
@@ -209,7 +176,7 @@ impl Flags {
                 let request = client.request(Method::POST, &["admin", "v1", "flags", "revert"]);
                 let body = request.body(body).json().await?;
                 let what = format!("everything to what it was at revision {revision}");
-                output.either(&body, |_| written(&what, &body))
+                output.either(&body, |_| written("set", &what, &body))
             }
             Verb::Export => {
                 let body = client.get(&FLAGD).json().await?;
@@ -222,14 +189,11 @@ impl Flags {
                 expect,
             } => {
                 let definitions = definitions(&file)?;
-                let mut body = json!({"definitions": definitions, "why": why, "who": who.name()});
-                if let Some(revision) = expect {
-                    body["expected_revision"] = revision.into();
-                }
+                let body = json!({"definitions": definitions, "why": why, "who": who.name()});
                 let request = client.request(Method::POST, &FLAGD);
-                let body = request.body(body).json().await?;
+                let body = request.body(expecting(body, expect)).json().await?;
                 let what = format!("the flags of {}", file.display());
-                output.either(&body, |_| written(&what, &body))
+                output.either(&body, |_| written("set", &what, &body))
             }
         }
     }
@@ -238,16 +202,21 @@ impl Flags {
 impl Set {
     /// The body of `PATCH /admin/v1/flags`.
     fn body(self) -> Value {
-        let mut body = json!({
+        let body = json!({
             "set": {self.key: value(&self.value)},
             "why": self.why,
             "who": self.who.name(),
         });
-        if let Some(revision) = self.expect {
-            body["expected_revision"] = revision.into();
-        }
-        body
+        expecting(body, self.expect)
     }
+}
+
+/// A change that is only made where the flags are still at this revision.
+fn expecting(mut body: Value, revision: Option<u64>) -> Value {
+    if let Some(revision) = revision {
+        body["expected_revision"] = revision.into();
+    }
+    body
 }
 
 /// A flag's value as JSON. What is neither a switch nor a number goes to the server as text: it
@@ -262,82 +231,6 @@ fn value(text: &str) -> Value {
             _ => text.into(),
         },
     }
-}
-
-/// One flag, as JSON and as read.
-fn find(body: &Value, key: &str) -> Result<(Value, Flag), Failure> {
-    let listed = body.get("flags").and_then(Value::as_array);
-    let named = |flag: &&Value| flag.get("key").and_then(Value::as_str) == Some(key);
-    if let Some(raw) = listed.and_then(|flags| flags.iter().find(named)) {
-        return Ok((raw.clone(), read(raw)?));
-    }
-    let failure = Failure::new(Exit::Refused, format_args!("no flag {key:?}"));
-    let names = listed.into_iter().flatten();
-    let names = names.filter_map(|flag| flag.get("key").and_then(Value::as_str));
-    Err(match crate::config::nearest(key, names) {
-        Some(near) => failure.hint(format_args!("did you mean {near:?}?")),
-        None => failure.hint("see all of them with `dspex flags list`"),
-    })
-}
-
-/// A value as people write it: percentages with their sign.
-fn shown(value: &Value, is_percent: bool) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        value if is_percent && value.is_number() => percent(value),
-        value => setting(value),
-    }
-}
-
-fn table(listed: &Listed, paint: Paint) -> String {
-    let rows = listed.flags.iter().map(|flag| {
-        let is_percent = flag.kind == "percent";
-        [
-            plain(&flag.key),
-            plain(shown(&flag.value, is_percent)),
-            dim(shown(&flag.default, is_percent)),
-            dim(&flag.description),
-        ]
-    });
-    let table = paint.table(["FLAG", "VALUE", "DEFAULT", "MEANING"], rows);
-    format!("{table}\nrevision {}", listed.revision)
-}
-
-fn written(key: &str, body: &Value) -> String {
-    match body.get("revision").and_then(Value::as_u64) {
-        None => format!("set {key}"),
-        Some(revision) => {
-            let laggards = body.get("laggards").and_then(Value::as_array);
-            let laggards = laggards.into_iter().flatten().map(setting);
-            match laggards.collect::<Vec<_>>().join(", ").as_str() {
-                "" => format!("set {key} at revision {revision}; every router serves it"),
-                late => format!("set {key} at revision {revision}; not served yet by: {late}"),
-            }
-        }
-    }
-}
-
-fn history(changes: &[Change], paint: Paint) -> String {
-    if changes.is_empty() {
-        return "no flag was ever written".to_owned();
-    }
-    let rows = changes.iter().map(|change| {
-        let is_percent = change.after.is_number();
-        let before = match &change.before {
-            Value::Null => "default".to_owned(),
-            before => shown(before, is_percent),
-        };
-        let step = format!("{before} -> {}", shown(&change.after, is_percent));
-        [
-            plain(change.revision.to_string()),
-            dim(moment(&change.at)),
-            plain(&change.key),
-            plain(step),
-            plain(&change.who),
-            plain(&change.why),
-        ]
-    });
-    paint.table(["REVISION", "AT", "FLAG", "CHANGE", "WHO", "WHY"], rows)
 }
 
 #[cfg(test)]
@@ -358,51 +251,5 @@ mod tests {
         ] {
             assert_eq!(value(text), expected, "{text}");
         }
-    }
-
-    #[test]
-    fn an_explanation_names_layer_rule_and_bucket() {
-        let body = json!({"flag": "share", "value": 50, "on": true, "layer": "store",
-            "reason": {"rule": "share"}, "variant": null, "bucket": 4_344, "revision": 3});
-        assert_eq!(
-            explained(&body),
-            "share is 50, on; layer store; decided by share; bucket 4344"
-        );
-        let body = json!({"flag": "switch", "value": false, "on": false, "layer": "compiled",
-            "reason": {"rule": "requires", "flag": "share"}, "bucket": null});
-        assert_eq!(
-            explained(&body),
-            "switch is false, off; layer compiled; decided by requires share"
-        );
-    }
-
-    #[test]
-    fn flags_are_shown_with_their_units() {
-        let body = json!({"revision": 7, "flags": [
-            {"key": "pool_v2_enabled", "kind": "bool", "value": true, "default": false, "description": "the switch"},
-            {"key": "gradual_rollout_percentage", "kind": "percent", "value": 12.5, "default": 0, "description": "the lever"},
-        ]});
-        assert_eq!(
-            table(&read(&body).unwrap(), Paint::new(false)),
-            "FLAG                        VALUE  DEFAULT  MEANING\n\
-             pool_v2_enabled             true   false    the switch\n\
-             gradual_rollout_percentage  12.5%  0%       the lever\n\
-             revision 7"
-        );
-        let failure = find(&body, "pool_v2_enbled").unwrap_err();
-        assert_eq!(failure.exit, Exit::Refused);
-        assert_eq!(failure.hints, ["did you mean \"pool_v2_enabled\"?"]);
-    }
-
-    #[test]
-    fn the_history_tells_the_step_and_the_reason() {
-        let body = json!({"changes": [{"revision": 3, "key": "gradual_rollout_percentage",
-            "before": 5, "after": 10, "who": "ada", "why": "stage 2", "at": "2026-01-02T03:04:05.678Z"}]});
-        let changes: Changes = read(&body).unwrap();
-        assert_eq!(
-            history(&changes.changes, Paint::new(false)),
-            "REVISION  AT                   FLAG                        CHANGE     WHO  WHY\n\
-             3         2026-01-02 03:04:05  gradual_rollout_percentage  5% -> 10%  ada  stage 2"
-        );
     }
 }

@@ -45,7 +45,13 @@ impl Health {
 
 fn text(url: &str, ready: bool, body: &Value, paint: Paint) -> String {
     if ready {
-        return format!("{url} is alive and {}", paint.text(Tone::Good, "ready"));
+        let mut text = format!("{url} is alive and {}", paint.text(Tone::Good, "ready"));
+        let troubles = body.get("troubles").and_then(Value::as_array);
+        for trouble in troubles.into_iter().flatten().filter_map(Value::as_str) {
+            let trouble = paint.text(Tone::Plain, trouble);
+            text.push_str(&format!("\n{} {trouble}", paint.text(Tone::Bad, "but:")));
+        }
+        return text;
     }
     let why = problem::failure(503, body).message;
     let not_ready = paint.text(Tone::Bad, "not ready");
@@ -69,6 +75,11 @@ mod tests {
         assert_eq!(
             text("http://h/", true, &Value::Null, Paint::PLAIN),
             "http://h/ is alive and ready"
+        );
+        let troubled = json!({"status": "ready", "troubles": ["the store is away"]});
+        assert_eq!(
+            text("http://h/", true, &troubled, Paint::PLAIN),
+            "http://h/ is alive and ready\nbut: the store is away"
         );
     }
 }

@@ -9,6 +9,10 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use super::error::ConfigError;
+use super::flags::{ENVIRONMENT_PREFIX, VALUES};
+
+/// What the origin of a value begins with that a variable has set.
+const VARIABLE: &str = "environment variable ";
 
 /// Where the built-in values come from, as shown to people.
 pub(super) const DEFAULTS: &str = "the defaults";
@@ -66,13 +70,18 @@ impl Layer {
         }
     }
 
-    /// The layers of the environment: each `DSPEX_SECTION__KEY`. Names without `__`, such as
-    /// `DSPEX_URL`, are not configuration.
+    /// The layers of the environment: each `DSPEX_SECTION__KEY`, and each `DSPEX_FLAG_KEY` as the flag
+    /// of that key. Other names, such as `DSPEX_URL`, are not configuration.
     pub(super) fn environment(
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Vec<Self>, ConfigError> {
         let mut layers = Vec::new();
         for (name, value) in variables {
+            if let Some(flag) = name.strip_prefix(ENVIRONMENT_PREFIX) {
+                let key = format!("{VALUES}.{}", flag.to_ascii_lowercase());
+                layers.push(Self::one(format!("{VARIABLE}{name}"), &key, &value));
+                continue;
+            }
             let Some(rest) = name.strip_prefix("DSPEX_").filter(|r| r.contains("__")) else {
                 continue;
             };
@@ -82,11 +91,7 @@ impl Layer {
                     "the environment variable {name} names no setting: write it as DSPEX_SECTION__KEY, such as DSPEX_SERVER__BIND"
                 )));
             }
-            layers.push(Self::one(
-                format!("environment variable {name}"),
-                &key,
-                &value,
-            ));
+            layers.push(Self::one(format!("{VARIABLE}{name}"), &key, &value));
         }
         // The process's environment has no order; sorted, so that two runs agree.
         layers.sort_by(|a, b| a.origin.cmp(&b.origin));
@@ -120,6 +125,11 @@ impl Provider for Layer {
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
         Ok(Profile::Default.collect(self.values.clone()))
     }
+}
+
+/// Whether this is the origin of a value that a variable has set.
+pub(super) fn is_environment(origin: &str) -> bool {
+    origin.starts_with(VARIABLE)
 }
 
 /// Where the value of a dotted key was written; for a section, where its first value was.

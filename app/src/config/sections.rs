@@ -1,4 +1,4 @@
-//! The app's own sections: server, log, storage, lanes, Python, telemetry, flags.
+//! The app's own sections: server, log, storage, lanes, Python, telemetry.
 //!
 //! Invariant: no defaults here. `default.toml` is the one place that has them, so that what it says
 //! is what happens.
@@ -251,23 +251,14 @@ impl TelemetrySection {
     }
 }
 
-/// `[flags]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FlagsSection {
-    /// How often the store is read for writes of other processes.
-    #[serde(with = "duration")]
-    pub poll: Duration,
-}
-
-fn positive(key: &str, value: Duration) -> Result<(), ConfigError> {
+pub(super) fn positive(key: &str, value: Duration) -> Result<(), ConfigError> {
     if value.is_zero() {
         return Err(ConfigError::of(key, "must be longer than nothing"));
     }
     Ok(())
 }
 
-fn at_least_one(key: &str, value: usize) -> Result<(), ConfigError> {
+pub(super) fn at_least_one(key: &str, value: usize) -> Result<(), ConfigError> {
     if value == 0 {
         return Err(ConfigError::of(key, "must be at least 1"));
     }

@@ -4,6 +4,7 @@ use figment::Figment;
 use figment::value::{Dict, Value};
 use serde::Serialize;
 
+use super::flags::without_password;
 use super::layers;
 
 /// One setting.
@@ -11,7 +12,7 @@ use super::layers;
 pub struct Entry {
     /// Its dotted name.
     pub key: String,
-    /// Its value; `"(hidden)"` for values of environment maps.
+    /// Its value; `"(hidden)"` for values of environment maps, and in place of a URL's password.
     pub value: serde_json::Value,
     /// Where it was written.
     pub origin: String,
@@ -38,10 +39,11 @@ fn walk(values: &Figment, prefix: &str, tree: &Dict, hidden: bool, entries: &mut
         match value {
             Value::Dict(_, inner) => walk(values, &key, inner, hidden, entries),
             value => entries.push(Entry {
-                value: if hidden {
-                    "(hidden)".into()
-                } else {
-                    serde_json::to_value(value).unwrap_or(serde_json::Value::Null)
+                value: match serde_json::to_value(value) {
+                    _ if hidden => "(hidden)".into(),
+                    Ok(serde_json::Value::String(text)) => without_password(&text).into(),
+                    Ok(value) => value,
+                    Err(_) => serde_json::Value::Null,
                 },
                 origin: layers::origin(values, &key).unwrap_or_else(|| "unknown".to_owned()),
                 key,

@@ -296,3 +296,110 @@ fn limits_of_workers_are_laid_over_those_of_python_pool_by_pool() {
         assert!(line.contains(words), "{set}: {line}");
     }
 }
+
+#[tokio::test]
+async fn flags_have_the_layer_that_set_them() {
+    let config = load(
+        "[flags.values]\npool_optimizer = true\ntelemetry_v2 = false\nenhanced_workers = false",
+        &[
+            ("DSPEX_FLAG_TELEMETRY_V2", "true"),
+            ("DSPEX_FLAG_CIRCUIT_BREAKER", "false"),
+            ("DSPEX_FLAGS", "no flag"),
+        ],
+        &["flags.values.enhanced_workers=true"],
+    )
+    .unwrap();
+    let store = Arc::new(dspex_flags::MemoryStore::new());
+    let declarations = dspex_flags::dspex::declarations();
+    let flags = dspex_flags::Flags::open_layered(store, declarations, config.flag_layers());
+    let snapshot = flags.await.unwrap().snapshot();
+    for (flag, value, layer) in [
+        ("pool_optimizer", true, "configuration"),
+        ("telemetry_v2", true, "environment"),
+        ("circuit_breaker", false, "environment"),
+        ("enhanced_workers", true, "configuration"),
+        ("pool_v2_enabled", false, "compiled"),
+    ] {
+        let why = serde_json::to_value(snapshot.explain(flag, None).unwrap()).unwrap();
+        assert_eq!(
+            (&why["value"], &why["layer"]),
+            (&json!(value), &json!(layer)),
+            "{flag}"
+        );
+    }
+    let shown = config.entry("flags.values.circuit_breaker").unwrap();
+    assert_eq!(
+        shown.origin,
+        "environment variable DSPEX_FLAG_CIRCUIT_BREAKER"
+    );
+}
+
+#[test]
+fn a_flag_that_cannot_be_set_here_is_refused_with_its_place() {
+    let line = refused("[flags.values]\npool_optimiser = true");
+    assert!(
+        line.starts_with("`flags.values.pool_optimiser`: no such flag"),
+        "{line}"
+    );
+    assert!(line.contains("mine.toml"), "{line}");
+    assert!(
+        line.ends_with("did you mean `flags.values.pool_optimizer`?"),
+        "{line}"
+    );
+
+    let line = load("", &[("DSPEX_FLAG_TELEMETRY_V2", "perhaps")], &[])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        line.contains("`perhaps` is neither true nor false"),
+        "{line}"
+    );
+    assert!(
+        line.contains("environment variable DSPEX_FLAG_TELEMETRY_V2"),
+        "{line}"
+    );
+
+    for lever in [
+        "gradual_rollout_percentage",
+        "pool_v2_enabled",
+        "shadow_percentage",
+    ] {
+        let name = format!("DSPEX_FLAG_{}", lever.to_ascii_uppercase());
+        let line = load("", &[(&name, "true")], &[]).unwrap_err().to_string();
+        assert!(line.contains("traffic moves by a write"), "{line}");
+    }
+}
+
+#[test]
+fn the_flags_store_is_the_database_a_file_or_postgres_and_its_password_is_hidden() {
+    let at = |text: &str| load("", &[], &[&format!("flags.store={text}")]);
+    assert_eq!(load("", &[], &[]).unwrap().flags.store, StoreAt::Database);
+    assert_eq!(
+        at("file:flags.json").unwrap().flags.store,
+        StoreAt::File("flags.json".into())
+    );
+    let config = at("postgres://ada:s3cret@db/dspex").unwrap();
+    assert!(matches!(config.flags.store, StoreAt::Postgres(_)));
+    let shown = format!("{:?}{:?}", config.entries(), config.flags);
+    assert!(!shown.contains("s3cret"), "{shown}");
+    for wrong in [
+        "file:",
+        "postgres:ada:s3cret@db",
+        "redis://db",
+        "sqlite",
+        "''",
+    ] {
+        let line = at(wrong).unwrap_err().to_string();
+        assert!(line.starts_with("`flags.store`"), "{line}");
+        assert!(
+            line.contains("file:PATH") && !line.contains("s3cret"),
+            "{line}"
+        );
+    }
+    for zero in ["per_second", "burst", "callers", "streams"] {
+        let line = load("", &[], &[&format!("flags.ofrep.{zero}=0")])
+            .unwrap_err()
+            .to_string();
+        assert!(line.contains("must be at least 1"), "{line}");
+    }
+}

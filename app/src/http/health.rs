@@ -39,6 +39,27 @@ struct HealthDocument {
     status: &'static str,
 }
 
+#[derive(Debug, Serialize, ToSchema)]
+struct ReadyDocument {
+    /// `ready`.
+    status: &'static str,
+    /// What does not keep calls from being served, and wants somebody to look at it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    troubles: Vec<String>,
+}
+
+impl ReadyDocument {
+    fn of(house: &House) -> Self {
+        let unreadable = house.flags.store_error().map(|error| {
+            format!("the flags' store cannot be read, and the last good flags are served: {error}")
+        });
+        Self {
+            status: "ready",
+            troubles: unreadable.into_iter().collect(),
+        }
+    }
+}
+
 /// Whether the process answers.
 #[utoipa::path(get, path = "/healthz", tag = TAG, responses((status = 200, body = HealthDocument)))]
 async fn healthz() -> axum::Json<HealthDocument> {
@@ -49,14 +70,14 @@ async fn healthz() -> axum::Json<HealthDocument> {
 #[utoipa::path(
     get, path = "/readyz", tag = TAG,
     responses(
-        (status = 200, body = HealthDocument),
+        (status = 200, body = ReadyDocument),
         (status = 503, body = ProblemDocument, content_type = "application/problem+json", description = "Starting, draining, or without a stable worker"),
     ),
 )]
 async fn readyz(State(state): State<AppState>) -> Response {
     let problem = match (state.life(), state.house()) {
         (Life::Ready, Some(house)) if house.router.health().ready() => {
-            return axum::Json(HealthDocument { status: "ready" }).into_response();
+            return axum::Json(ReadyDocument::of(house)).into_response();
         }
         (Life::Ready, Some(_)) => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -114,6 +135,7 @@ async fn status(Ready(house): Ready) -> axum::Json<Value> {
         "flags": {
             "revision": flags.revision(),
             "served_revision": health.flag_revision,
+            "store": house.config.flags.store.to_string(),
             "values": values,
             "store_error": house.flags.store_error().map(|error| error.to_string()),
             // Lowered in this process by a rollback that the store has not taken yet.

@@ -54,7 +54,11 @@ async fn measure(house: &House) {
         };
         gauges.circuit_state(&circuit.lane.to_string(), phase);
     }
+    for (became, calls) in figures::shadow(&house.router.shadow().counts) {
+        gauges.shadow(&became, calls);
+    }
     gauges.flag_revision(health.flag_revision.get());
+    gauges.flag_store_readable(house.flags.store_error().is_none());
     let share = house.flags.snapshot().percent(&GRADUAL_ROLLOUT_PERCENTAGE);
     gauges.rollout_percent(share.percent());
     gauges.host(&house.host.borrow());

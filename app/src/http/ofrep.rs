@@ -37,7 +37,7 @@ use super::state::{AppState, Ready};
 const TAG: &str = "ofrep";
 
 pub(super) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
-    let gate = Arc::new(Gate::new());
+    let gate = Arc::new(Gate::new(state.ofrep_limits()));
     let evaluations = OpenApiRouter::new()
         .routes(routes!(bulk))
         .routes(routes!(single))

@@ -15,6 +15,7 @@ use super::error::Problem;
 use super::json::BodyLimits;
 use crate::assemble::House;
 use crate::auth::Tokens;
+use crate::config::OfrepLimits;
 
 /// Where the server is in its life. It only goes on, never back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -35,16 +36,18 @@ pub(crate) struct AppState(Arc<Shared>);
 struct Shared {
     tokens: Tokens,
     limits: BodyLimits,
+    ofrep: OfrepLimits,
     house: OnceLock<Arc<House>>,
     life: watch::Sender<Life>,
 }
 
 impl AppState {
     /// A server that is starting.
-    pub(crate) fn new(tokens: Tokens, limits: BodyLimits) -> Self {
+    pub(crate) fn new(tokens: Tokens, limits: BodyLimits, ofrep: OfrepLimits) -> Self {
         Self(Arc::new(Shared {
             tokens,
             limits,
+            ofrep,
             house: OnceLock::new(),
             life: watch::Sender::new(Life::Starting),
         }))
@@ -87,6 +90,10 @@ impl AppState {
 
     pub(super) fn body_limits(&self) -> BodyLimits {
         self.0.limits
+    }
+
+    pub(super) fn ofrep_limits(&self) -> OfrepLimits {
+        self.0.ofrep
     }
 
     /// The house, whether or not it takes calls.

@@ -5,7 +5,7 @@ use std::future::Future;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::dspex::{self, GRADUAL_ROLLOUT_PERCENTAGE, POOL_V2_ENABLED};
+use crate::dspex::{self, GRADUAL_ROLLOUT_PERCENTAGE, POOL_V2_ENABLED, TELEMETRY_V2};
 use crate::percent::Percent;
 use crate::store::MemoryStore;
 use crate::testing::FaultyStore;
@@ -83,6 +83,22 @@ async fn a_write_is_served_and_an_older_snapshot_stays_what_it_was() {
     assert_eq!(before.percent(&GRADUAL_ROLLOUT_PERCENTAGE), Percent::ZERO);
     let change = &flags.history(1).await.unwrap()[0];
     assert_eq!((change.who.as_str(), change.why.as_str()), ("ada", "test"));
+}
+
+#[tokio::test]
+async fn a_look_at_the_flags_has_the_newest_values_and_counts_no_handle() {
+    let flags = open(Arc::new(MemoryStore::new())).await;
+    let revision = flags.write(set("telemetry_v2", false)).await.unwrap();
+    let held = flags.snapshot();
+    let handles = Arc::strong_count(&held);
+    let current = flags.current();
+    assert_eq!(current.revision(), revision);
+    assert!(!current.enabled(&TELEMETRY_V2));
+    // The count is what threads that decide at once would take turns at.
+    assert_eq!(Arc::strong_count(&held), handles);
+    flags.write(set("telemetry_v2", true)).await.unwrap();
+    assert_eq!(current.revision(), revision, "a look does not change");
+    assert!(flags.current().enabled(&TELEMETRY_V2));
 }
 
 #[tokio::test]
@@ -319,7 +335,7 @@ async fn a_write_takes_effect_though_the_rest_of_the_store_cannot_be_read() {
         !in_time(subscriber.changed())
             .await
             .unwrap()
-            .enabled(&dspex::TELEMETRY_V2)
+            .enabled(&TELEMETRY_V2)
     );
     assert!(flags.store_error().is_none());
 }

@@ -13,6 +13,7 @@ mod rounds;
 use anyhow::Result;
 
 use self::record::Record;
+use super::results::Results;
 use super::{Core, compare};
 use crate::interrupt::Interrupt;
 use crate::places::Places;
@@ -20,8 +21,8 @@ use crate::surroundings::Surroundings;
 
 /// Measures. Answers false only where `--compare` found something worse.
 pub(super) fn run(core: &Core, places: &Places, interrupt: &Interrupt) -> Result<bool> {
-    let before = if core.compare {
-        Some(Record::read(places)?)
+    let before: Option<Record> = if core.compare {
+        Some(Results::CORE.read(places)?)
     } else {
         None
     };
@@ -36,7 +37,7 @@ pub(super) fn run(core: &Core, places: &Places, interrupt: &Interrupt) -> Result
         return Ok(worse.is_empty());
     }
     if core.whole() {
-        record.write(places)?;
+        Results::CORE.write(places, &record)?;
         page::write(&record, places)?;
     }
     Ok(true)

@@ -1,17 +1,13 @@
 //! `bench/results/pool.json`: all that a run found.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
 
-use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::contenders::Contenders;
 use super::figures::{self, Figure};
 use super::rounds::Samples;
 use super::spread::Spread;
-use crate::places::Places;
 use crate::surroundings::Surroundings;
 
 /// Fields of a contender's result that are written down, where it has them.
@@ -81,31 +77,4 @@ impl Record {
     pub(super) fn spread(&self, contender: &str, field: &str) -> Option<Spread> {
         self.measured.get(contender)?.get(field).copied()
     }
-
-    /// What was checked in.
-    pub(super) fn read(places: &Places) -> Result<Self> {
-        let path = path(places);
-        let text = fs::read_to_string(&path).with_context(|| {
-            format!(
-                "there is no earlier result to compare with in {}",
-                path.display()
-            )
-        })?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a result of this program", path.display()))
-    }
-
-    pub(super) fn write(&self, places: &Places) -> Result<()> {
-        let path = path(places);
-        let text = serde_json::to_string_pretty(self)? + "\n";
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)
-                .with_context(|| format!("cannot make {}", folder.display()))?;
-        }
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-    }
-}
-
-fn path(places: &Places) -> PathBuf {
-    places.root.join("bench/results/pool.json")
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dspex_flags::flagd::{self, FlagdError};
-use dspex_flags::{FlagError, Revision, Write};
+use dspex_flags::{FlagError, FlagValue, Revision, Write};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -51,6 +51,7 @@ async fn list(Ready(house): Ready) -> axum::Json<Value> {
         house.flags.acknowledgements().into_iter().collect();
     axum::Json(json!({
         "revision": snapshot.revision(),
+        "store": house.config.flags.store.to_string(),
         "flags": flags,
         "acknowledgements": acknowledgements,
         "store_error": house.flags.store_error().map(|error| error.to_string()),
@@ -64,8 +65,12 @@ async fn list(Ready(house): Ready) -> axum::Json<Value> {
 struct ChangeBody {
     /// New values by key, such as `{"gradual_rollout_percentage": 5}`; a flag's rules under its key
     /// and `.rules`, such as `{"telemetry_v2.rules": {"killed": true}}`.
+    #[serde(default)]
     #[schema(value_type = Object)]
     set: serde_json::Map<String, Value>,
+    /// Keys of which nothing is kept any more: what lies under the store shows again.
+    #[serde(default)]
+    unset: Vec<String>,
     /// The revision that was seen; where given, nothing is written if it is no longer the newest.
     #[serde(default)]
     expected_revision: Option<u64>,
@@ -103,20 +108,30 @@ async fn change(
     Ready(house): Ready,
     Json(body): Json<ChangeBody>,
 ) -> Result<axum::Json<ChangedDocument>, Problem> {
-    let (who, why) = said(body.who, body.why)?;
-    let set = body
-        .set
-        .iter()
+    let set = body.set.iter();
+    let mut set = set
         .map(|(key, value)| Ok((key.clone(), house.flags.read_value(key, value)?)))
         .collect::<Result<Vec<_>, FlagError>>()?;
+    set.extend(body.unset.into_iter().map(|key| (key, FlagValue::Unset)));
+    write(&house, set, body.expected_revision, (body.who, body.why)).await
+}
+
+/// Writes for somebody who must say why, and waits until every router serves it.
+async fn write(
+    house: &House,
+    set: Vec<(String, FlagValue)>,
+    expected: Option<u64>,
+    (who, why): (Option<String>, Option<String>),
+) -> Result<axum::Json<ChangedDocument>, Problem> {
+    let (who, why) = said(who, why)?;
     let write = Write {
-        expected: body.expected_revision.map(Revision::new),
+        expected: expected.map(Revision::new),
         set,
         who,
         why,
     };
     let revision = house.flags.write(write).await?;
-    in_effect(&house, revision).await
+    in_effect(house, revision).await
 }
 
 /// Waits until every router serves the revision, or says which do not.
@@ -255,16 +270,8 @@ async fn import(
     Ready(house): Ready,
     Json(body): Json<ImportBody>,
 ) -> Result<axum::Json<ChangedDocument>, Problem> {
-    let (who, why) = said(body.who, body.why)?;
     let set = flagd::import(house.flags.declarations(), &body.definitions).map_err(unsayable)?;
-    let write = Write {
-        expected: body.expected_revision.map(Revision::new),
-        set,
-        who,
-        why,
-    };
-    let revision = house.flags.write(write).await?;
-    in_effect(&house, revision).await
+    write(&house, set, body.expected_revision, (body.who, body.why)).await
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "`map_err` hands it over so")]

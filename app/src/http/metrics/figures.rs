@@ -4,6 +4,7 @@
 //! has no such metric.
 
 use dspex_pool::{PoolStatus, WorkerState};
+use dspex_router::ShadowCounts;
 use dspex_telemetry::{PoolFigures, WorkerFigures};
 
 /// Every state, so that one that no worker is in counts 0.
@@ -54,6 +55,15 @@ pub(super) fn workers(status: &PoolStatus) -> WorkerFigures {
     }
 }
 
+/// What became of the calls that were drawn for a copy, each by the name that the API has for it.
+pub(super) fn shadow(counts: &ShadowCounts) -> Vec<(String, u64)> {
+    let counts = serde_json::to_value(counts).unwrap_or_default();
+    let members = counts.as_object().into_iter().flatten();
+    members
+        .filter_map(|(name, calls)| Some((name.clone(), calls.as_u64()?)))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use dspex_pool::WorkerStatus;
@@ -91,5 +101,20 @@ mod tests {
         let found = workers(&status);
         assert_eq!(found.affinity, Some((9, 1)));
         assert_eq!(found.switches.len(), 2, "{:?}", found.switches);
+    }
+
+    #[test]
+    fn every_count_of_copies_has_its_name() {
+        let counts = ShadowCounts {
+            drawn: 7,
+            copied: 3,
+            budget: 4,
+            ..ShadowCounts::default()
+        };
+        let found = shadow(&counts);
+        assert_eq!(found.len(), 14, "{found:?}");
+        for (name, calls) in [("drawn", 7), ("copied", 3), ("budget", 4), ("busy", 0)] {
+            assert!(found.contains(&(name.to_owned(), calls)), "{name}");
+        }
     }
 }

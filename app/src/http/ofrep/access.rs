@@ -15,24 +15,15 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::refusal::Refusal;
+use crate::config::OfrepLimits;
 use crate::http::access::bearer;
 use crate::http::caller::Caller;
 use crate::http::state::AppState;
 
-/// How many evaluations one caller has a second, and how many at once after a pause. An SDK asks at
-/// most once for each of its own calls; who asks more often than this has a loop that went wrong.
-const PER_SECOND: f64 = 1_000.0;
-const AT_ONCE: f64 = 2_000.0;
-
-/// How many callers are told apart; beyond, those who have asked longest ago are forgotten.
-const CALLERS: usize = 10_000;
-
-/// How many event streams are open at once, of all callers.
-const STREAMS: usize = 1_024;
-
 /// What lets callers in.
 #[derive(Debug)]
 pub(super) struct Gate {
+    limits: OfrepLimits,
     allowances: Mutex<HashMap<String, Allowance>>,
     pub(super) streams: Arc<Semaphore>,
     /// Opens the event stream where a token is needed: an `EventSource` cannot send one. It opens
@@ -48,10 +39,11 @@ struct Allowance {
 }
 
 impl Gate {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(limits: OfrepLimits) -> Self {
         Self {
+            limits,
             allowances: Mutex::default(),
-            streams: Arc::new(Semaphore::new(STREAMS)),
+            streams: Arc::new(Semaphore::new(limits.streams)),
             ticket: Uuid::new_v4().simple().to_string(),
         }
     }
@@ -62,32 +54,31 @@ impl Gate {
             .allowances
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if allowances.len() >= CALLERS && !allowances.contains_key(caller) {
+        let limits = self.limits;
+        let (per_second, burst) = (f64::from(limits.per_second), f64::from(limits.burst));
+        let refilled = |allowance: &Allowance| {
+            let since = now.saturating_duration_since(allowance.at).as_secs_f64();
+            since.mul_add(per_second, allowance.left).min(burst)
+        };
+        if allowances.len() >= limits.callers && !allowances.contains_key(caller) {
             // Whoever has a full allowance again is as good as never seen.
-            allowances.retain(|_, allowance| allowance.refilled(now) < AT_ONCE);
-            if allowances.len() >= CALLERS {
+            allowances.retain(|_, allowance| refilled(allowance) < burst);
+            if allowances.len() >= limits.callers {
                 allowances.clear();
             }
         }
         let new = Allowance {
-            left: AT_ONCE,
+            left: burst,
             at: now,
         };
         let allowance = allowances.entry(caller.to_owned()).or_insert(new);
-        let left = allowance.refilled(now);
+        let left = refilled(allowance);
         *allowance = Allowance { left, at: now };
         if left < 1.0 {
-            return Err(Duration::from_secs_f64((1.0 - left) / PER_SECOND));
+            return Err(Duration::from_secs_f64((1.0 - left) / per_second));
         }
         allowance.left -= 1.0;
         Ok(())
-    }
-}
-
-impl Allowance {
-    fn refilled(&self, now: Instant) -> f64 {
-        let since = now.saturating_duration_since(self.at).as_secs_f64();
-        since.mul_add(PER_SECOND, self.left).min(AT_ONCE)
     }
 }
 
@@ -122,28 +113,57 @@ pub(super) async fn evaluations(
 mod tests {
     use super::*;
 
+    const LIMITS: OfrepLimits = OfrepLimits {
+        per_second: 1_000,
+        burst: 2_000,
+        callers: 500,
+        streams: 1,
+    };
+
+    fn taken(gate: &Gate, caller: &str, now: Instant) -> usize {
+        (0..10_000)
+            .take_while(|_| gate.take(caller, now).is_ok())
+            .count()
+    }
+
     #[tokio::test]
     async fn an_allowance_ends_is_refilled_and_is_each_caller_s_own() {
-        let gate = Gate::new();
+        let gate = Gate::new(LIMITS);
         let now = Instant::now();
-        let taken = (0..10_000).take_while(|_| gate.take("ada", now).is_ok());
-        assert_eq!(taken.count(), 2_000);
+        assert_eq!(taken(&gate, "ada", now), 2_000);
         let after = gate.take("ada", now).unwrap_err();
         assert!(after > Duration::ZERO && after <= Duration::from_millis(1));
         assert!(gate.take("bob", now).is_ok());
         assert!(gate.take("ada", now + after).is_ok());
         let later = now + Duration::from_secs(60);
-        let taken = (0..10_000).take_while(|_| gate.take("ada", later).is_ok());
-        assert_eq!(taken.count(), 2_000, "a pause saves up no more than that");
+        assert_eq!(
+            taken(&gate, "ada", later),
+            2_000,
+            "a pause saves up no more than that"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_configuration_says_how_often() {
+        let gate = Gate::new(OfrepLimits {
+            per_second: 2,
+            burst: 3,
+            ..LIMITS
+        });
+        let now = Instant::now();
+        assert_eq!(taken(&gate, "ada", now), 3);
+        let after = gate.take("ada", now).unwrap_err();
+        assert_eq!(after, Duration::from_millis(500));
+        assert_eq!(taken(&gate, "ada", now + Duration::from_secs(1)), 2);
     }
 
     #[tokio::test]
     async fn no_more_callers_are_kept_than_are_told_apart() {
-        let gate = Gate::new();
+        let gate = Gate::new(LIMITS);
         let now = Instant::now();
-        for number in 0..3 * CALLERS {
+        for number in 0..3 * LIMITS.callers {
             assert!(gate.take(&number.to_string(), now).is_ok());
         }
-        assert!(gate.allowances.lock().unwrap().len() <= CALLERS);
+        assert!(gate.allowances.lock().unwrap().len() <= LIMITS.callers);
     }
 }

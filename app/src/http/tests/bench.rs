@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
-use dspex_flags::{Flags, MemoryStore};
+use dspex_flags::{FlagStore, Flags, MemoryStore};
 use dspex_migration::MemoryJournal;
 use dspex_pool::testing::FakePool;
 use dspex_pool::{PoolError, SharedPool};
@@ -123,16 +123,20 @@ impl Answer {
 
 /// The configuration of tests: two lanes, short limits.
 pub(super) fn config() -> Config {
+    config_with(&[])
+}
+
+/// The same, and these settings.
+fn config_with(set: &[&str]) -> Config {
+    let all = [
+        "lanes.stable=v1",
+        "lanes.candidate=v2",
+        "pools.v1.kind=pool-v2",
+        "server.max_body=64KiB",
+        "migration.acknowledge_within=2s",
+    ];
     Config::load(&Sources {
-        set: [
-            "lanes.stable=v1",
-            "lanes.candidate=v2",
-            "pools.v1.kind=pool-v2",
-            "server.max_body=64KiB",
-            "migration.acknowledge_within=2s",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        set: all.iter().chain(set).map(|set| (*set).to_owned()).collect(),
         ..Sources::default()
     })
     .unwrap()
@@ -150,13 +154,22 @@ impl Bench {
         Self::starting_with(token).finish().await
     }
 
+    /// A house that is ready, with its flags in this store and with these settings.
+    pub(super) async fn with_flags(store: Arc<dyn FlagStore>, set: &[&str]) -> Self {
+        Self::starting().furnish(store, config_with(set)).await
+    }
+
     async fn finish(self) -> Self {
+        self.furnish(Arc::new(MemoryStore::new()), config()).await
+    }
+
+    async fn furnish(self, store: Arc<dyn FlagStore>, config: Config) -> Self {
         let bench = self;
-        let store = Arc::new(MemoryStore::new());
-        let flags = Flags::open(store, dspex_flags::dspex::declarations())
+        let declarations = dspex_flags::dspex::declarations();
+        let flags = Flags::open_layered(store, declarations, config.flag_layers())
             .await
             .unwrap();
-        let config = Arc::new(config());
+        let config = Arc::new(config);
         let database = SqlitePoolOptions::new()
             .max_connections(1)
             .connect("sqlite::memory:")
@@ -213,6 +226,7 @@ impl Bench {
                     depth: config.server.max_json_depth,
                     time: Duration::from_millis(300),
                 },
+                config.flags.ofrep,
             ),
             tasks: Tasks::default(),
             rehearsals: Arc::new(Semaphore::new(1)),

@@ -117,6 +117,20 @@ async fn a_request_that_is_none_is_refused_with_the_protocol_s_code() {
 }
 
 #[tokio::test]
+async fn a_hostile_targeting_key_has_its_place_like_any_other() {
+    let bench = Bench::ready().await;
+    let half = json!({"pool_v2_enabled": true, "gradual_rollout_percentage": 50});
+    set(&bench, half).await;
+    let long = "k".repeat(60_000);
+    // Two ways to write one letter are two keys, as for the router and for flagd.
+    for key in ["a\u{0}b", "\u{e9}", "e\u{301}", "\u{202e}\u{1f984}", &long] {
+        let answer = single(&bench, "use_v2_pool", of(key)).await.json();
+        let bucket = dspex_flags::bucket("gradual_rollout_percentage", key);
+        assert_eq!(answer["value"], bucket.get() < 5_000, "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn all_flags_come_at_once_with_a_tag_of_revision_and_context() {
     let bench = Bench::ready().await;
     let ask = async |key: &str, tag: Option<&str>| {

@@ -9,15 +9,17 @@ use super::rounds::Samples;
 /// Every benchmark that takes part in a figure is named here and in `benches/` of its crate.
 const DECISION: &str = "flags/decision with key";
 
+/// The same, in the process in which other crates decide.
+const BESIDE_RIVALS: &str = "flags/decision with key, beside rivals";
+
 /// All figures, measured or not.
 pub(super) fn all(samples: &Samples) -> Vec<Figure> {
     use Limit::{AtLeast, AtMost};
     let against =
         |id, what: &str, ours, theirs| ratio(id, what, AtLeast(1.0), samples.ratio(theirs, ours));
-    let grown = |id, what: &str, of: &str| {
-        let large = format!("{DECISION}, {of}");
-        let few = samples.ratio(&large, DECISION);
-        ratio(id, what, AtMost(2.0), few)
+    let grown = |id, what: &str, many: &str, few: &str| {
+        let ratio_of = samples.ratio(&format!("{DECISION}{many}"), &format!("{DECISION}{few}"));
+        ratio(id, what, AtMost(2.0), ratio_of)
     };
     vec![
         time(
@@ -38,29 +40,40 @@ pub(super) fn all(samples: &Samples) -> Vec<Figure> {
             "flag-threads",
             "the same, 8 threads at once against 1, the time of a decision on its core",
             AtMost(1.25),
-            samples.ratio("flags/decision with key, 8 threads", DECISION),
+            samples.ratio(
+                "flags/decision with key, threads: 8",
+                "flags/decision with key, threads: 1",
+            ),
         ),
         against(
             "flag-unleash",
             "`unleash-api-client` takes",
-            DECISION,
+            BESIDE_RIVALS,
             "flags/unleash-api-client, is_enabled",
         ),
         against(
             "flag-open-feature",
-            "`open-feature` with its provider in memory takes",
-            DECISION,
+            "`open-feature` with a provider in memory takes",
+            BESIDE_RIVALS,
             "flags/open-feature, in memory",
+        ),
+        against(
+            "flag-flagd",
+            "flagd's `flagd-evaluation-engine` takes",
+            BESIDE_RIVALS,
+            "flags/flagd-evaluation-engine, fractional",
         ),
         grown(
             "flag-many",
             "a decision among 100,000 flags, against ten",
-            "100,000 flags",
+            ", 100,000 flags",
+            "",
         ),
         grown(
             "flag-overrides",
             "a decision with 10,000 overrides, against ten",
-            "10,000 overrides",
+            ", 10,000 overrides",
+            ", 10 overrides",
         ),
         time(
             samples,
@@ -72,13 +85,13 @@ pub(super) fn all(samples: &Samples) -> Vec<Figure> {
         against(
             "permit-failsafe",
             "`failsafe` takes",
-            "breaker/permit and record",
+            "breaker/permit and record, time, beside rivals",
             "breaker/failsafe, call",
         ),
         against(
             "permit-recloser",
             "`recloser` takes, both with a window of 100 calls,",
-            "breaker/permit and record, last 100 calls",
+            "breaker/permit and record, last 100 calls, beside rivals",
             "breaker/recloser, call",
         ),
         against(
@@ -103,11 +116,11 @@ pub(super) fn all(samples: &Samples) -> Vec<Figure> {
         ),
         ratio(
             "router-many",
-            "the same, one of 10,000 programs, against one of one",
+            "the same, ten of 100,000 programs, against ten of ten",
             AtMost(1.25),
             samples.ratio(
-                "router/execute on stable, one of 10,000 programs",
-                "router/execute on stable",
+                "router/execute, ten of 100,000 programs",
+                "router/execute, ten programs",
             ),
         ),
     ]
@@ -189,6 +202,10 @@ mod tests {
         };
         // A slow round is slow for both.
         add("breaker/permit and record", &[20.0, 200.0, 25.0]);
+        add(
+            "breaker/permit and record, time, beside rivals",
+            &[20.0, 200.0, 25.0],
+        );
         add("breaker/failsafe, call", &[40.0, 400.0, 100.0]);
         let figures = all(&samples);
         let ratio = found(&figures, "permit-failsafe");

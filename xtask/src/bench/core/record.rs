@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -15,9 +14,10 @@ use crate::places::Places;
 use crate::surroundings::Surroundings;
 
 /// Crates that are measured beside ours, and the one that measures.
-const RIVALS: [&str; 6] = [
+const RIVALS: [&str; 7] = [
     "criterion",
     "failsafe",
+    "flagd-evaluation-engine",
     "open-feature",
     "recloser",
     "tower-resilience-circuitbreaker",
@@ -52,32 +52,12 @@ impl Record {
             allocations: spreads(&samples.allocations),
         }
     }
-
-    /// What was checked in.
-    pub(super) fn read(places: &Places) -> Result<Self> {
-        let path = path(places);
-        let text = fs::read_to_string(&path).with_context(|| {
-            format!(
-                "there is no earlier result to compare with in {}",
-                path.display()
-            )
-        })?;
-        serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a result of this program", path.display()))
-    }
-
-    pub(super) fn write(&self, places: &Places) -> Result<()> {
-        let path = path(places);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)
-                .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        }
-        let text = serde_json::to_string_pretty(self)? + "\n";
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-    }
 }
 
-/// The versions of the rivals, as the lock file has them.
+/// Lock files that have them: the workspace's, and that of what is measured outside of it.
+const LOCKS: [&str; 2] = ["Cargo.lock", "flags/rivals/Cargo.lock"];
+
+/// The versions of the rivals, as the lock files have them.
 pub(super) fn rivals(places: &Places) -> Result<BTreeMap<String, String>> {
     #[derive(Deserialize)]
     struct Lock {
@@ -88,19 +68,19 @@ pub(super) fn rivals(places: &Places) -> Result<BTreeMap<String, String>> {
         name: String,
         version: String,
     }
-    let path = places.root.join("Cargo.lock");
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let lock: Lock =
-        toml::from_str(&text).with_context(|| format!("{} is not a lock file", path.display()))?;
-    let rivals = lock
-        .package
-        .into_iter()
-        .filter(|package| RIVALS.contains(&package.name.as_str()))
-        .map(|package| (package.name, package.version));
-    Ok(rivals.collect())
-}
-
-fn path(places: &Places) -> PathBuf {
-    places.root.join("bench/results/core.json")
+    let mut versions = BTreeMap::new();
+    for lock in LOCKS {
+        let path = places.root.join(lock);
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let lock: Lock = toml::from_str(&text)
+            .with_context(|| format!("{} is not a lock file", path.display()))?;
+        let rivals = lock
+            .package
+            .into_iter()
+            .filter(|package| RIVALS.contains(&package.name.as_str()))
+            .map(|package| (package.name, package.version));
+        versions.extend(rivals);
+    }
+    Ok(versions)
 }

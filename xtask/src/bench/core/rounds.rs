@@ -19,6 +19,10 @@ use crate::progress::Progress;
 /// The crates whose benchmarks these are.
 const CRATES: [&str; 3] = ["dspex-flags", "dspex-breaker", "dspex-router"];
 
+/// Benchmarks outside the workspace, which has no use for what they bring: the crate that others are
+/// measured beside, the folder of the manifest, and the benchmark.
+const OUTSIDE: [(&str, &str, &str); 1] = [("dspex-flags", "flags/rivals", "rivals")];
+
 const ROUNDS: usize = 5;
 
 /// What all rounds gave.
@@ -34,8 +38,11 @@ pub(super) struct Samples {
 /// A benchmark binary.
 #[derive(Debug)]
 struct Bench {
+    /// The crate that it measures.
     package: String,
     target: String,
+    /// The folder of its manifest, where it is no part of the workspace.
+    outside: Option<PathBuf>,
 }
 
 impl Bench {
@@ -61,6 +68,9 @@ struct Sampled {
 
 pub(super) fn run(core: &Core, places: &Places, interrupt: &Interrupt) -> Result<Samples> {
     let mut benches = benches(places);
+    if core.rivals {
+        benches.extend(rivals(places));
+    }
     if let Some(only) = &core.only {
         benches.retain(|bench| bench.may_hold(only));
     }
@@ -93,9 +103,18 @@ fn benches(places: &Places) -> Vec<Bench> {
                 .map(|target| Bench {
                     package: package.name.to_string(),
                     target: target.name.clone(),
+                    outside: None,
                 })
         })
         .collect()
+}
+
+fn rivals(places: &Places) -> impl Iterator<Item = Bench> {
+    OUTSIDE.iter().map(|(package, folder, target)| Bench {
+        package: (*package).to_owned(),
+        target: (*target).to_owned(),
+        outside: Some(places.root.join(folder)),
+    })
 }
 
 fn build(benches: &[Bench], places: &Places, interrupt: &Interrupt) -> Result<()> {
@@ -113,10 +132,17 @@ fn build(benches: &[Bench], places: &Places, interrupt: &Interrupt) -> Result<()
 
 fn cargo(bench: &Bench, places: &Places) -> Command {
     let mut cargo = Command::new(Places::cargo());
-    cargo
-        .args(["bench", "--all-features", "--package", &bench.package])
-        .args(["--bench", &bench.target])
-        .current_dir(&places.root);
+    cargo.args(["bench", "--all-features", "--bench", &bench.target]);
+    match &bench.outside {
+        None => cargo
+            .args(["--package", &bench.package])
+            .current_dir(&places.root),
+        // Its own lock file says with which versions, and is not to be written by a measurement.
+        Some(folder) => cargo
+            .args(["--locked", "--target-dir"])
+            .arg(&places.target)
+            .current_dir(folder),
+    };
     cargo
 }
 
@@ -232,6 +258,7 @@ mod tests {
         let bench = Bench {
             package: "dspex-router".to_owned(),
             target: "execute".to_owned(),
+            outside: None,
         };
         for only in ["router/execute", "router", "rou", ""] {
             assert!(bench.may_hold(only), "{only}");
