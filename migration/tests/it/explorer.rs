@@ -6,6 +6,7 @@
 #![allow(unreachable_pub, reason = "a test binary has no users")]
 
 mod laws;
+mod small_plan;
 mod world;
 
 use std::collections::{HashMap, VecDeque};
@@ -114,7 +115,7 @@ const BROKEN: [(&str, Decide); 7] = [
             .as_mut()
             .filter(|look| look.evidence.candidate.calls < 50)
         {
-            look.evidence = world::healthy(look.evidence.percent);
+            look.evidence = small_plan::healthy(look.evidence.percent);
         }
         dspex_migration::decide(state, &seen, now)
     }),

@@ -4,17 +4,13 @@ use std::time::Duration;
 
 use dspex_flags::{Percent, Revision};
 use dspex_migration::{
-    Act, Action, Answer, Cause, Check, Command, CommandRow, Decision, Entry, Event, Evidence,
-    FlagsSeen, Freeze, Gate, Lever, Look, MigrationId, NotRaised, NotZeroed, Observation, Outcome,
-    Phase, Plan, Retention, Saved, Settings, Stage, State, Step, When,
+    Act, Answer, Cause, Check, Command, CommandRow, Decision, Entry, Event, FlagsSeen, Lever, Look,
+    MigrationId, NotRaised, NotZeroed, Observation, Outcome, Phase, Saved, State, Step,
 };
-use dspex_telemetry::{Blame, HostUsage, LaneWindow};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Decide;
-
-/// How long between two looks.
-const INTERVAL: Duration = Duration::from_secs(5);
+use super::small_plan::{INTERVAL, evidence, plan};
 
 /// What may happen next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,82 +94,6 @@ pub fn when(frozen: bool) -> Timestamp {
         at + SignedDuration::from_hours(1)
     } else {
         at
-    }
-}
-
-fn plan() -> Plan {
-    let stage = |basis_points, gate| Stage {
-        percent: percent(basis_points),
-        hold: INTERVAL * 2,
-        gate,
-    };
-    let webhook = Gate::Webhook {
-        url: "https://gate.example".into(),
-    };
-    let settings = Settings {
-        stages: vec![
-            stage(1_000, Gate::Approval),
-            stage(5_000, webhook),
-            stage(10_000, Gate::Automatic),
-        ],
-        interval: INTERVAL,
-        freezes: vec![Freeze {
-            why: "the sale".into(),
-            when: When::Once {
-                from: when(true) - SignedDuration::from_mins(1),
-                until: when(true) + SignedDuration::from_mins(1),
-            },
-        }],
-        retention: Retention {
-            warm: INTERVAL,
-            decommission_after: INTERVAL * 2,
-        },
-        ..Settings::default()
-    };
-    let mut plan = settings.plan("v1", "v2", None).expect("valid");
-    plan.thresholds.cpu.action = Action::Pause;
-    plan
-}
-
-fn lane(calls: u64, pool_faults: u64) -> LaneWindow {
-    let mut window = LaneWindow {
-        calls,
-        seconds: 60.0,
-        ..LaneWindow::default()
-    };
-    if pool_faults > 0 {
-        window.errors.insert(Blame::Pool, pool_faults);
-    }
-    window
-}
-
-pub fn healthy(percent: Percent) -> Evidence {
-    evidence(Seen::Healthy, percent)
-}
-
-fn evidence(seen: Seen, percent: Percent) -> Evidence {
-    let (calls, faults) = match seen {
-        Seen::Few => (3, 3),
-        Seen::Warning => (400, 25),
-        Seen::Critical => (400, 200),
-        Seen::Healthy | Seen::PausesOn => (400, 0),
-    };
-    Evidence {
-        // As bad as the candidate, so that only the absolute rules speak.
-        stable: lane(400, if seen == Seen::Warning { 25 } else { 0 }),
-        candidate: lane(calls, faults),
-        candidate_pool: Some(crate::house::simulated::pool_status("v2", 0)),
-        stable_growth: None,
-        differences: None,
-        worker_failures: 0,
-        host: HostUsage {
-            cpu_percent: Some(if seen == Seen::PausesOn { 99.0 } else { 10.0 }),
-            memory_percent: Some(10.0),
-            ..HostUsage::default()
-        },
-        recorded: true,
-        percent,
-        windows: 1.0,
     }
 }
 
