@@ -119,7 +119,7 @@ impl Command {
             Self::Flags(command) => block_on(command.run(output)),
             Self::Migrate(command) => block_on(command.run(output)),
             Self::Backup(command) => block_on(command.run(output)),
-            Self::Config(command) => command.run(output),
+            Self::Config(command) => block_on(command.run(output)),
             Self::Completions(command) => command.run(output),
         }
     }
