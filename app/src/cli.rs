@@ -127,7 +127,7 @@ impl Command {
             Self::Migrate(command) => block_on(command.run(output)),
             Self::Validate(command) => block_on(command.run(output)),
             Self::Backup(command) => block_on(command.run(output)),
-            Self::Config(command) => command.run(output),
+            Self::Config(command) => block_on(command.run(output)),
             Self::Completions(command) => command.run(output),
             Self::Man(command) => command.run(output),
         }

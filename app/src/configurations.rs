@@ -10,11 +10,13 @@ mod store;
 mod sync;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dspex_migration::Plan;
 use serde_json::{Map, Value};
-use sqlx::sqlite::SqlitePool;
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool};
 
 pub use self::store::StoreError;
 use self::store::Table;
@@ -285,6 +287,23 @@ impl Configurations {
         let rows = self.rows.lock();
         rows.unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// The version that serves as stable by this database, which a server may have open; none where there is
+/// no database, or nothing is known of versions in it.
+pub(crate) async fn active_in(database: &Path) -> Option<String> {
+    let options = SqliteConnectOptions::new()
+        .filename(database)
+        .read_only(true);
+    let mut connection = SqliteConnection::connect_with(&options).await.ok()?;
+    let active = sqlx::query_scalar(
+        "SELECT name || '@' || version FROM pool_configurations WHERE active = 1",
+    )
+    .fetch_optional(&mut connection)
+    .await;
+    // It was only looked at: how it closes is nobody's concern.
+    let _ = connection.close().await;
+    active.ok().flatten()
 }
 
 fn check_name(name: &str) -> Result<(), ConfigError> {

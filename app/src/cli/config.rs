@@ -11,6 +11,8 @@ use super::output::{Format, Output};
 use super::settings::Settings;
 use super::style::{Paint, dim, plain};
 use crate::config::{Entry, nearest};
+use crate::configurations;
+use crate::paths::DataDir;
 
 /// Show or check the configuration.
 #[derive(Debug, Args)]
@@ -39,7 +41,7 @@ enum Verb {
 
 impl ConfigCommand {
     /// Does it.
-    pub(crate) fn run(self, output: Output) -> Result<(), Failure> {
+    pub(crate) async fn run(self, output: Output) -> Result<(), Failure> {
         match self.verb {
             Verb::Show { key, settings } => {
                 let entries = select(settings.load()?.entries(), key.as_deref())?;
@@ -49,25 +51,39 @@ impl ConfigCommand {
                 let config = settings.load()?;
                 let pools: Vec<_> = config.pools.keys().collect();
                 let lms: Vec<_> = config.lms.keys().collect();
+                let database = DataDir::new(&config.server.data_dir).database();
+                let active = configurations::active_in(&database).await;
                 let found = json!({
                     "valid": true,
                     "stable": config.lanes.stable,
+                    "active": active,
                     "candidate": config.lanes.candidate,
                     "pools": pools,
                     "lms": lms,
                 });
                 let candidate = config.lanes.candidate.as_deref().unwrap_or("none");
                 output.either(&found, |_| {
-                    format!(
+                    let mut line = format!(
                         "the configuration is valid: stable {}, candidate {candidate}, {} pools, {} language models",
                         config.lanes.stable,
                         pools.len(),
                         lms.len()
-                    )
+                    );
+                    let named = |active: &&String| !is_version_of(active, &config.lanes.stable);
+                    if let Some(active) = active.as_ref().filter(named) {
+                        line.push_str(&format!(
+                            "\nstable is {active} all the same, as a migration left it: lanes.stable is for the first start alone"
+                        ));
+                    }
+                    line
                 })
             }
         }
     }
+}
+
+fn is_version_of(active: &str, name: &str) -> bool {
+    active.rsplit_once('@').is_some_and(|(of, _)| of == name)
 }
 
 /// All entries, or those at or below a key.

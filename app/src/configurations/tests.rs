@@ -149,3 +149,15 @@ async fn names_and_versions_that_are_not_there_are_told() {
     let put = open.put("new", json!({"kind": "pool-v2"})).await.unwrap();
     assert_eq!(put.row.pool.clone().to_string(), "new@1");
 }
+
+#[tokio::test]
+async fn what_is_active_can_be_read_beside_a_server_and_without_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = DataDir::new(folder.path()).database();
+    assert_eq!(active_in(&database).await, None);
+    assert!(!database.exists(), "looking makes nothing");
+    let open = open(folder.path(), &[], None).await;
+    assert_eq!(active_in(&database).await.as_deref(), Some("v1@1"));
+    open.close().await;
+    assert_eq!(active_in(&database).await.as_deref(), Some("v1@1"));
+}

@@ -211,6 +211,9 @@ async fn after_v1_the_same_machine_takes_v2_to_another_v2() {
         "{}",
         house.log()
     );
+    let checked = house.run(&["config", "check"]);
+    let checked = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(checked.contains("stable is v2@1 all the same"), "{checked}");
     let shared = Arc::new(house);
     assert_eq!(pools(&shared).await, (json!("v2@1"), Value::Null));
     assert_eq!(counted(&shared).await, 4);
