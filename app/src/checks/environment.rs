@@ -128,7 +128,7 @@ mod tests {
         let programs = [
             program(&json!({"kind": "callable", "target": "shop.prices:quote"})),
             program(
-                json!({"kind": "dspy", "signature": "q -> a", "module": "react",
+                &json!({"kind": "dspy", "signature": "q -> a", "module": "react",
                 "tools": ["shop.tools:search"]}),
             ),
         ];
