@@ -151,12 +151,15 @@ impl Bench {
     /// A house that is ready, whose programs API wants this token.
     pub(super) async fn guarded(token: &str) -> Self {
         let token = Some(("TOKEN", Some(token.to_owned())));
-        Self::starting_with(token).finish().await
+        Self::starting_with(token, &config()).finish().await
     }
 
     /// A house that is ready, with its flags in this store and with these settings.
     pub(super) async fn with_flags(store: Arc<dyn FlagStore>, set: &[&str]) -> Self {
-        Self::starting().furnish(store, config_with(set)).await
+        let config = config_with(set);
+        Self::starting_with(None, &config)
+            .furnish(store, config)
+            .await
     }
 
     async fn finish(self) -> Self {
@@ -208,14 +211,13 @@ impl Bench {
 
     /// A server whose workers are still being started.
     pub(super) fn starting() -> Self {
-        Self::starting_with(None)
+        Self::starting_with(None, &config())
     }
 
-    fn starting_with(programs: Option<(&str, Option<String>)>) -> Self {
+    fn starting_with(programs: Option<(&str, Option<String>)>, config: &Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::new(folder.path());
         let (tokens, _) = Tokens::open(&data, Some(ADMIN), programs).unwrap();
-        let config = config();
         Self {
             stable: FakePool::new("v1"),
             candidate: FakePool::new("v2"),
