@@ -17,13 +17,13 @@ use crate::analysis::Analysis;
 use crate::clock;
 use crate::controller::{Decision, decide};
 use crate::error::JournalError;
-use crate::event::{Cause, Entry, Event};
+use crate::event::{Entry, Event};
 use crate::id::MigrationId;
 use crate::journal::{Append, read_all};
 use crate::lever::Act;
 use crate::migrations::Migrations;
-use crate::observation::{FlagsSeen, Observation, Outcome};
-use crate::phase::Phase;
+use crate::observation::{FlagsSeen, Insisted, Observation, Outcome};
+use crate::scenario::Scenario;
 use crate::state::State;
 use crate::status::{Status, outcome};
 use crate::traffic;
@@ -50,7 +50,7 @@ pub(crate) struct Driver {
     /// The migration that was read last, also while its state has to be read anew.
     followed: Option<MigrationId>,
     /// A rollback of the migration followed that was decided and is not written down.
-    insisted: Option<Cause>,
+    insisted: Option<Insisted>,
     /// The revision that this controller has written to take traffic to 0 % in this rollback.
     zeroed: Option<Revision>,
     watcher: Watcher,
@@ -158,7 +158,8 @@ impl Driver {
             return Ok(());
         };
         if let Some(cause) = self.house.asked(&state.id) {
-            self.insisted = Some(cause);
+            let scenario = Scenario::Manual;
+            self.insisted = Some(Insisted { cause, scenario });
         }
         let now = Instant::now();
         let (seen, inbox) = self.observe(&state, now).await;
@@ -239,7 +240,7 @@ impl Driver {
                 ..flags
             };
         }
-        let look = (state.phase == Phase::Rollout).then(|| {
+        let look = state.is_watched().then(|| {
             self.watcher
                 .look(state, &parts.telemetry, &*parts.candidate, now)
         });
@@ -321,13 +322,16 @@ impl Driver {
             self.state = None;
             self.next_turn = Instant::now();
         }
-        if let Some(cause) = decision.rollback() {
-            self.insisted = Some(cause.clone());
+        if let Some((cause, scenario)) = decision.rollback() {
+            self.insisted = Some(Insisted {
+                cause: cause.clone(),
+                scenario: scenario.unwrap_or(Scenario::Manual),
+            });
         }
         if matches!(self.outcome, Some(Outcome::Zeroed(Err(_)))) {
             self.outcome = None;
         }
-        let Some(cause) = self.insisted.clone() else {
+        let Some(Insisted { cause, .. }) = self.insisted.clone() else {
             return;
         };
         let zeroed = matches!(self.outcome, Some(Outcome::Zeroed(Ok(_))));

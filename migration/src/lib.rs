@@ -6,8 +6,10 @@
 //! first), [`Candidate`] (who brings one up), and [`Migrations`] (the handle on all of it).
 
 mod acts;
+mod alert;
 mod analysis;
 mod candidate;
+mod cause;
 mod clock;
 mod command;
 mod controller;
@@ -16,6 +18,8 @@ mod error;
 mod event;
 mod event_text;
 mod evidence;
+mod freeze;
+mod gate;
 mod id;
 mod journal;
 mod lever;
@@ -24,37 +28,57 @@ mod observation;
 mod phase;
 mod plan;
 pub mod report;
+mod retention;
+mod scenario;
 mod settings;
 mod stage_record;
 mod state;
 mod status;
+mod step;
+mod succession;
 mod thresholds;
 mod traffic;
+mod validation_rule;
+mod validator;
+mod vault;
+mod waiting;
 mod watcher;
 mod wording;
 
+pub use alert::{Alert, Alerts};
 pub use analysis::{Analysis, LaneSeen, Reason, Verdict, analyse};
 pub use candidate::{Candidate, Check};
+pub use cause::Cause;
 pub use command::{Command, CommandRow};
 pub use controller::{Decision, decide};
 pub use error::{JournalError, MigrationError};
-pub use event::{Cause, Entry, Event, Step};
+pub use event::{Entry, Event};
 pub use evidence::{Differences, Evidence};
+pub use freeze::{Freeze, Frozen, When};
+pub use gate::{Answer, Gate, Gatekeeper, Question};
 pub use id::MigrationId;
 #[cfg(any(test, feature = "testing"))]
 pub use journal::conformance;
 pub use journal::{Append, Inbox, Journal, MemoryJournal, Post, SqliteJournal, Start, Summary};
 pub use lever::{Act, Lever};
 pub use migrations::{Migrations, Parts};
-pub use observation::{FlagsSeen, Look, NotRaised, NotZeroed, Observation, Outcome};
+pub use observation::{FlagsSeen, Insisted, Look, NotRaised, NotZeroed, Observation, Outcome};
 pub use phase::Phase;
-pub use plan::{InvalidPlan, Plan, Stage};
+pub use plan::{Chosen, InvalidPlan, Plan, Stage};
 pub use report::{Report, report};
+pub use retention::Retention;
+pub use scenario::Scenario;
 pub use settings::Settings;
 pub use stage_record::StageRecord;
 pub use state::{BrokenJournal, State};
 pub use status::Status;
+pub use step::Step;
+pub use succession::Succession;
 pub use thresholds::{Action, LatencyRule, RateRule, RatioRule, Thresholds};
+pub use validation_rule::{Validate, ValidationRule};
+pub use validator::Validator;
+pub use vault::{Saved, Vault};
+pub use waiting::Waiting;
 
 /// Compiles and runs the README's example as a test.
 #[cfg(doctest)]

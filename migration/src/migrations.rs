@@ -13,18 +13,23 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::candidate::Candidate;
+use crate::cause::Cause;
 use crate::clock;
 use crate::command::Command;
 use crate::driver::Driver;
 use crate::error::{JournalError, MigrationError};
-use crate::event::{Cause, Entry, Event};
+use crate::event::{Entry, Event};
+use crate::gate::Gatekeeper;
 use crate::id::MigrationId;
 use crate::journal::{Journal, Post, Start, Summary, read_all};
 use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::state::State;
 use crate::status::Status;
+use crate::succession::Succession;
 use crate::traffic;
+use crate::validator::Validator;
+use crate::vault::Vault;
 
 /// How long a command is waited for. The controller takes one at once while it can.
 const TAKEN_WITHIN: Duration = Duration::from_secs(3);
@@ -43,6 +48,14 @@ pub struct Parts {
     pub telemetry: Arc<Telemetry>,
     /// Who brings a candidate up and takes it away.
     pub candidate: Arc<dyn Candidate>,
+    /// Who puts things aside.
+    pub vault: Arc<dyn Vault>,
+    /// Who holds the candidate against stable once more.
+    pub validator: Arc<dyn Validator>,
+    /// Who puts the candidate's pool into the old one's place.
+    pub succession: Arc<dyn Succession>,
+    /// Who asks webhooks.
+    pub gatekeeper: Arc<dyn Gatekeeper>,
 }
 
 /// All migrations of one house, of which at most one is under way.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::analysis::Analysis;
-use crate::event::Cause;
+use crate::cause::Cause;
 use crate::id::MigrationId;
 use crate::phase::Phase;
 use crate::stage_record::StageRecord;

@@ -97,6 +97,7 @@ impl Watcher {
             evidence,
             elapsed: if at { elapsed } else { Duration::ZERO },
             calls: if at { since_counted } else { (0, 0) },
+            served: Duration::ZERO,
         }
     }
 
@@ -170,10 +171,11 @@ mod tests {
 
     use super::*;
     use crate::candidate::Check;
-    use crate::event::{Entry, Event, Step};
+    use crate::event::{Entry, Event};
     use crate::id::MigrationId;
     use crate::plan::Plan;
     use crate::settings::Settings;
+    use crate::step::Step;
 
     /// A candidate that is not there: these tests are about calls.
     struct Absent;
@@ -222,6 +224,7 @@ mod tests {
         let done = |step| Event::StepDone {
             step,
             checks: Vec::new(),
+            saved: None,
         };
         for event in [
             done(Step::Preflight),

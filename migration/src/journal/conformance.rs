@@ -6,9 +6,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Append, Journal, Post, Start};
+use crate::cause::Cause;
 use crate::command::Command;
 use crate::error::JournalError;
-use crate::event::{Cause, Event};
+use crate::event::Event;
 use crate::id::MigrationId;
 use crate::phase::Phase;
 use crate::plan::Plan;

@@ -1,7 +1,7 @@
 //! What to do otherwise the next time: rules, each read off the journal.
 
 use super::Finding;
-use super::operations::acts;
+use super::operations::{acts, waits};
 use super::performance::{Performance, StageFigures};
 use super::reading::Reading;
 use crate::analysis::Verdict;
@@ -18,6 +18,8 @@ pub(super) fn of(reading: &Reading<'_>) -> Vec<Finding> {
     advice.extend(gaps(reading));
     advice.extend(delays(reading));
     advice.extend(drain(reading));
+    advice.extend(gates(reading));
+    advice.extend(what_is_left(reading));
     advice.extend(waived(reading));
     advice.extend(nothing_compared(reading));
     advice.extend(unsigned(reading));
@@ -197,6 +199,35 @@ fn drain(reading: &Reading<'_>) -> Option<Finding> {
             wording::span(reading.state.plan.drain_limit)
         );
         Finding::new(text, evidence)
+    })
+}
+
+/// Gates that held a stage for longer than its hold did.
+fn gates(reading: &Reading<'_>) -> Option<Finding> {
+    let waits = waits(reading);
+    let gates = waits.iter().filter(|wait| wait.what.contains("gate"));
+    let longest = gates.max_by_key(|wait| wait.length())?;
+    let length = longest.length()?;
+    let holds = reading.state.plan.stages.iter().map(|stage| stage.hold);
+    (length > holds.max().unwrap_or_default()).then(|| {
+        let text = format!(
+            "A gate held a stage for {}, longer than any hold: see that whoever opens it is told \
+             ([[notifications]] with the event `gate_waiting`).",
+            wording::span(length)
+        );
+        Finding::new(text, [longest.seq])
+    })
+}
+
+/// The old pool is still there.
+fn what_is_left(reading: &Reading<'_>) -> Option<Finding> {
+    (reading.state.phase == Phase::Complete).then(|| {
+        let text = format!(
+            "{} is kept as the way back. When it is no longer wanted, `dspex decommission` takes it out \
+             of service.",
+            reading.state.plan.stable
+        );
+        Finding::new(text, reading.numbers(|event| matches!(event, Event::Completed)))
     })
 }
 

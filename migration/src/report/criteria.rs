@@ -8,7 +8,8 @@ use super::performance::{Performance, share};
 use super::reading::Reading;
 use super::{Criterion, Finding, Met};
 use crate::analysis::Verdict;
-use crate::event::{Event, Step};
+use crate::event::Event;
+use crate::step::Step;
 use crate::wording;
 
 /// What an act is signed with where its signer gave nothing.
@@ -172,7 +173,7 @@ fn errors(reading: &Reading<'_>) -> (Met, Finding) {
 }
 
 fn tests_errors(step: Step) -> bool {
-    matches!(step, Step::Verify)
+    matches!(step, Step::Verify | Step::Validate)
 }
 
 fn monitoring(reading: &Reading<'_>) -> (Met, Finding) {

@@ -279,6 +279,43 @@ fn operations(blocks: &mut Vec<Block>, operations: &Operations) {
         },
         "It was never paused.",
     );
+    let waits = operations.waits.iter().map(|wait| {
+        vec![
+            wait.seq.to_string(),
+            moment(wait.from),
+            wait.length().map_or("not ended".to_owned(), wording::span),
+            wait.what.clone(),
+        ]
+    });
+    table(
+        blocks,
+        Table {
+            caption: "Waits for a gate, or for the end of a freeze",
+            head: vec!["Entry", "From", "For", "What for"],
+            rows: waits.collect(),
+        },
+        "It never waited for a gate or a freeze.",
+    );
+    let told = operations.told.iter().map(|alert| {
+        vec![
+            moment(alert.at),
+            alert.verdict.to_string(),
+            alert.rule.to_string(),
+            alert.text.clone(),
+            alert.ended_at.map_or("not ended".to_owned(), |until| {
+                wording::span(super::reading::between(alert.at, until))
+            }),
+        ]
+    });
+    table(
+        blocks,
+        Table {
+            caption: "Warnings and criticals, the last of them",
+            head: vec!["From", "Verdict", "Rule", "What", "For"],
+            rows: told.collect(),
+        },
+        "No rule warned.",
+    );
     let gaps = operations.gaps.iter().map(|gap| {
         vec![
             gap.after.to_string(),

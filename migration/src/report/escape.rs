@@ -24,7 +24,6 @@ pub(super) fn markdown(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut rest = text.chars().map(shown).peekable();
     let mut first = true;
-    let mut before = ' ';
     while let Some(c) = rest.next() {
         let escape = match c {
             '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '~' | '&' | '#' | '$' | '!'
@@ -34,7 +33,9 @@ pub(super) fn markdown(text: &str) -> String {
             // Some renderings make a link of every address.
             ':' => rest.peek() == Some(&'/'),
             '.' => {
-                let number = before.is_ascii_digit() && escaped.chars().all(|c| c.is_ascii_digit());
+                let item = rest.peek().is_none_or(|next| *next == ' ');
+                let number =
+                    item && !escaped.is_empty() && escaped.chars().all(|c| c.is_ascii_digit());
                 let host = escaped.to_ascii_lowercase().ends_with("www");
                 number || host
             }
@@ -45,7 +46,6 @@ pub(super) fn markdown(text: &str) -> String {
             escaped.push('\\');
         }
         escaped.push(c);
-        before = c;
         first = false;
     }
     escaped
@@ -90,6 +90,7 @@ mod tests {
             ("2) item", "2\\) item"),
             ("WWW.evil.example", "WWW\\.evil.example"),
             ("p99 of 1.5 ms", "p99 of 1.5 ms"),
+            ("27.5 %", "27.5 %"),
             ("`rm -rf`", "\\`rm -rf\\`"),
             ("\u{7}", "\u{fffd}"),
         ] {

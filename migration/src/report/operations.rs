@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::Finding;
 use super::reading::{Reading, between};
-use crate::event::{Cause, Event};
+use crate::alert::Alert;
+use crate::cause::Cause;
+use crate::event::Event;
 
 /// The most alerts that are listed one by one; beyond it they are counted.
 const ALERTS: usize = 100;
@@ -21,6 +23,10 @@ pub struct Operations {
     pub pauses: Vec<Pause>,
     /// Times in which no controller looked at a stage that was healthy.
     pub gaps: Vec<Gap>,
+    /// Times in which a stage waited for a gate or for the end of a freeze.
+    pub waits: Vec<Wait>,
+    /// Warnings and criticals of the rules, the last of them.
+    pub told: Vec<Alert>,
     /// Entries that asked for a person's eye.
     pub alerts: Vec<Finding>,
 }
@@ -55,6 +61,27 @@ pub struct Pause {
     pub cause: Cause,
 }
 
+/// A time in which it would have gone on, but for a gate or a freeze.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Wait {
+    /// The entry that said so first.
+    pub seq: u64,
+    /// When.
+    pub from: Timestamp,
+    /// When it went on, or was asked to go elsewhere; none where it waits still.
+    pub until: Option<Timestamp>,
+    /// What for.
+    pub what: String,
+}
+
+impl Wait {
+    /// How long it was; none while it lasts.
+    #[must_use]
+    pub fn length(&self) -> Option<Duration> {
+        self.until.map(|until| between(self.from, until))
+    }
+}
+
 /// A time in which nobody looked, though a stage was healthy and would have been written about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Gap {
@@ -80,9 +107,41 @@ impl Operations {
             acts: acts(reading),
             pauses: reading.pauses.clone(),
             gaps: reading.gaps.clone(),
+            waits: waits(reading),
+            told: reading.state.alerts.iter().cloned().collect(),
             alerts: alerts(reading),
         }
     }
+}
+
+/// From the first word about what is waited for until the stage moves.
+pub(super) fn waits(reading: &Reading<'_>) -> Vec<Wait> {
+    let mut waits: Vec<Wait> = Vec::new();
+    for entry in reading.entries {
+        let open = waits.last_mut().filter(|wait| wait.until.is_none());
+        match &entry.event {
+            Event::GateWaiting { .. } | Event::Frozen { .. } if open.is_none() => {
+                waits.push(Wait {
+                    seq: entry.seq,
+                    from: entry.at,
+                    until: None,
+                    what: entry.event.to_string(),
+                });
+            }
+            Event::GateOpened { .. }
+            | Event::StageLeft { .. }
+            | Event::StageEntered { .. }
+            | Event::RollbackBegan { .. }
+            | Event::DecommissionBegan { .. }
+            | Event::Completed => {
+                if let Some(wait) = open {
+                    wait.until = Some(entry.at);
+                }
+            }
+            _ => {}
+        }
+    }
+    waits
 }
 
 /// The start and the commands.

@@ -4,7 +4,8 @@ use super::Finding;
 use super::operations::alerts;
 use super::reading::{Reading, between, person};
 use crate::analysis::Verdict;
-use crate::event::{Cause, Event};
+use crate::cause::Cause;
+use crate::event::Event;
 use crate::phase::Phase;
 use crate::{status, wording};
 
@@ -56,7 +57,19 @@ pub(super) fn went_well(reading: &Reading<'_>) -> Vec<Finding> {
     let mut well = Vec::new();
     for entry in reading.entries {
         match &entry.event {
-            Event::StepDone { step, checks } if !checks.is_empty() => well.push(Finding::new(
+            Event::StepDone {
+                step,
+                saved: Some(saved),
+                ..
+            } => well.push(Finding::new(
+                format!(
+                    "The {step} is kept: {} in {}.",
+                    wording::bytes(saved.bytes),
+                    saved.place
+                ),
+                [entry.seq],
+            )),
+            Event::StepDone { step, checks, .. } if !checks.is_empty() => well.push(Finding::new(
                 format!(
                     "{} passed {}.",
                     sentence(&step.to_string()).trim_end_matches('.'),
@@ -76,6 +89,13 @@ pub(super) fn went_well(reading: &Reading<'_>) -> Vec<Finding> {
                 format!(
                     "The candidate was drained and no call was cut off: {} finished.",
                     wording::count(*finished, "call")
+                ),
+                [entry.seq],
+            )),
+            Event::Decommissioned => well.push(Finding::new(
+                format!(
+                    "{} was taken out of service, and {} is stable.",
+                    reading.state.plan.stable, reading.state.plan.candidate
                 ),
                 [entry.seq],
             )),

@@ -7,10 +7,12 @@ use dspex_flags::Revision;
 use super::*;
 use crate::analysis::{Analysis, LaneSeen, Reason, Verdict};
 use crate::candidate::Check;
+use crate::cause::Cause;
 use crate::command::Command;
-use crate::event::{Cause, Event, Step};
+use crate::event::Event;
 use crate::plan::Plan;
 use crate::settings::Settings;
+use crate::step::Step;
 use crate::thresholds::Action;
 
 /// Writes a journal, each entry some seconds after the one before.
@@ -55,9 +57,9 @@ impl Pen {
     }
 
     fn steps(&mut self) -> &mut Self {
-        for step in [Step::Preflight, Step::Deploy, Step::Verify] {
+        for step in [Step::Preflight, Step::Backup, Step::Deploy, Step::Verify] {
             let checks = match step {
-                Step::Deploy => Vec::new(),
+                Step::Backup | Step::Deploy => Vec::new(),
                 _ => vec![check("workers recover from a crash", true)],
             };
             self.write(1, done(step, &checks));

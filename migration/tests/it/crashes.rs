@@ -94,6 +94,7 @@ async fn run(killed_at: u64, after: bool, spoil: fn(&House)) -> Option<End> {
     let stage = |basis_points| Stage {
         percent: dspex_flags::Percent::from_basis_points(basis_points).expect("a share"),
         hold: Duration::from_secs(30),
+        gate: dspex_migration::Gate::Automatic,
     };
     let stages = vec![stage(1_000), stage(5_000), stage(10_000)];
     let settings = Settings {
