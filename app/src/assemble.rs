@@ -16,16 +16,18 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::candidate::Deployer;
-use crate::candidate::gatekeeper::Webhooks;
+use crate::candidate::gatekeeper::WebhookGates;
 use crate::candidate::succession::Heir;
 use crate::candidate::validator::Rehearsal;
 use crate::candidate::vault::Archives;
 use crate::clock;
 use crate::config::Config;
 use crate::keeper::Keeper;
+use crate::notify::{self, CursorError, Outlooks, Receivers};
 use crate::pools::PoolSource;
 use crate::switches;
 use crate::tasks::Tasks;
+use crate::webhook::Webhooks;
 
 /// How often Prometheus's observations are folded in: often enough that they do not pile up,
 /// seldom enough not to be felt.
@@ -45,6 +47,8 @@ pub(crate) struct Materials {
     /// Where the candidate comes from.
     pub(crate) pools: Arc<dyn PoolSource>,
     pub(crate) prometheus: Prometheus,
+    /// Who is told of what happens to migrations.
+    pub(crate) receivers: Receivers,
 }
 
 /// The parts, standing.
@@ -63,6 +67,8 @@ pub(crate) struct House {
     pub(crate) switches: watch::Receiver<Switches>,
     /// Where streamed calls run: they must be polled also while their reader takes nothing.
     pub(crate) calls: TaskTracker,
+    /// How it goes with those who are told of migrations.
+    pub(crate) outlooks: Outlooks,
     deployer: Arc<Deployer>,
     keeper: Arc<Keeper>,
 }
@@ -82,6 +88,9 @@ pub enum AssembleError {
     /// The journal cannot be had.
     #[error(transparent)]
     Migrations(#[from] MigrationError),
+    /// What receivers were told cannot be had.
+    #[error(transparent)]
+    Notifications(#[from] CursorError),
 }
 
 impl House {
@@ -118,15 +127,22 @@ impl House {
             config.lanes.stable.clone(),
             tasks.tracker.clone(),
         ));
+        let webhooks = Webhooks::new();
+        let gates = WebhookGates::new(
+            webhooks.clone(),
+            notify::secret(config.webhooks.secret_env.as_deref()),
+            config.webhooks.timeout,
+        );
+        let journal = materials.journal;
         let migrations = Migrations::open(Parts {
-            journal: materials.journal,
+            journal: Arc::clone(&journal),
             flags: Arc::clone(&flags),
             telemetry: Arc::clone(&telemetry),
             candidate: Arc::clone(&deployer) as _,
             vault: Arc::new(Archives),
             validator: Arc::new(Rehearsal),
             succession: Arc::new(Heir),
-            gatekeeper: Arc::new(Webhooks),
+            gatekeeper: Arc::new(gates),
         })
         .await?;
         let (tell_host, host) = watch::channel(HostUsage::default());
@@ -159,6 +175,14 @@ impl House {
         keeper.bring_up().await;
         tasks.run("candidate", Arc::clone(&keeper).run(stop()));
         tasks.run("migrations", Arc::clone(&migrations).run(stop()));
+        let outlooks = notify::begin(
+            materials.receivers,
+            webhooks,
+            &config,
+            &journal,
+            &migrations,
+            tasks,
+        );
         Ok(Self {
             config,
             router,
@@ -172,6 +196,7 @@ impl House {
             pools: materials.pools,
             switches: switches_now,
             calls: tasks.tracker.clone(),
+            outlooks,
             deployer,
             keeper,
         })

@@ -16,6 +16,7 @@ mod exit;
 mod flags;
 mod health;
 mod migrate;
+mod notifications;
 mod output;
 mod pools;
 mod problem;
@@ -80,6 +81,8 @@ enum Command {
     /// Move live traffic from the stable pool to the candidate, and back.
     #[command(visible_alias = "migration")]
     Migrate(migrate::Migrate),
+    /// Try the notifications of the configuration.
+    Notifications(notifications::Notifications),
     /// Show or check the configuration.
     Config(config::ConfigCommand),
     /// Print a completion script for a shell.
@@ -99,6 +102,7 @@ impl Command {
             Self::Shadow(command) => command.format.json,
             Self::Flags(command) => command.format.json,
             Self::Migrate(command) => command.format.json,
+            Self::Notifications(command) => command.format.json,
             Self::Config(command) => command.format.json,
         }
     }
@@ -114,6 +118,7 @@ impl Command {
             Self::Shadow(command) => block_on(command.run(output)),
             Self::Flags(command) => block_on(command.run(output)),
             Self::Migrate(command) => block_on(command.run(output)),
+            Self::Notifications(command) => block_on(command.run(output)),
             Self::Config(command) => command.run(output),
             Self::Completions(command) => command.run(output),
         }

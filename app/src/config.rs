@@ -6,6 +6,7 @@
 
 mod error;
 mod layers;
+mod notifications;
 mod sections;
 mod show;
 mod units;
@@ -23,6 +24,7 @@ use serde::Deserialize;
 pub use self::error::ConfigError;
 pub(crate) use self::error::nearest;
 use self::layers::Layer;
+pub use self::notifications::{Notification, Selection, WebhooksSection};
 pub(crate) use self::sections::LEAST_PROCESSES;
 pub use self::sections::{
     FlagsSection, Lanes, Limits, LogFormat, LogSection, PythonSection, Server, Storage,
@@ -90,6 +92,10 @@ pub struct Config {
     pub flags: FlagsSection,
     /// `[migration]`
     pub migration: dspex_migration::Settings,
+    /// `[webhooks]`
+    pub webhooks: WebhooksSection,
+    /// `[[notifications]]`
+    pub notifications: Vec<Notification>,
     values: Figment,
 }
 
@@ -108,6 +114,8 @@ struct Sections {
     telemetry: TelemetrySection,
     flags: FlagsSection,
     migration: dspex_migration::Settings,
+    webhooks: WebhooksSection,
+    notifications: Vec<Notification>,
 }
 
 impl Config {
@@ -181,6 +189,8 @@ impl Config {
             telemetry: sections.telemetry,
             flags: sections.flags,
             migration: sections.migration,
+            webhooks: sections.webhooks,
+            notifications: sections.notifications,
             values,
         };
         config
@@ -200,6 +210,9 @@ impl Config {
         self.server.check()?;
         self.storage.check()?;
         self.telemetry.check()?;
+        self.webhooks.check()?;
+        notifications::check(&self.notifications, &self.webhooks)?;
+        self.gates_can_be_asked()?;
         self.python
             .limits
             .check()
@@ -257,6 +270,21 @@ impl Config {
                     "a profile must name its model, such as \"openai/gpt-4o-mini\"",
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// A webhook that is asked must be able to tell who asks.
+    fn gates_can_be_asked(&self) -> Result<(), ConfigError> {
+        let asks = |stage: &dspex_migration::Stage| {
+            matches!(stage.gate, dspex_migration::Gate::Webhook { .. })
+        };
+        if self.webhooks.secret_env.is_none() && self.migration.stages.iter().any(asks) {
+            return Err(ConfigError::of(
+                "webhooks.secret_env",
+                "must be set, because a stage has a webhook for its gate",
+            )
+            .hint("the name of a variable: what the gate is asked is signed with what it holds"));
         }
         Ok(())
     }

@@ -19,16 +19,19 @@ mod outlook;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_migration::{Journal, MigrationId, Status};
+use dspex_migration::{Journal, MigrationId, Migrations, Status};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ConfigError, Notification, Selection};
+use crate::tasks::Tasks;
 use crate::webhook::{Address, Secret, Webhooks};
 
 pub(crate) use courier::Courier;
+pub(crate) use cursor::CursorError;
+#[cfg(test)]
+pub(crate) use cursor::MemoryCursors;
 pub(crate) use cursor::{Cursors, SqliteCursors};
-pub(crate) use message::{Message, sample};
+pub(crate) use message::sample;
 pub(crate) use outlook::{Outlook, Outlooks};
 
 /// A receiver.
@@ -136,7 +139,34 @@ pub(crate) struct Place {
     pub(crate) seq: u64,
 }
 
-/// Runs couriers until `stop`.
-pub(crate) async fn run(courier: Courier, stop: CancellationToken) {
-    stop.run_until_cancelled(courier.run()).await;
+/// Who is told, and what they were told.
+pub(crate) struct Receivers {
+    pub(crate) hooks: Vec<Hook>,
+    pub(crate) cursors: Arc<dyn Cursors>,
+}
+
+/// Starts a courier for each receiver.
+pub(crate) fn begin(
+    receivers: Receivers,
+    webhooks: Webhooks,
+    config: &Config,
+    journal: &Arc<dyn Journal>,
+    migrations: &Migrations,
+    tasks: &Tasks,
+) -> Outlooks {
+    let notifier = Notifier {
+        webhooks,
+        journal: Arc::clone(journal),
+        cursors: receivers.cursors,
+        patience: Patience::of(config),
+    };
+    let outlooks = receivers.hooks.into_iter().map(|hook| {
+        let (courier, outlook) = notifier.courier(hook, migrations.watch());
+        let stop = tasks.stop.clone();
+        tasks.run("notifications", async move {
+            stop.run_until_cancelled(courier.run()).await;
+        });
+        outlook
+    });
+    Outlooks::new(outlooks.collect())
 }

@@ -30,6 +30,7 @@ use crate::config::{Config, ConfigError, LogFormat};
 use crate::http::json::BodyLimits;
 use crate::http::server::{ConnectionLimits, accept};
 use crate::http::{self, AppState};
+use crate::notify::{self, Hook, Receivers, SqliteCursors};
 use crate::paths::DataDir;
 use crate::pools::{ConfiguredPools, PoolSource as _};
 use crate::storage::{StorageError, Store};
@@ -166,6 +167,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServeE
     init_logs(&config)?;
     let config = Arc::new(config);
     fitness::check_exposure(&config)?;
+    let hooks = notify::hooks(&config)?;
     let store = Store::open(
         DataDir::new(&config.server.data_dir),
         config.storage.readers,
@@ -208,7 +210,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServeE
     ));
     tracing::info!(%address, "answering; starting workers");
     let built = tokio::select! {
-        built = build(&config, &store, &tasks) => Some(built?),
+        built = build(&config, &store, hooks, &tasks) => Some(built?),
         // Told to end before anything was served: workers end with us.
         () = stop.cancelled() => None,
     };
@@ -278,7 +280,12 @@ async fn all_ended(trackers: &[&TaskTracker], limit: Duration) -> bool {
 }
 
 /// Starts the stable pool and builds the house on it.
-async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<House, ServeError> {
+async fn build(
+    config: &Arc<Config>,
+    store: &Store,
+    hooks: Vec<Hook>,
+    tasks: &Tasks,
+) -> Result<House, ServeError> {
     let machine = |what| move |reason: String| ServeError::Machine { what, reason };
     let package = dspex_pool::python::unpack(&store.dir.python_package())
         .map_err(|error| error.to_string())
@@ -322,6 +329,10 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
         stable: pool,
         pools,
         prometheus,
+        receivers: Receivers {
+            hooks,
+            cursors: stores.cursors,
+        },
     };
     Ok(House::build(materials, tasks).await?)
 }
@@ -332,6 +343,7 @@ struct Stores {
     catalog: Arc<SqliteCatalog>,
     sessions: Arc<SqliteSessions>,
     journal: Arc<SqliteJournal>,
+    cursors: Arc<SqliteCursors>,
 }
 
 impl Stores {
@@ -356,6 +368,7 @@ impl Stores {
                     .await
                     .map_err(MigrationError::from)?,
             ),
+            cursors: Arc::new(SqliteCursors::open(writer(), reader()).await?),
         })
     }
 }

@@ -5,6 +5,7 @@
 //! trusts.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
@@ -140,31 +141,36 @@ impl Answered {
     }
 }
 
-/// Posts.
+type TlsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// Posts. A clone is the same.
 #[derive(Clone)]
 pub(crate) struct Webhooks {
     plain: Client<HttpConnector, Full<Bytes>>,
-    /// Or why there is none: a machine without certificates can still post to its own network.
-    tls: Result<Client<HttpsConnector<HttpConnector>, Full<Bytes>>, String>,
+    /// Made at the first need, because it reads the certificates that this machine trusts; or why there
+    /// is none: a machine without any can still post to its own network.
+    tls: Arc<OnceLock<Result<TlsClient, String>>>,
 }
 
 impl Webhooks {
-    /// Reads the certificates that this machine trusts.
+    /// Nothing is read or sent yet.
     pub(crate) fn new() -> Self {
-        let client = || Client::builder(TokioExecutor::new());
-        let tls = HttpsConnectorBuilder::new()
-            .with_native_roots()
-            .map(|builder| {
-                let connector = builder.https_only().enable_http1().build();
-                client().build(connector)
-            })
-            .map_err(|error| {
-                format!("the certificates that this machine trusts cannot be read: {error}")
-            });
         Self {
-            plain: client().build_http(),
-            tls,
+            plain: Client::builder(TokioExecutor::new()).build_http(),
+            tls: Arc::default(),
         }
+    }
+
+    fn tls(&self) -> Result<&TlsClient, String> {
+        let client = self.tls.get_or_init(|| {
+            let builder = HttpsConnectorBuilder::new().with_native_roots();
+            let builder = builder.map_err(|error| {
+                format!("the certificates that this machine trusts cannot be read: {error}")
+            })?;
+            let connector = builder.https_only().enable_http1().build();
+            Ok(Client::builder(TokioExecutor::new()).build(connector))
+        });
+        client.as_ref().map_err(Clone::clone)
     }
 
     /// Posts, and waits for the answer.
@@ -190,7 +196,7 @@ impl Webhooks {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answered, String> {
         let asked = if request.uri().scheme_str() == Some("https") {
-            self.tls.as_ref().map_err(Clone::clone)?.request(request)
+            self.tls()?.request(request)
         } else {
             self.plain.request(request)
         };
@@ -211,7 +217,6 @@ impl Webhooks {
         })
     }
 }
-
 
 /// With its causes: the client's own words say only that it failed.
 fn in_words(error: &dyn std::error::Error) -> String {

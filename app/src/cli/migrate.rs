@@ -1,7 +1,9 @@
 //! `dspex migrate`: moves live traffic from the stable pool to the candidate, and back.
 
+mod emergency;
 mod plan;
 mod record;
+mod report;
 mod show;
 mod watch;
 
@@ -35,14 +37,24 @@ enum Verb {
     Status,
     /// Print a line for each change until the end: 0 complete, 1 rolled back.
     Watch(watch::Watch),
-    /// Hold at the current stage.
-    Pause(Because),
-    /// Go on after a pause.
-    Resume(Because),
+    /// Hold at the current stage; where the server does not answer, by the store alone.
+    Pause(Halt),
+    /// Go on after a pause; where the server does not answer, by the store alone.
+    Resume(Halt),
+    /// Say yes to leaving the stage, where its gate waits for a person.
+    Approve(Because),
     /// Go to the next stage without waiting for its hold.
     Promote(Promote),
     /// Take all traffic back to stable.
     Rollback(Because),
+    /// Traffic to 0 % by the store alone, for when the server does not answer; a server obeys at once.
+    EmergencyRollback(emergency::Emergency),
+    /// Pause by the store alone.
+    EmergencyPause(emergency::Emergency),
+    /// Resume by the store alone.
+    EmergencyResume(emergency::Emergency),
+    /// What is to be learnt from a migration: Markdown, HTML or JSON.
+    Report(report::Report),
     /// List migrations, the newest first.
     History {
         /// At most so many.
@@ -120,13 +132,20 @@ const CURRENT: [&str; 4] = ["admin", "v1", "migrations", "current"];
 impl Migrate {
     /// Does it.
     pub(crate) async fn run(self, output: Output) -> Result<(), Failure> {
-        if let Verb::Plan(plan) = self.verb {
-            return plan.run(output);
-        }
+        let verb = match self.verb {
+            // These need no server.
+            Verb::Plan(plan) => return plan.run(output),
+            Verb::EmergencyRollback(act) => return act.run(Ask::Rollback, output).await,
+            Verb::EmergencyPause(act) => return act.run(Ask::Pause, output).await,
+            Verb::EmergencyResume(act) => return act.run(Ask::Resume, output).await,
+            // These can do without one.
+            Verb::Pause(halt) => return halt.run(Ask::Pause, self.remote, output).await,
+            Verb::Resume(halt) => return halt.run(Ask::Resume, self.remote, output).await,
+            Verb::Report(report) => return report.run(&self.remote, output).await,
+            verb => verb,
+        };
         let client = self.remote.client()?;
-        match self.verb {
-            // Answered above, before a server is needed.
-            Verb::Plan(_) => Ok(()),
+        match verb {
             Verb::Start(start) => start.run(&client, output).await,
             Verb::Status => {
                 let body = record::current(&client).await?;

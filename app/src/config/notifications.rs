@@ -66,7 +66,10 @@ pub enum Selection {
 impl<'de> Deserialize<'de> for Selection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(untagged, expecting = "\"changes\", \"all\", \"trouble\", or a list of events")]
+        #[serde(
+            untagged,
+            expecting = "\"changes\", \"all\", \"trouble\", or a list of events"
+        )]
         enum Written {
             Word(String),
             List(Vec<String>),
@@ -127,22 +130,36 @@ pub(super) fn check(
             )
         };
         if hook.name.trim().is_empty() || hook.name.len() > 64 {
-            return Err(wrong("name", "must be a name of 1 to 64 characters".to_owned()));
+            return Err(wrong(
+                "name",
+                "must be a name of 1 to 64 characters".to_owned(),
+            ));
         }
-        if notifications[..index].iter().any(|one| one.name == hook.name) {
+        if notifications[..index]
+            .iter()
+            .any(|one| one.name == hook.name)
+        {
             return Err(wrong("name", "is there twice".to_owned())
                 .hint("what was delivered is kept by name, so each needs its own"));
         }
         Address::parse(&hook.url).map_err(|problem| wrong("url", problem))?;
         if hook.secret_env.is_none() && webhooks.secret_env.is_none() {
-            return Err(wrong("secret_env", "must be set, or webhooks.secret_env".to_owned())
-                .hint("the name of a variable: every post is signed, so that its receiver can trust it"));
+            return Err(wrong(
+                "secret_env",
+                "must be set, or webhooks.secret_env".to_owned(),
+            )
+            .hint(
+                "the name of a variable: every post is signed, so that its receiver can trust it",
+            ));
         }
         let Selection::Named(names) = &hook.events else {
             continue;
         };
         if names.is_empty() {
-            return Err(wrong("events", "is an empty list: nothing would be told".to_owned()));
+            return Err(wrong(
+                "events",
+                "is an empty list: nothing would be told".to_owned(),
+            ));
         }
         for name in names {
             if known.is_empty() || known.contains(name) {
@@ -152,7 +169,11 @@ pub(super) fn check(
                 Some(near) => format!("did you mean {near:?}?"),
                 None => format!("events: {}", known.join(", ")),
             };
-            return Err(wrong("events", format!("names {name:?}, and there is no such event")).hint(hint));
+            return Err(wrong(
+                "events",
+                format!("names {name:?}, and there is no such event"),
+            )
+            .hint(hint));
         }
     }
     Ok(())
@@ -192,7 +213,12 @@ mod tests {
             read(json!(["completed"])).unwrap(),
             Selection::Named(vec!["completed".to_owned()])
         );
-        assert!(read(json!("everything")).unwrap_err().to_string().contains("changes"));
+        assert!(
+            read(json!("everything"))
+                .unwrap_err()
+                .to_string()
+                .contains("changes")
+        );
         assert!(read(json!(5)).is_err());
         assert!(Selection::Changes.wants(&Event::Completed, "completed"));
         assert!(!Selection::Trouble.wants(&Event::Completed, "completed"));

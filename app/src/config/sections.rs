@@ -15,7 +15,9 @@ use super::error::ConfigError;
 use super::units::{ByteSize, duration};
 
 /// An empty text stands for nothing: figment's layers can overwrite a value, but not remove one.
-fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(super) fn text_or_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(deserializer)?;
     Ok(Some(text).filter(|text| !text.trim().is_empty()))
 }

@@ -76,7 +76,10 @@ impl Courier {
         let words = |error: &dyn std::error::Error| error.to_string();
         let journal = Arc::clone(&self.notifier.journal);
         let cursors = Arc::clone(&self.notifier.cursors);
-        let mut migrations = journal.history(NEWEST).await.map_err(|error| words(&error))?;
+        let mut migrations = journal
+            .history(NEWEST)
+            .await
+            .map_err(|error| words(&error))?;
         migrations.reverse();
         let places = cursors.places(&self.hook.name).await;
         let Some(places) = places.map_err(|error| words(&error))? else {
@@ -111,7 +114,8 @@ impl Courier {
                 if !self.hook.events.wants(&entry.event, &name) {
                     continue;
                 }
-                self.deliver(&Message::of(migration, entry, &name), entry).await;
+                self.deliver(&Message::of(migration, entry, &name), entry)
+                    .await;
                 self.moved(migration, entry.seq).await?;
             }
             // What nobody wants is passed over with one write.

@@ -118,6 +118,48 @@ impl Cursors for SqliteCursors {
     }
 }
 
+/// Cursors that are kept nowhere.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct MemoryCursors(
+    std::sync::Mutex<
+        std::collections::BTreeMap<String, std::collections::BTreeMap<MigrationId, u64>>,
+    >,
+);
+
+#[cfg(test)]
+#[async_trait]
+impl Cursors for MemoryCursors {
+    async fn places(&self, hook: &str) -> Result<Option<Vec<Place>>, CursorError> {
+        let hooks = self.0.lock().unwrap();
+        Ok(hooks.get(hook).map(|places| {
+            let places = places.iter();
+            places
+                .map(|(migration, seq)| Place {
+                    migration: migration.clone(),
+                    seq: *seq,
+                })
+                .collect()
+        }))
+    }
+
+    async fn begin(&self, hook: &str, places: &[Place]) -> Result<(), CursorError> {
+        self.0.lock().unwrap().entry(hook.to_owned()).or_default();
+        for place in places {
+            self.moved(hook, place).await?;
+        }
+        Ok(())
+    }
+
+    async fn moved(&self, hook: &str, place: &Place) -> Result<(), CursorError> {
+        let mut hooks = self.0.lock().unwrap();
+        let places = hooks.entry(hook.to_owned()).or_default();
+        let seq = places.entry(place.migration.clone()).or_default();
+        *seq = place.seq.max(*seq);
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use sqlx::sqlite::SqliteConnectOptions;
@@ -131,7 +173,9 @@ mod tests {
             .filename(folder.path().join("dspex.db"))
             .create_if_missing(true);
         let pool = SqlitePool::connect_with(options).await.unwrap();
-        let cursors = SqliteCursors::open(pool.clone(), pool.clone()).await.unwrap();
+        let cursors = SqliteCursors::open(pool.clone(), pool.clone())
+            .await
+            .unwrap();
         assert_eq!(cursors.places("chat").await.unwrap(), None);
         let place = |seq| Place {
             migration: MigrationId::from_text("m-1"),

@@ -23,6 +23,7 @@ use crate::auth::Tokens;
 use crate::config::{Config, Sources};
 use crate::http::json::BodyLimits;
 use crate::http::{AppState, app};
+use crate::notify::{MemoryCursors, Receivers};
 use crate::paths::DataDir;
 use crate::pools::PoolSource;
 use crate::switches;
@@ -151,6 +152,10 @@ impl Bench {
             journal: Arc::new(MemoryJournal::new()),
             stable: bench.stable.shared(),
             pools: Arc::new(Fakes(bench.candidate.clone())),
+            receivers: Receivers {
+                hooks: Vec::new(),
+                cursors: Arc::new(MemoryCursors::default()),
+            },
             prometheus: Prometheus::new().unwrap(),
         };
         let house = House::build(materials, &bench.tasks).await.unwrap();
