@@ -80,6 +80,14 @@ pub trait Inbox: Send + Sync + 'static {
     /// [`JournalError::Store`].
     async fn commands(&self, id: &MigrationId, after: u64)
     -> Result<Vec<CommandRow>, JournalError>;
+
+    /// The number of the last command, 0 where there is none. Asked for several times a second, so
+    /// it should be cheap.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Store`].
+    async fn last_command(&self, id: &MigrationId) -> Result<u64, JournalError>;
 }
 
 /// What a migration begins with.

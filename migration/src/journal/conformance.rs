@@ -196,6 +196,7 @@ async fn an_ended_one_may_live_again_alone(journal: &dyn Journal) {
 async fn commands_wait_in_order(journal: &dyn Journal) {
     let id = begin(journal, 1).await.expect("begun");
     assert!(journal.commands(&id, 0).await.expect("read").is_empty());
+    assert_eq!(journal.last_command(&id).await.expect("read"), 0);
     let mut numbers = Vec::new();
     for command in [
         Command::Pause,
@@ -211,6 +212,7 @@ async fn commands_wait_in_order(journal: &dyn Journal) {
         numbers.push(journal.post(&id, post).await.expect("posted"));
     }
     assert!(numbers[0] > 0 && numbers.is_sorted(), "{numbers:?}");
+    assert_eq!(journal.last_command(&id).await.expect("read"), numbers[2]);
     let rows = journal.commands(&id, 0).await.expect("read");
     assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), numbers);
     assert_eq!(rows[1].command, Command::Promote { to_end: true });

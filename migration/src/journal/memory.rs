@@ -182,6 +182,12 @@ impl Inbox for MemoryJournal {
             .cloned()
             .collect())
     }
+
+    async fn last_command(&self, id: &MigrationId) -> Result<u64, JournalError> {
+        let mut migrations = self.lock();
+        let commands = &find(&mut migrations, id)?.commands;
+        Ok(commands.last().map_or(0, |row| row.id))
+    }
 }
 
 #[cfg(test)]
