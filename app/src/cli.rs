@@ -81,6 +81,8 @@ enum Command {
     /// Move live traffic from the stable pool to the candidate, and back.
     #[command(visible_alias = "migration")]
     Migrate(migrate::Migrate),
+    /// Take the old pool out of service, for good, once a migration is complete.
+    Decommission(migrate::Decommission),
     /// Try the notifications of the configuration.
     Notifications(notifications::Notifications),
     /// Show or check the configuration.
@@ -102,6 +104,7 @@ impl Command {
             Self::Shadow(command) => command.format.json,
             Self::Flags(command) => command.format.json,
             Self::Migrate(command) => command.format.json,
+            Self::Decommission(command) => command.format.json,
             Self::Notifications(command) => command.format.json,
             Self::Config(command) => command.format.json,
         }
@@ -118,6 +121,7 @@ impl Command {
             Self::Shadow(command) => block_on(command.run(output)),
             Self::Flags(command) => block_on(command.run(output)),
             Self::Migrate(command) => block_on(command.run(output)),
+            Self::Decommission(command) => block_on(command.run(output)),
             Self::Notifications(command) => block_on(command.run(output)),
             Self::Config(command) => command.run(output),
             Self::Completions(command) => command.run(output),

@@ -8,9 +8,7 @@ use std::time::Duration;
 use dspex_flags::SqliteStore;
 use dspex_migration::SqliteJournal;
 use rustix::fs::{FlockOperation, flock};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
 use crate::paths::DataDir;
 
@@ -126,9 +124,15 @@ mod tests {
         let dir = DataDir::new(folder.path());
         let none = Offline::open(&dir, Duration::from_secs(1)).await;
         assert!(matches!(none, Err(OfflineError::NoDatabase(_))));
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is made");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            0,
+            "nothing is made"
+        );
         assert_eq!(holder(&dir), Holder::Nobody);
-        let server = Store::open(dir.clone(), 1, Duration::from_secs(1)).await.unwrap();
+        let server = Store::open(dir.clone(), 1, Duration::from_secs(1))
+            .await
+            .unwrap();
         let offline = Offline::open(&dir, Duration::from_secs(1)).await.unwrap();
         assert_eq!(holder(&dir), Holder::Server(Some(std::process::id())));
         offline.close().await;

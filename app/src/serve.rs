@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use crate::assemble::{AssembleError, House, Materials};
 use crate::auth::{ADMIN_TOKEN_ENV, FirstToken, TokenError, Tokens};
 use crate::config::{Config, ConfigError, LogFormat};
+use crate::http::hosts::AllowedHosts;
 use crate::http::json::BodyLimits;
 use crate::http::server::{ConnectionLimits, accept};
 use crate::http::{self, AppState};
@@ -193,6 +194,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServeE
             depth: config.server.max_json_depth,
             time: config.server.body_timeout,
         },
+        AllowedHosts::new(&config.server.allowed_hosts, address),
     );
     let no_more = CancellationToken::new();
     let connections = TaskTracker::new();

@@ -28,6 +28,8 @@ pub(super) fn text_or_none<'de, D: Deserializer<'de>>(
 pub struct Server {
     /// Address to listen on; port 0 takes a free one.
     pub bind: SocketAddr,
+    /// Names under which it is asked without a token, beside those of this machine.
+    pub allowed_hosts: Vec<String>,
     /// Folder of the database, the lock and the admin token's hash.
     pub data_dir: PathBuf,
     /// Name of the variable with the programs API's token.

@@ -1,8 +1,11 @@
-//! `/admin/v1`: flags, migrations, pools, the shadow. Every route here needs the admin token.
+//! `/admin/v1`: flags, migrations, pools, the shadow, events, the audit. Every route here needs the admin token.
 
+mod audit;
+mod events;
 mod flags;
 mod migrations;
 mod pools;
+mod report;
 mod shadow;
 
 use serde::Deserialize;
@@ -19,6 +22,9 @@ const ADMIN: &str = "admin";
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(flags::routes())
+        .merge(events::routes())
+        .merge(audit::routes())
+        .merge(report::routes())
         .merge(migrations::routes())
         .merge(pools::routes())
         .merge(shadow::routes())

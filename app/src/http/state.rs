@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::error::Problem;
+use super::hosts::AllowedHosts;
 use super::json::BodyLimits;
 use crate::assemble::House;
 use crate::auth::Tokens;
@@ -35,16 +36,18 @@ pub(crate) struct AppState(Arc<Shared>);
 struct Shared {
     tokens: Tokens,
     limits: BodyLimits,
+    hosts: AllowedHosts,
     house: OnceLock<Arc<House>>,
     life: watch::Sender<Life>,
 }
 
 impl AppState {
     /// A server that is starting.
-    pub(crate) fn new(tokens: Tokens, limits: BodyLimits) -> Self {
+    pub(crate) fn new(tokens: Tokens, limits: BodyLimits, hosts: AllowedHosts) -> Self {
         Self(Arc::new(Shared {
             tokens,
             limits,
+            hosts,
             house: OnceLock::new(),
             life: watch::Sender::new(Life::Starting),
         }))
@@ -87,6 +90,10 @@ impl AppState {
 
     pub(super) fn body_limits(&self) -> BodyLimits {
         self.0.limits
+    }
+
+    pub(super) fn hosts(&self) -> &AllowedHosts {
+        &self.0.hosts
     }
 
     /// The house, whether or not it takes calls.

@@ -10,6 +10,7 @@ use clap::Args;
 use dspex_migration::emergency::{self, Lowered, Posted};
 use dspex_migration::{Event, Journal as _, MigrationId};
 use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::cli::client::duration;
@@ -24,6 +25,7 @@ use crate::paths::DataDir;
 /// How often the store is looked at for what the server made of it.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Who asks by the store, why, and where the store is.
 #[derive(Debug, Args)]
 pub(super) struct Emergency {
     /// Why, for the journal.
@@ -48,6 +50,17 @@ pub(super) enum Ask {
     Rollback,
     Pause,
     Resume,
+}
+
+impl Ask {
+    /// As a server is asked for it.
+    pub(super) fn verb(self) -> &'static str {
+        match self {
+            Self::Rollback => "rollback",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+        }
+    }
 }
 
 /// What was done, and what the server made of it.
@@ -85,6 +98,11 @@ impl From<OfflineError> for Failure {
 }
 
 impl Emergency {
+    /// As a server is asked for it.
+    pub(super) fn body(&self) -> Value {
+        json!({"why": self.why, "who": self.who.clone().name()})
+    }
+
     pub(super) async fn run(self, ask: Ask, output: Output) -> Result<(), Failure> {
         let config = self.settings.load()?;
         let dir = DataDir::new(&config.server.data_dir);
@@ -139,7 +157,12 @@ async fn act(ask: Ask, store: &Offline, who: &str, why: &str) -> Result<(Flags, 
 
 /// The newest migration's last entry, so that only what comes after is looked at.
 async fn newest(store: &Offline) -> u64 {
-    let newest = store.journal.history(1).await.ok().and_then(|mut all| all.pop());
+    let newest = store
+        .journal
+        .history(1)
+        .await
+        .ok()
+        .and_then(|mut all| all.pop());
     newest.map_or(0, |migration| migration.last_seq)
 }
 
@@ -211,11 +234,7 @@ fn words(ask: Ask, done: &Done, paint: Paint) -> String {
         )),
         (None, None) => {}
     }
-    let verb = match ask {
-        Ask::Rollback => "rollback",
-        Ask::Pause => "pause",
-        Ask::Resume => "resume",
-    };
+    let verb = ask.verb();
     match (&done.migration, done.command, &done.command_trouble) {
         (Some(migration), Some(number), _) => {
             lines.push(format!("{verb} is asked of {migration} (command {number})"));
@@ -253,9 +272,11 @@ fn server_in_words(ask: Ask, done: &Done, paint: Paint) -> Option<String> {
         return Some(paint.text(Tone::Bad, &format!("{named} lives and has not obeyed")));
     }
     Some(match ask {
-        Ask::Rollback => "no server runs here: nothing sends traffic, and the next start obeys before \
+        Ask::Rollback => {
+            "no server runs here: nothing sends traffic, and the next start obeys before \
                           it serves the candidate (`dspex serve`)"
-            .to_owned(),
+                .to_owned()
+        }
         Ask::Pause | Ask::Resume => {
             "no server runs here: the next start obeys (`dspex serve`)".to_owned()
         }
@@ -283,8 +304,10 @@ fn verdict(ask: Ask, done: &Done) -> Result<(), Failure> {
         None => "end it and start it again with `dspex serve`".to_owned(),
     };
     Err(
-        Failure::new(Exit::Failed, "the server lives and has not obeyed in time").hint(format_args!(
-            "it hangs, or the disk does: {stop}; it comes up with what the store says"
-        )),
+        Failure::new(Exit::Failed, "the server lives and has not obeyed in time").hint(
+            format_args!(
+                "it hangs, or the disk does: {stop}; it comes up with what the store says"
+            ),
+        ),
     )
 }

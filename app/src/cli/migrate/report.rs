@@ -83,7 +83,10 @@ impl Report {
             Some(path) => {
                 std::fs::write(&path, &text).map_err(|error| {
                     let path = path.display();
-                    Failure::new(Exit::Failed, format_args!("{path} cannot be written: {error}"))
+                    Failure::new(
+                        Exit::Failed,
+                        format_args!("{path} cannot be written: {error}"),
+                    )
                 })?;
                 output.note(&format!("written to {}", path.display()));
                 Ok(())
@@ -99,12 +102,20 @@ impl Report {
     }
 }
 
-async fn of_the_server(client: &Client, id: Option<&str>, written: Written) -> Result<String, Failure> {
+async fn of_the_server(
+    client: &Client,
+    id: Option<&str>,
+    written: Written,
+) -> Result<String, Failure> {
     let path = [&MIGRATIONS[..], &[id.unwrap_or("current"), "report"]].concat();
     client.get(&path).text(written.media()).await
 }
 
-async fn of_the_store(settings: Settings, id: Option<String>, written: Written) -> Result<String, Failure> {
+async fn of_the_store(
+    settings: Settings,
+    id: Option<String>,
+    written: Written,
+) -> Result<String, Failure> {
     let config = settings.load()?;
     let dir = DataDir::new(&config.server.data_dir);
     let store = Offline::open(&dir, config.storage.busy_timeout).await?;
@@ -136,7 +147,11 @@ async fn read(store: &Offline, id: Option<String>) -> Result<(MigrationId, Vec<E
     let mut entries: Vec<Entry> = Vec::new();
     loop {
         let after = entries.last().map_or(0, |entry| entry.seq);
-        let page = store.journal.entries(&id, after, 10_000).await.map_err(refused)?;
+        let page = store
+            .journal
+            .entries(&id, after, 10_000)
+            .await
+            .map_err(refused)?;
         if page.is_empty() {
             return Ok((id, entries));
         }

@@ -21,6 +21,7 @@ use tower::ServiceExt as _;
 use crate::assemble::{House, Materials};
 use crate::auth::Tokens;
 use crate::config::{Config, Sources};
+use crate::http::hosts::AllowedHosts;
 use crate::http::json::BodyLimits;
 use crate::http::{AppState, app};
 use crate::notify::{MemoryCursors, Receivers};
@@ -183,6 +184,7 @@ impl Bench {
                     depth: config.server.max_json_depth,
                     time: Duration::from_millis(300),
                 },
+                AllowedHosts::new(&["dspex.example".to_owned()], config.server.bind),
             ),
             tasks: Tasks::default(),
             _folder: folder,

@@ -12,11 +12,13 @@ use hyper::body::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::config::Selection;
-use crate::notify::{MemoryCursors, Patience};
+use crate::http::server::{ConnectionLimits, accept};
+use crate::notify::{Cursors as _, MemoryCursors, Patience};
 use crate::webhook::{Address, Secret, Webhooks};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -61,9 +63,14 @@ impl Receiver {
         let app = axum::Router::new()
             .route("/hook", post(take))
             .with_state(self.clone());
-        tracker.spawn(async move {
-            let _ = axum::serve(listener, app).await;
-        });
+        let limits = ConnectionLimits {
+            connections: 16,
+            first_byte: LONG,
+            headers: LONG,
+            write: LONG,
+        };
+        let (connections, stop) = (tracker.clone(), CancellationToken::new());
+        tracker.spawn(accept(listener, app, limits, connections, stop));
         Address::parse(&format!("http://{address}/hook")).unwrap()
     }
 
@@ -104,7 +111,7 @@ struct World {
     patience: Patience,
     /// Held, so that couriers do not take the migrations for gone.
     news: watch::Sender<Option<Arc<Status>>>,
-    stop: tokio_util::sync::CancellationToken,
+    stop: CancellationToken,
 }
 
 impl Drop for World {
@@ -129,7 +136,7 @@ impl World {
                 longest_wait: Duration::from_millis(20),
             },
             news: watch::Sender::new(None),
-            stop: tokio_util::sync::CancellationToken::new(),
+            stop: CancellationToken::new(),
         }
     }
 
@@ -241,7 +248,7 @@ async fn a_restart_repeats_nothing_that_was_taken_and_misses_nothing_that_was_no
     }
     world.stop.cancel();
     world.write(1, &[paused()], clock::now()).await;
-    world.stop = tokio_util::sync::CancellationToken::new();
+    world.stop = CancellationToken::new();
     world.courier(to, Selection::All);
     receiver.until(|names| names == ["started", "paused"]).await;
 }
