@@ -8,23 +8,26 @@ use std::time::Duration;
 
 use dspex_flags::{FlagError, Flags};
 use dspex_migration::{Journal, MigrationError, Migrations, Parts};
-use dspex_pool::{Drained, SharedPool, Switches};
+use dspex_pool::{Drained, Switches};
 use dspex_router::{Catalog, InvalidConfig, Router, RouterError, RouterParts, SessionStore};
 use dspex_telemetry::{Gauges, HostSampler, HostUsage, Prometheus, Telemetry};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::candidate::Deployer;
 use crate::candidate::gatekeeper::WebhookGates;
-use crate::candidate::succession::Heir;
+use crate::candidate::ground::Ground;
 use crate::candidate::validator::Rehearsal;
 use crate::candidate::vault::Archives;
+use crate::candidate::{Deployer, DeployerParts};
 use crate::clock;
 use crate::config::Config;
+use crate::configurations::Configurations;
 use crate::keeper::Keeper;
 use crate::notify::{self, CursorError, Outlooks, Receivers};
-use crate::pools::PoolSource;
+use crate::paths::DataDir;
+use crate::pools::{PoolSource, PoolVersion, Wanted};
+use crate::resting::RestingPool;
 use crate::switches;
 use crate::tasks::Tasks;
 use crate::webhook::Webhooks;
@@ -42,10 +45,14 @@ pub(crate) struct Materials {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) journal: Arc<dyn Journal>,
-    /// The stable pool, with its workers ready.
-    pub(crate) stable: SharedPool,
+    /// The configurations of pools, and which is stable.
+    pub(crate) configurations: Arc<Configurations>,
+    /// The stable pool.
+    pub(crate) stable: Arc<RestingPool>,
     /// Where the candidate comes from.
     pub(crate) pools: Arc<dyn PoolSource>,
+    /// The machine, the database and the files that migrations stand on.
+    pub(crate) ground: Arc<dyn Ground>,
     pub(crate) prometheus: Prometheus,
     /// Who is told of what happens to migrations.
     pub(crate) receivers: Receivers,
@@ -62,6 +69,7 @@ pub(crate) struct House {
     pub(crate) gauges: Gauges,
     pub(crate) host: watch::Receiver<HostUsage>,
     pub(crate) started_at: Timestamp,
+    pub(crate) configurations: Arc<Configurations>,
     pools: Arc<dyn PoolSource>,
     /// What the pools were told to do by the flags.
     pub(crate) switches: watch::Receiver<Switches>,
@@ -111,7 +119,7 @@ impl House {
             &materials.prometheus,
         );
         let router = Router::new(RouterParts {
-            stable: materials.stable,
+            stable: Arc::clone(&materials.stable) as _,
             flags: Arc::clone(&flags),
             telemetry: Arc::clone(&telemetry),
             catalog: materials.catalog,
@@ -121,27 +129,42 @@ impl House {
         })?;
         let loaded = router.load().await?;
         tracing::info!(programs = loaded.programs, "the catalog is loaded");
-        let deployer = Arc::new(Deployer::new(
-            Arc::clone(&router),
-            Arc::clone(&materials.pools),
-            config.lanes.stable.clone(),
-            tasks.tracker.clone(),
-        ));
+        let deployer = Arc::new(Deployer::new(DeployerParts {
+            router: Arc::clone(&router),
+            pools: Arc::clone(&materials.pools),
+            configurations: Arc::clone(&materials.configurations),
+            flags: Arc::clone(&flags),
+            stable: materials.stable,
+            data_dir: DataDir::new(&config.server.data_dir),
+            ground: Arc::clone(&materials.ground),
+            telemetry: Arc::clone(&telemetry),
+            prometheus: materials.prometheus.clone(),
+            tracker: tasks.tracker.clone(),
+        }));
+        let journal = materials.journal;
         let webhooks = Webhooks::new();
         let gates = WebhookGates::new(
             webhooks.clone(),
             notify::secret(config.webhooks.secret_env.as_deref()),
             config.webhooks.timeout,
         );
-        let journal = materials.journal;
+        let vault = Archives {
+            ground: materials.ground,
+            configurations: Arc::clone(&materials.configurations),
+            router: Arc::clone(&router),
+            telemetry: Arc::clone(&telemetry),
+            prometheus: materials.prometheus.clone(),
+            journal: Arc::clone(&journal),
+            span: config.telemetry.span,
+        };
         let migrations = Migrations::open(Parts {
             journal: Arc::clone(&journal),
             flags: Arc::clone(&flags),
             telemetry: Arc::clone(&telemetry),
             candidate: Arc::clone(&deployer) as _,
-            vault: Arc::new(Archives),
+            vault: Arc::new(vault),
             validator: Arc::new(Rehearsal),
-            succession: Arc::new(Heir),
+            succession: Arc::clone(&deployer) as _,
             gatekeeper: Arc::new(gates),
         })
         .await?;
@@ -193,6 +216,7 @@ impl House {
             gauges,
             host,
             started_at: clock::now(),
+            configurations: materials.configurations,
             pools: materials.pools,
             switches: switches_now,
             calls: tasks.tracker.clone(),
@@ -207,15 +231,26 @@ impl House {
         self.keeper.trouble()
     }
 
-    /// Whether there is a pool of this name; where there is none, what to say about it.
-    pub(crate) fn find_pool(&self, name: &str) -> Result<(), String> {
-        self.pools.find(name)
+    /// Which version a person means by `v2` or `v2@3`; where there is none, what to say about it.
+    pub(crate) fn find_pool(&self, written: &str) -> Result<PoolVersion, String> {
+        let wanted: Wanted = written.parse().map_err(|error| format!("{error}"))?;
+        self.pools.find(&wanted.name, wanted.version)
+    }
+
+    /// Which versions stand in the stable and in the candidate lane, or come up there.
+    pub(crate) fn versions(&self) -> (PoolVersion, Option<PoolVersion>) {
+        let stable = self.deployer.stable().version().clone();
+        (stable, self.deployer.candidate_version())
     }
 
     /// Stops both pools: calls in flight may finish for at most `limit`.
     pub(crate) async fn drain(&self, limit: Duration) -> Drained {
         let stable = self.router.stable();
-        let (stable, candidate) = tokio::join!(stable.drain(limit), self.deployer.take_down(limit));
+        let (stable, candidate, _) = tokio::join!(
+            stable.drain(limit),
+            self.deployer.take_down(limit),
+            self.deployer.drain_former(limit)
+        );
         let candidate = candidate.unwrap_or_else(|why| {
             tracing::warn!(why, "the candidate could not be drained");
             Drained {

@@ -1,4 +1,5 @@
-//! Brings the candidate's pool up and takes it away, for a migration and after a restart.
+//! The pools of the two lanes: brings the candidate's up and takes it away, for a migration and after a
+//! restart, and knows which stands where.
 //!
 //! Invariants:
 //! - At most one candidate is up or coming up. What was begun is always ended: a start whose caller
@@ -6,22 +7,32 @@
 //! - Nothing here moves traffic. The router only learns that there is a candidate, or none.
 
 pub(crate) mod gatekeeper;
-pub(crate) mod succession;
+pub(crate) mod ground;
+pub(crate) mod preflight;
+mod succession;
 pub(crate) mod validator;
 pub(crate) mod vault;
+mod verify;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use dspex_flags::Flags;
 use dspex_migration::{Candidate, Check, Differences, Plan};
-use dspex_pool::{Drained, PoolStatus, SharedPool};
+use dspex_pool::{Drained, Pool as _, PoolStatus, SharedPool};
 use dspex_router::Router;
+use dspex_telemetry::{Prometheus, Telemetry};
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::pools::PoolSource;
+use self::ground::{Ground, Survey};
+use self::verify::Verification;
+use crate::configurations::Configurations;
+use crate::paths::DataDir;
+use crate::pools::{PoolSource, PoolVersion};
+use crate::resting::RestingPool;
 
 /// Programs built at once while the candidate is verified. A few, so that one slow build does not
 /// make the others wait, and callers of stable keep the machine.
@@ -31,14 +42,14 @@ const BUILDS_AT_ONCE: usize = 4;
 #[derive(Clone)]
 enum Stand {
     Starting,
-    Up(SharedPool),
+    Up(Arc<RestingPool>),
     Failed(String),
 }
 
 /// One start of one candidate.
 #[derive(Clone)]
 struct Deployment {
-    pool: String,
+    pool: PoolVersion,
     stand: watch::Receiver<Stand>,
     /// Set once it is to be taken away; it never comes back.
     withdrawing: bool,
@@ -48,46 +59,118 @@ struct Deployment {
 pub(crate) struct Deployer {
     router: Arc<Router>,
     pools: Arc<dyn PoolSource>,
+    configurations: Arc<Configurations>,
+    flags: Arc<Flags>,
+    data_dir: DataDir,
+    ground: Arc<dyn Ground>,
+    telemetry: Arc<Telemetry>,
+    prometheus: Prometheus,
     tracker: TaskTracker,
-    /// The stable pool's name.
-    stable: String,
-    current: Mutex<Option<Deployment>>,
+    lanes: Mutex<Lanes>,
+}
+
+/// Which pool stands where.
+struct Lanes {
+    stable: Arc<RestingPool>,
+    candidate: Option<Deployment>,
+    /// The pool that was stable before the candidate was promoted, until it is retired.
+    former: Option<Arc<RestingPool>>,
+}
+
+impl Deployment {
+    /// One whose pool is up already.
+    fn of(up: Arc<RestingPool>) -> Self {
+        let pool = up.version().clone();
+        Self {
+            pool,
+            // Its sender is gone: where the pool is up, nobody waits for more.
+            stand: watch::channel(Stand::Up(up)).1,
+            withdrawing: false,
+        }
+    }
+}
+
+/// What a deployer is made from.
+pub(crate) struct DeployerParts {
+    pub(crate) router: Arc<Router>,
+    pub(crate) pools: Arc<dyn PoolSource>,
+    pub(crate) configurations: Arc<Configurations>,
+    pub(crate) flags: Arc<Flags>,
+    pub(crate) data_dir: DataDir,
+    pub(crate) ground: Arc<dyn Ground>,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) prometheus: Prometheus,
+    /// The pool in the router's stable lane.
+    pub(crate) stable: Arc<RestingPool>,
+    pub(crate) tracker: TaskTracker,
 }
 
 impl Deployer {
-    pub(crate) fn new(
-        router: Arc<Router>,
-        pools: Arc<dyn PoolSource>,
-        stable: String,
-        tracker: TaskTracker,
-    ) -> Self {
+    pub(crate) fn new(parts: DeployerParts) -> Self {
         Self {
-            router,
-            pools,
-            tracker,
-            stable,
-            current: Mutex::new(None),
+            router: parts.router,
+            pools: parts.pools,
+            configurations: parts.configurations,
+            flags: parts.flags,
+            data_dir: parts.data_dir,
+            ground: parts.ground,
+            telemetry: parts.telemetry,
+            prometheus: parts.prometheus,
+            tracker: parts.tracker,
+            lanes: Mutex::new(Lanes {
+                stable: parts.stable,
+                candidate: None,
+                former: None,
+            }),
         }
     }
 
-    /// Brings the pool of this name up and shows it to the router.
+    /// The pool in the stable lane.
+    pub(crate) fn stable(&self) -> Arc<RestingPool> {
+        Arc::clone(&self.lock().stable)
+    }
+
+    /// Which version stands in the candidate lane, or comes up there.
+    pub(crate) fn candidate_version(&self) -> Option<PoolVersion> {
+        let lanes = self.lock();
+        lanes.candidate.as_ref().map(|there| there.pool.clone())
+    }
+
+    /// The version that a plan brings in.
+    ///
+    /// # Errors
+    /// What to say where there is none.
+    pub(crate) fn candidate_of(&self, plan: &Plan) -> Result<PoolVersion, String> {
+        self.pools.find(&plan.candidate, plan.candidate_version)
+    }
+
+    /// The version that serves before a plan is carried out.
+    fn stable_of(&self, plan: &Plan) -> Result<PoolVersion, String> {
+        match (plan.stable_version, self.configurations.active()) {
+            // A plan from before there were versions.
+            (None, Some(active)) if active.name == plan.stable => Ok(active),
+            (version, _) => self.pools.find(&plan.stable, version),
+        }
+    }
+
+    /// Brings this pool up and shows it to the router.
     ///
     /// # Errors
     /// Why it did not come up, in one line.
-    pub(crate) async fn bring_up(&self, pool: &str) -> Result<(), String> {
-        self.bring_up_if(|| Some(pool.to_owned())).await
+    pub(crate) async fn bring_up(&self, pool: &PoolVersion) -> Result<(), String> {
+        self.bring_up_if(|| Ok(Some(pool.clone()))).await
     }
 
     /// Brings up the pool that `wanted` names, where it names one.
     ///
     /// It is asked under the lock: a withdrawal that follows finds what was begun, and one that came
-    /// before has made the answer [`None`].
+    /// before has made the answer [`None`]. A pool that is stable by now is up, and none is begun.
     ///
     /// # Errors
     /// Why it did not come up, in one line.
     pub(crate) async fn bring_up_if(
         &self,
-        wanted: impl Fn() -> Option<String>,
+        wanted: impl Fn() -> Result<Option<PoolVersion>, String>,
     ) -> Result<(), String> {
         let Some(mut stand) = self.join_or_begin(wanted)? else {
             return Ok(());
@@ -119,19 +202,22 @@ impl Deployer {
             Stand::Up(pool) => pool.drain(limit).await,
             Stand::Starting | Stand::Failed(_) => nothing,
         };
-        *self.lock() = None;
+        self.lock().candidate = None;
         Ok(drained)
     }
 
     fn join_or_begin(
         &self,
-        wanted: impl Fn() -> Option<String>,
+        wanted: impl Fn() -> Result<Option<PoolVersion>, String>,
     ) -> Result<Option<watch::Receiver<Stand>>, String> {
-        let mut current = self.lock();
-        let Some(pool) = wanted() else {
+        let mut lanes = self.lock();
+        let Some(pool) = wanted()? else {
             return Ok(None);
         };
-        if let Some(there) = &*current {
+        if *lanes.stable.version() == pool {
+            return Ok(None);
+        }
+        if let Some(there) = &lanes.candidate {
             if there.withdrawing {
                 return Err(format!("the candidate {} is being taken away", there.pool));
             }
@@ -141,18 +227,20 @@ impl Deployer {
             return Ok(Some(there.stand.clone()));
         }
         let (tell, stand) = watch::channel(Stand::Starting);
-        *current = Some(Deployment {
+        lanes.candidate = Some(Deployment {
             pool: pool.clone(),
             stand: stand.clone(),
             withdrawing: false,
         });
-        let (name, pools, router) = (pool, Arc::clone(&self.pools), Arc::clone(&self.router));
+        let (pools, router) = (Arc::clone(&self.pools), Arc::clone(&self.router));
+        let tracker = self.tracker.clone();
         self.tracker.spawn(async move {
-            tell.send_replace(match pools.start(&name).await {
-                Ok(pool) => {
-                    router.set_candidate(Some(Arc::clone(&pool)));
-                    tracing::info!(pool = name, "the candidate is up");
-                    Stand::Up(pool)
+            tell.send_replace(match pools.start(&pool).await {
+                Ok(running) => {
+                    let up = RestingPool::up(pool, running, pools, tracker);
+                    router.set_candidate(Some(Arc::clone(&up) as SharedPool));
+                    tracing::info!(pool = %up.version(), "the candidate is up");
+                    Stand::Up(up)
                 }
                 Err(error) => Stand::Failed(error.to_string()),
             });
@@ -161,25 +249,26 @@ impl Deployer {
     }
 
     fn mark_withdrawing(&self) -> Option<Deployment> {
-        let mut current = self.lock();
-        let deployment = current.as_mut()?;
+        let mut lanes = self.lock();
+        let deployment = lanes.candidate.as_mut()?;
         deployment.withdrawing = true;
         Some(deployment.clone())
     }
 
     /// Forgets a deployment that failed, unless it is being withdrawn or is another one by now.
     fn forget(&self, failed: &watch::Receiver<Stand>) {
-        let mut current = self.lock();
-        let still_there = current
+        let mut lanes = self.lock();
+        let still_there = lanes
+            .candidate
             .as_ref()
             .is_some_and(|there| !there.withdrawing && there.stand.same_channel(failed));
         if still_there {
-            *current = None;
+            lanes.candidate = None;
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Deployment>> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn programs_build(&self, candidate: &SharedPool) -> Check {
@@ -240,29 +329,30 @@ async fn ended(stand: &mut watch::Receiver<Stand>) -> Stand {
 #[async_trait]
 impl Candidate for Deployer {
     async fn preflight(&self, plan: &Plan) -> Vec<Check> {
-        let found = self.pools.find(&plan.candidate);
+        let found = self.candidate_of(plan);
         let mut checks = vec![Check {
             name: "the candidate is configured".to_owned(),
             ok: found.is_ok(),
             value: found
-                .clone()
-                .err()
-                .unwrap_or_else(|| plan.candidate.clone()),
-            limit: "a pool under [pools]".to_owned(),
+                .as_ref()
+                .map_or_else(String::clone, PoolVersion::to_string),
+            limit: "a version of a pool's configuration".to_owned(),
             hint: found.is_err().then(|| {
-                "name it under [pools] of the configuration and start the server again".to_owned()
+                "see `dspex pools configurations`; `dspex pools put` makes one".to_owned()
             }),
         }];
+        let serves = self.stable().version().clone();
+        let stable = self.stable_of(plan);
+        let ok = stable.as_ref() == Ok(&serves);
         checks.push(Check {
             name: "the plan's stable pool is the one that serves".to_owned(),
-            ok: plan.stable == self.stable,
-            value: self.stable.clone(),
-            limit: plan.stable.clone(),
-            hint: (plan.stable != self.stable)
-                .then(|| "roll this migration back and start a new one".to_owned()),
+            ok,
+            value: serves.to_string(),
+            limit: stable.map_or_else(|why| why, |stable| stable.to_string()),
+            hint: (!ok).then(|| "roll this migration back and start a new one".to_owned()),
         });
-        if found.is_ok() {
-            let interpreter = self.pools.interpreter(&plan.candidate).await;
+        if let Ok(candidate) = &found {
+            let interpreter = self.pools.interpreter(candidate).await;
             checks.push(Check {
                 name: "the candidate's interpreter works".to_owned(),
                 ok: interpreter.is_ok(),
@@ -275,11 +365,21 @@ impl Candidate for Deployer {
         }
         let stable = self.router.stable().status();
         checks.push(all_ready("stable", &stable));
+        if let Ok(candidate) = &found {
+            let programs = self.router.programs().await;
+            let survey = Survey {
+                plan,
+                candidate,
+                stable,
+                programs: programs.map_err(|error| error.to_string()),
+            };
+            checks.extend(self.ground.survey(survey).await);
+        }
         checks
     }
 
     async fn deploy(&self, plan: &Plan) -> Result<(), String> {
-        self.bring_up(&plan.candidate).await
+        self.bring_up(&self.candidate_of(plan)?).await
     }
 
     async fn verify(&self, _: &Plan) -> Vec<Check> {
@@ -292,10 +392,18 @@ impl Candidate for Deployer {
                 hint: None,
             }];
         };
-        vec![
+        let mut checks = vec![
             all_ready("the candidate", &candidate.status()),
             self.programs_build(&candidate).await,
-        ]
+        ];
+        let verification = Verification {
+            candidate,
+            router: &self.router,
+            telemetry: &self.telemetry,
+            prometheus: &self.prometheus,
+        };
+        checks.extend(verification.run().await);
+        checks
     }
 
     async fn withdraw(&self, drain: Duration) -> Result<Drained, String> {

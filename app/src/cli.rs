@@ -7,6 +7,7 @@
 //! Invariants: results go to standard output and everything else to standard error; with `--json`
 //! standard output is JSON and nothing else; a command ends with one of the codes of `exit`.
 
+mod backup;
 mod client;
 mod completions;
 mod config;
@@ -85,6 +86,8 @@ enum Command {
     Decommission(migrate::Decommission),
     /// Try the notifications of the configuration.
     Notifications(notifications::Notifications),
+    /// Keep everything that a server keeps in one file, prove such a file, restore it.
+    Backup(backup::Backup),
     /// Show or check the configuration.
     Config(config::ConfigCommand),
     /// Print a completion script for a shell.
@@ -106,6 +109,7 @@ impl Command {
             Self::Migrate(command) => command.format.json,
             Self::Decommission(command) => command.format.json,
             Self::Notifications(command) => command.format.json,
+            Self::Backup(command) => command.format.json,
             Self::Config(command) => command.format.json,
         }
     }
@@ -123,6 +127,7 @@ impl Command {
             Self::Migrate(command) => block_on(command.run(output)),
             Self::Decommission(command) => block_on(command.run(output)),
             Self::Notifications(command) => block_on(command.run(output)),
+            Self::Backup(command) => block_on(command.run(output)),
             Self::Config(command) => command.run(output),
             Self::Completions(command) => command.run(output),
         }

@@ -263,15 +263,7 @@ impl Config {
             )
             .hint("name another pool, or \"\" for no candidate"));
         }
-        for (name, profile) in &self.lms {
-            if profile.model.trim().is_empty() {
-                return Err(ConfigError::of(
-                    format!("lms.{name}.model"),
-                    "a profile must name its model, such as \"openai/gpt-4o-mini\"",
-                ));
-            }
-        }
-        Ok(())
+        pools::check_models("lms", &self.lms)
     }
 
     /// A webhook that is asked must be able to tell who asks.
@@ -325,7 +317,26 @@ fn pool_settings(
                 .hint(hint),
         );
     };
-    let settings = PoolSettings::parse(*kind, section).map_err(|error| {
+    checked_pool_of(values, name, *kind, section)
+}
+
+/// One pool's settings out of a section that no layer wrote.
+pub(crate) fn checked_pool(
+    name: &str,
+    kind: pools::Kind,
+    section: Dict,
+) -> Result<PoolSettings, ConfigError> {
+    checked_pool_of(&Figment::new(), name, kind, section)
+}
+
+fn checked_pool_of(
+    values: &Figment,
+    name: &str,
+    kind: pools::Kind,
+    section: Dict,
+) -> Result<PoolSettings, ConfigError> {
+    let prefix = format!("pools.{name}");
+    let settings = PoolSettings::parse(kind, section).map_err(|error| {
         // A name unknown to the pool's own settings may be meant for ours.
         explain_with(values, &prefix, &error, pools::OVERRIDES)
     })?;
@@ -334,6 +345,7 @@ fn pool_settings(
         let origin = layers::origin(values, &key);
         ConfigError::of(key, problem).written_in(origin)
     })?;
+    settings.check_models(&prefix)?;
     Ok(settings)
 }
 

@@ -1,4 +1,5 @@
-//! Brings the candidate up again after a restart, and goes on trying until it is up.
+//! Brings the candidate up again after a restart, and goes on trying until it is up; and wakes a stable pool
+//! that rests as soon as no candidate is wanted beside it.
 //!
 //! Invariants:
 //! - It only ever begins what a migration wants at that moment: whether it does is asked under the
@@ -44,11 +45,15 @@ impl Keeper {
     /// Brings up the candidate that is wanted, where one is. Whether all is well now.
     pub(crate) async fn bring_up(&self) -> bool {
         let wanted = || {
-            self.migrations
-                .candidate_wanted()
-                .map(|plan| plan.candidate)
+            let plan = self.migrations.candidate_wanted();
+            plan.map(|plan| self.deployer.candidate_of(&plan))
+                .transpose()
         };
         let failed = self.deployer.bring_up_if(wanted).await.err();
+        if self.migrations.candidate_wanted().is_none() {
+            // All calls are stable's: it should not wait for the first of them.
+            self.deployer.stable().wake();
+        }
         let mut trouble = self.lock();
         if *trouble != failed {
             match &failed {

@@ -37,6 +37,18 @@ impl DataDir {
         self.0.join("admin.token.sha256")
     }
 
+    /// Where backups are kept.
+    #[must_use]
+    pub fn backups(&self) -> PathBuf {
+        self.0.join("backups")
+    }
+
+    /// Where what is left of pools that were taken away is kept.
+    #[must_use]
+    pub fn archives(&self) -> PathBuf {
+        self.0.join("archives")
+    }
+
     /// Where the Python package of the workers is unpacked.
     #[must_use]
     pub fn python_package(&self) -> PathBuf {

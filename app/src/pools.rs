@@ -3,10 +3,12 @@
 //! Invariant: everything else in the app sees `dyn Pool`. Only the files under `pools/` know a
 //! pool's type; each is one entry in [`kinds`], and taking the file away takes the kind away.
 
+mod record;
 mod source;
 #[cfg(feature = "pool-v1")]
 mod v1;
 mod v2;
+mod version;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,16 +16,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dspex_pool::{LaunchSpec, PoolError, SharedPool, Spawner, Switches};
+use dspex_pool::python::PROBE_MODULE;
+use dspex_pool::{LaunchSpec, LmProfile, PoolError, SharedPool, Spawner, Switches};
 use figment::value::{Dict, Tag, Value};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{ByteSize, Config, Limits};
+use crate::config::{ByteSize, Config, ConfigError, Limits};
 
+pub(crate) use self::record::Record;
 pub(crate) use self::source::{ConfiguredPools, PoolSource};
+pub(crate) use self::version::{PoolVersion, Wanted};
 
 /// One kind of pool.
 #[derive(Clone, Copy)]
@@ -69,6 +74,12 @@ pub(crate) trait Starter: fmt::Debug + Send + Sync {
     /// Which setting cannot be used, and why.
     fn check(&self) -> Result<(), (&'static str, String)>;
 
+    /// All of them, as they are written in a section.
+    fn settings(&self) -> serde_json::Value;
+
+    /// How many workers it starts.
+    fn workers(&self) -> usize;
+
     /// How many processes and threads one worker has by itself.
     fn processes_of_a_worker(&self) -> u64;
 
@@ -82,7 +93,8 @@ pub(crate) trait Starter: fmt::Debug + Send + Sync {
 }
 
 /// What every kind of pool accepts beside its own settings; see [`PoolSettings`].
-pub(crate) const OVERRIDES: &[&str] = &["python", "path", "env", "pass_env", "limits", "kind"];
+pub(crate) const OVERRIDES: &[&str] =
+    &["python", "path", "env", "pass_env", "limits", "lms", "kind"];
 
 /// A pool's section, checked.
 #[derive(Debug, Clone)]
@@ -102,6 +114,9 @@ struct Overrides {
     pass_env: Option<Vec<String>>,
     #[serde(default)]
     limits: LimitOverrides,
+    /// Laid over `[lms]`.
+    #[serde(default)]
+    lms: BTreeMap<String, LmProfile>,
 }
 
 /// What a pool sets of [`Limits`] for itself; the rest is as under `[python.limits]`.
@@ -147,10 +162,21 @@ impl PoolSettings {
         self.starter.check()
     }
 
+    /// The same for its language models.
+    pub(crate) fn check_models(&self, prefix: &str) -> Result<(), ConfigError> {
+        check_models(&format!("{prefix}.lms"), &self.overrides.lms)
+    }
+
+    /// How many workers the pool starts, and how many processes and threads each has by itself.
+    pub(crate) fn load(&self) -> (u64, u64) {
+        let workers = u64::try_from(self.starter.workers()).unwrap_or(u64::MAX);
+        (workers, self.starter.processes_of_a_worker())
+    }
+
     /// Whether a worker of this pool can live within its limits: they come from two sections.
     pub(crate) fn check_limits(&self, config: &Config) -> Result<(), (&'static str, String)> {
-        let limits = self.overrides.limits.over(config.python.limits);
-        limits.check_processes(self.starter.processes_of_a_worker())
+        self.limits(config)
+            .check_processes(self.starter.processes_of_a_worker())
     }
 
     /// The interpreter of this pool.
@@ -161,6 +187,11 @@ impl PoolSettings {
             .unwrap_or(&config.python.executable)
     }
 
+    /// The limits of one worker.
+    pub(crate) fn limits(&self, config: &Config) -> Limits {
+        self.overrides.limits.over(config.python.limits)
+    }
+
     /// What this pool's workers are started with. `package` is the folder with `dspex_worker`.
     pub(crate) fn launch(&self, config: &Config, package: &Path) -> LaunchSpec {
         let python = &config.python;
@@ -168,6 +199,8 @@ impl PoolSettings {
         python_path.extend_from_slice(self.overrides.path.as_ref().unwrap_or(&python.path));
         let mut env = python.env.clone();
         env.extend(self.overrides.env.clone());
+        let mut lms = config.lms.clone();
+        lms.extend(self.overrides.lms.clone());
         LaunchSpec {
             python: self.python(config).to_owned(),
             python_path,
@@ -178,10 +211,16 @@ impl PoolSettings {
                 .as_ref()
                 .unwrap_or(&python.pass_env)
                 .clone(),
-            allow_modules: python.allow_modules.clone(),
-            lms: config.lms.clone(),
+            // What the server itself calls to look at its workers. It harms nobody.
+            allow_modules: python
+                .allow_modules
+                .iter()
+                .cloned()
+                .chain([PROBE_MODULE.to_owned()])
+                .collect(),
+            lms,
             max_frame: python.max_frame.0,
-            limits: self.overrides.limits.over(python.limits).of_worker(),
+            limits: self.limits(config).of_worker(),
         }
     }
 
@@ -193,6 +232,23 @@ impl PoolSettings {
         around: Surroundings,
     ) -> Result<SharedPool, PoolError> {
         self.starter.start(name, launch, around).await
+    }
+}
+
+/// Names the first profile without a model.
+pub(crate) fn check_models(
+    section: &str,
+    lms: &BTreeMap<String, LmProfile>,
+) -> Result<(), ConfigError> {
+    let nameless = lms
+        .iter()
+        .find(|(_, profile)| profile.model.trim().is_empty());
+    match nameless {
+        None => Ok(()),
+        Some((name, _)) => Err(ConfigError::of(
+            format!("{section}.{name}.model"),
+            "a profile must name its model, such as \"openai/gpt-4o-mini\"",
+        )),
     }
 }
 

@@ -6,6 +6,7 @@
 //! pools before the database.
 
 mod fitness;
+mod past;
 mod signals;
 
 use std::io::Write as _;
@@ -24,9 +25,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::past::Past;
 use crate::assemble::{AssembleError, House, Materials};
 use crate::auth::{ADMIN_TOKEN_ENV, FirstToken, TokenError, Tokens};
+use crate::candidate::preflight::Machine;
+use crate::checks::clock::Witness;
 use crate::config::{Config, ConfigError, LogFormat};
+use crate::configurations::{Configurations, StoreError};
 use crate::http::hosts::AllowedHosts;
 use crate::http::json::BodyLimits;
 use crate::http::server::{ConnectionLimits, accept};
@@ -34,6 +39,7 @@ use crate::http::{self, AppState};
 use crate::notify::{self, Hook, Receivers, SqliteCursors};
 use crate::paths::DataDir;
 use crate::pools::{ConfiguredPools, PoolSource as _};
+use crate::resting::RestingPool;
 use crate::storage::{StorageError, Store};
 use crate::switches;
 use crate::tasks::Tasks;
@@ -77,6 +83,9 @@ pub enum ServeError {
         /// Why.
         source: PoolError,
     },
+    /// The configurations of pools, in the database. Exit code 3.
+    #[error(transparent)]
+    Configurations(#[from] StoreError),
     /// A part refuses what the database holds. Exit code 3.
     #[error(transparent)]
     Assemble(#[from] AssembleError),
@@ -115,6 +124,9 @@ impl ServeError {
             Self::Pool { .. } => {
                 Some("the workers' own words are in the log above; `dspex doctor` looks at the interpreter".to_owned())
             }
+            Self::Configurations(_) => Some(
+                "restore the database from a backup, or use the version of dspex that wrote it".to_owned(),
+            ),
             Self::Token(_) | Self::Assemble(_) | Self::Machine { .. } => None,
         }
     }
@@ -281,7 +293,7 @@ async fn all_ended(trackers: &[&TaskTracker], limit: Duration) -> bool {
     .is_ok()
 }
 
-/// Starts the stable pool and builds the house on it.
+/// Brings up the stable pool and builds the house on it.
 async fn build(
     config: &Arc<Config>,
     store: &Store,
@@ -301,34 +313,46 @@ async fn build(
         .await
         .map_err(AssembleError::from)?;
     let switches = watch::Sender::new(switches::of(&flags.snapshot()));
+    let past = Past::read(&*stores.journal).await?;
+    let configurations = Configurations::open(
+        store.writer.clone(),
+        store.reader.clone(),
+        Arc::clone(config),
+        past.unfinished(),
+    );
+    let configurations = Arc::new(configurations.await?);
     let pools = Arc::new(ConfiguredPools {
         config: Arc::clone(config),
+        configurations: Arc::clone(&configurations),
         package,
         spawner,
         tracker: tasks.tracker.clone(),
         switches: switches.subscribe(),
     });
     fitness::check_keys(config);
-    fitness::check_python(config, &pools).await?;
     let prometheus = Prometheus::new()
         .map_err(|error| error.to_string())
         .map_err(machine("the metrics recorder cannot be made"))?;
-    let stable = &config.lanes.stable;
-    let pool = pools
-        .start(stable)
-        .await
-        .map_err(|source| ServeError::Pool {
-            pool: stable.clone(),
-            source,
-        })?;
+    let stable = stable_pool(&past, &configurations, &pools).await?;
+    let ground = Machine {
+        config: Arc::clone(config),
+        configurations: Arc::clone(&configurations),
+        pools: Arc::clone(&pools),
+        journal: Arc::clone(&stores.journal) as _,
+        writer: store.writer.clone(),
+        reader: store.reader.clone(),
+        started: Witness::now(),
+    };
     let materials = Materials {
+        ground: Arc::new(ground),
         config: Arc::clone(config),
         flags,
         switches,
         catalog: stores.catalog,
         sessions: stores.sessions,
         journal: stores.journal,
-        stable: pool,
+        configurations,
+        stable,
         pools,
         prometheus,
         receivers: Receivers {
@@ -339,19 +363,58 @@ async fn build(
     Ok(House::build(materials, tasks).await?)
 }
 
+/// The stable pool, with its workers ready; or resting, where a migration has put it to rest.
+async fn stable_pool(
+    past: &Past,
+    configurations: &Configurations,
+    pools: &Arc<ConfiguredPools>,
+) -> Result<Arc<RestingPool>, ServeError> {
+    let unavailable = |pool: &dyn std::fmt::Display, reason: String| ServeError::Pool {
+        pool: pool.to_string(),
+        source: PoolError::Unavailable { reason },
+    };
+    let Some(stable) = configurations.active() else {
+        let reason = "no version of it is kept".to_owned();
+        return Err(unavailable(&pools.config.lanes.stable, reason));
+    };
+    let settings = configurations.settings(&stable);
+    let settings = settings.map_err(|reason| unavailable(&stable, reason))?;
+    let source = || Arc::clone(pools) as _;
+    if past.rests(&stable) {
+        tracing::info!(pool = %stable, "the stable pool rests, as the migration has left it; a call wakes it");
+        let tracker = pools.tracker.clone();
+        return Ok(RestingPool::cold(
+            stable,
+            settings.kind(),
+            source(),
+            tracker,
+        ));
+    }
+    fitness::check_python(&stable, &settings, pools).await?;
+    let running = pools
+        .start(&stable)
+        .await
+        .map_err(|source| ServeError::Pool {
+            pool: stable.to_string(),
+            source,
+        })?;
+    let tracker = pools.tracker.clone();
+    Ok(RestingPool::up(stable, running, source(), tracker))
+}
+
 /// The parts' stores, in one database.
-struct Stores {
-    flags: Arc<SqliteStore>,
-    catalog: Arc<SqliteCatalog>,
-    sessions: Arc<SqliteSessions>,
-    journal: Arc<SqliteJournal>,
-    cursors: Arc<SqliteCursors>,
+pub(crate) struct Stores {
+    pub(crate) flags: Arc<SqliteStore>,
+    pub(crate) catalog: Arc<SqliteCatalog>,
+    pub(crate) sessions: Arc<SqliteSessions>,
+    pub(crate) journal: Arc<SqliteJournal>,
+    pub(crate) cursors: Arc<SqliteCursors>,
 }
 
 impl Stores {
     /// Brings the tables of every part to this version's form, before workers are started: a
     /// database that cannot be used is told in milliseconds.
-    async fn open(store: &Store, tracker: &TaskTracker) -> Result<Self, AssembleError> {
+    pub(crate) async fn open(store: &Store, tracker: &TaskTracker) -> Result<Self, AssembleError> {
         let (writer, reader) = (|| store.writer.clone(), || store.reader.clone());
         Ok(Self {
             flags: Arc::new(SqliteStore::open(writer(), reader()).await?),

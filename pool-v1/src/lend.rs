@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::pool::Inner;
 use crate::seat::{Seat, Used, Work};
-use crate::state::{Loss, Slot};
+use crate::state::{Loss, Slot, State};
 
 impl Inner {
     /// Lends seats to `work` until one of them has received it.
@@ -41,7 +41,7 @@ impl Inner {
     }
 
     /// Does the work in a task of its own. [`PoolError::Unavailable`] where it was never sent.
-    async fn use_seat(
+    pub(crate) async fn use_seat(
         self: &Arc<Self>,
         mut seat: Seat,
         forget: BTreeSet<ProgramKey>,
@@ -99,10 +99,16 @@ impl Inner {
     fn pick(&self, session: Option<&str>) -> Option<(Seat, BTreeSet<ProgramKey>)> {
         let mut state = self.state();
         let best = state.seats.iter().rposition(|seat| seat.knows(session));
-        let seat = match best {
-            Some(index) => state.seats.remove(index),
-            None => state.seats.pop()?,
-        };
+        let index = best.or(state.seats.len().checked_sub(1))?;
+        Self::lend_out(&mut state, index)
+    }
+
+    /// Takes this idle seat; `None` where its worker turns out to have ended.
+    pub(crate) fn lend_out(
+        state: &mut State,
+        index: usize,
+    ) -> Option<(Seat, BTreeSet<ProgramKey>)> {
+        let seat = state.seats.remove(index);
         if seat.has_ended() {
             let why = seat.last_words();
             state.lose(seat, Loss::Failed, why);
@@ -149,7 +155,7 @@ impl Inner {
         self.call_ended.notify_waiters();
     }
 
-    fn throw_away(&self, seat: Seat, loss: Loss, why: String) {
+    pub(crate) fn throw_away(&self, seat: Seat, loss: Loss, why: String) {
         {
             let mut state = self.state();
             state.in_flight -= 1;

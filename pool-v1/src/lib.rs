@@ -14,6 +14,7 @@ mod seat;
 mod session_state;
 mod slot;
 mod state;
+mod trial;
 
 pub use config::{Config, InvalidConfig, Mode};
 pub use pool::PoolV1;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dspex_pool::{
-    Call, Drained, LaunchSpec, Pool, PoolError, PoolStatus, Program, ProgramKey, Reply, Spawner,
+    Call, Drained, Injected, LaunchSpec, Pool, PoolError, PoolStatus, Probed, Program, ProgramKey,
+    Reply, Spawner, WorkerFault,
 };
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
@@ -181,6 +182,14 @@ impl Pool for PoolV1 {
             workers: state.workers(&self.0.name),
             ..PoolStatus::default()
         }
+    }
+
+    async fn probe(&self, call: &Call, within: Duration) -> Vec<Probed> {
+        self.0.probe(call, within).await
+    }
+
+    async fn inject(&self, fault: WorkerFault) -> Result<Injected, PoolError> {
+        self.0.inject(fault).await
     }
 
     async fn drain(&self, limit: Duration) -> Drained {

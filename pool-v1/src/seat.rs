@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use dspex_pool::{
     BridgeError, BridgeWorker, Call, Definition, FailureClass, PoolError, Program, ProgramKey,
-    Reply, reported_time,
+    Reply, WorkerFault, reported_time,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -107,6 +108,19 @@ impl Seat {
         match self.mode {
             Mode::PoolWorker => session.unwrap_or(ANONYMOUS),
             Mode::Standalone => "",
+        }
+    }
+
+    /// Does `fault` to the worker, then asks it something, as the next call would. Answers why it is
+    /// lost: after this nobody may use it, whatever it answers.
+    pub(crate) async fn suffer(&mut self, fault: WorkerFault, within: Duration) -> String {
+        if let Err(error) = self.worker.suffer(fault).await {
+            return format!("it ended before a {fault} was tried on it: {error}");
+        }
+        let deadline = Instant::now() + within;
+        match self.worker.request("ping", &json!({}), deadline).await {
+            Ok(_) => format!("a {fault} was tried on it, and it answered all the same"),
+            Err(error) => format!("a {fault} was tried on it: {error}"),
         }
     }
 

@@ -12,6 +12,7 @@ mod figures;
 mod queue;
 mod retire;
 mod seat;
+mod trial;
 mod workers;
 
 use std::fmt;

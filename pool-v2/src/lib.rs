@@ -27,6 +27,7 @@ mod seated;
 mod seeded;
 mod slot;
 mod state;
+mod trial;
 mod tuner;
 mod warmer;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dspex_breaker::{CircuitState, ErrorClass};
 use dspex_pool::{
-    Call, Drained, LaunchSpec, Pool, PoolError, PoolStatus, Program, ProgramKey, Reply, Spawner,
-    Switches,
+    Call, Drained, Injected, LaunchSpec, Pool, PoolError, PoolStatus, Probed, Program, ProgramKey,
+    Reply, Spawner, Switches, WorkerFault,
 };
 use serde_json::{Map, Value, json};
 use tokio::sync::watch::Receiver;
@@ -20,6 +20,7 @@ use crate::dispatcher::{Ask, Dispatcher};
 use crate::fleet::Fleet;
 use crate::recovery::{Failure, Starts, WorkerAct, decide};
 use crate::slot::Shared;
+use crate::trial;
 use crate::tuner::Tuner;
 use crate::warmer::Warmer;
 
@@ -210,10 +211,19 @@ impl Pool for PoolV2 {
             starts: figures.starts,
             failures: figures.failures,
             draining: figures.draining,
+            resting: false,
             growth: figures.growth,
             workers: figures.workers,
             details: self.details(),
         }
+    }
+
+    async fn probe(&self, call: &Call, within: Duration) -> Vec<Probed> {
+        trial::probe(&self.shared, call, within).await
+    }
+
+    async fn inject(&self, fault: WorkerFault) -> Result<Injected, PoolError> {
+        trial::inject(&self.shared, fault).await
     }
 
     async fn drain(&self, limit: Duration) -> Drained {

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::failure::{Failure, FailureClass, LAST_WORDS};
+use crate::fault::WorkerFault;
 use crate::launch::LaunchSpec;
 use crate::process::{Launch, Process, SpawnError, Spawner, Wire, WireEnd};
 use crate::wire::{self, FrameError};
@@ -222,6 +223,19 @@ impl BridgeWorker {
 
     async fn how_it_ended(&self) -> String {
         explain_end(self.process()).await
+    }
+
+    /// Does to it what `fault` says. Whoever holds it asks it something next, to see it fail.
+    ///
+    /// # Errors
+    /// Where it has ended already.
+    pub async fn suffer(&mut self, fault: WorkerFault) -> std::io::Result<()> {
+        match fault {
+            WorkerFault::Crash => self.process().kill(),
+            WorkerFault::Hang => self.process().freeze()?,
+            WorkerFault::Wire => self.stdin.write_all(&wire::NO_FRAME).await?,
+        }
+        Ok(())
     }
 
     /// Asks it to end, and kills it where it has not within `limit`.

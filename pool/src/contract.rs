@@ -1,7 +1,8 @@
 //! What a pool is, to those who use one.
 //!
 //! Invariant: nothing here decides anything. Which worker, how many, when to restart: that is each
-//! pool's own. The trait stays object-safe and under six methods.
+//! pool's own. The trait stays object-safe and small: five methods for those who use a pool, and two
+//! by which one is tried, that a pool may do without.
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::call::{Call, Reply};
 use crate::error::PoolError;
+use crate::fault::{Injected, Probed, WorkerFault};
 use crate::program::{Program, ProgramKey};
 
 /// A set of workers that can run any [`Program`].
@@ -34,6 +36,29 @@ pub trait Pool: Send + Sync + 'static {
 
     /// What the pool looks like right now. Cheap: it asks no worker.
     fn status(&self) -> PoolStatus;
+
+    /// Asks every worker by itself, one after the other: each gets the call and `within` to answer.
+    ///
+    /// It takes only room that nobody waits for: a worker that has none within that time answers
+    /// [`PoolError::Exhausted`]. Empty where the pool cannot tell its workers apart.
+    async fn probe(&self, call: &Call, within: Duration) -> Vec<Probed> {
+        let _ = (call, within);
+        Vec::new()
+    }
+
+    /// Does this to one worker that has nothing to do, and returns once it was done. What follows
+    /// is the pool's own affair, as it would be in earnest.
+    ///
+    /// Answers [`PoolError::Exhausted`] where every worker has something to do, and
+    /// [`PoolError::Rejected`] where the pool cannot do this to a worker.
+    async fn inject(&self, fault: WorkerFault) -> Result<Injected, PoolError> {
+        Err(PoolError::Rejected {
+            message: format!(
+                "pool {} has no worker to try a {fault} on",
+                self.status().name
+            ),
+        })
+    }
 
     /// Takes no new calls, lets those in flight finish for at most `limit`, then stops every
     /// worker. May be called again; later calls wait for the same end.
@@ -73,6 +98,9 @@ pub struct PoolStatus {
     pub failures: u64,
     /// The pool takes no new calls.
     pub draining: bool,
+    /// The pool has stopped its workers and starts them again for the next call.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub resting: bool,
     /// How fast the workers' memory grows, where the pool measures it and the samples suffice.
     pub growth: Option<Growth>,
     /// One entry for each slot, in slot order.

@@ -12,6 +12,7 @@ mod clock;
 mod contract;
 mod error;
 mod failure;
+mod fault;
 mod fork_server;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -34,6 +35,7 @@ pub use contract::{
 };
 pub use error::{Fault, PoolError};
 pub use failure::{Failure, FailureClass, reported_time, without_last_words};
+pub use fault::{Injected, Probed, WorkerFault};
 pub use fork_server::{ForkServer, ForkServerOptions};
 pub use launch::{LaunchSpec, LmProfile, WorkerLimits};
 pub use process::{Exit, LastLines, Launch, Memory, Process, SpawnError, Spawner, Wire, WireEnd};

@@ -20,10 +20,13 @@ mod watch_over;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::sync::watch;
@@ -131,6 +134,7 @@ impl fmt::Display for Exit {
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
+    pidfd: Arc<OwnedFd>,
     exit: watch::Receiver<Option<Exit>>,
     kill: CancellationToken,
     output: Arc<LastLines>,
@@ -212,6 +216,18 @@ impl Process {
     /// Kills it and everything in its session, now.
     pub fn kill(&self) {
         self.kill.cancel();
+    }
+
+    /// Stops it where it is: it lives, and answers nobody until it is killed. For whoever tries what
+    /// becomes of a worker that hangs.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn freeze(&self) -> io::Result<()> {
+        Ok(rustix::process::pidfd_send_signal(
+            &*self.pidfd,
+            Signal::STOP,
+        )?)
     }
 
     /// Waits for its end for at most `limit`, then kills it; returns as [`Process::wait`] does.

@@ -1,5 +1,7 @@
 //! The Python side: the embedded package, and what an interpreter can do.
 
+mod inspection;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
@@ -11,12 +13,16 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio_util::task::TaskTracker;
 
+pub use self::inspection::{Imported, Inspection, inspect};
 use crate::bridge::explain_end;
 use crate::launch::WorkerLimits;
 use crate::process::{Launch, SpawnError, Spawner, Wire, WireEnd};
 
 /// The oldest Python that runs the workers.
 pub const OLDEST_PYTHON: (u32, u32) = (3, 10);
+
+/// The module of harmless callables that a server itself calls; see `probe.py`.
+pub const PROBE_MODULE: &str = "dspex_worker.probe";
 
 /// How long an interpreter may take to tell its version.
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
@@ -48,6 +54,7 @@ const PACKAGE: &[(&str, &str)] = package![
     "log.py",
     "output.py",
     "pace.py",
+    "probe.py",
     "reader.py",
     "scheduler.py",
     "server.py",

@@ -9,6 +9,9 @@ use serde::Serialize;
 /// The longest frame where nothing else is configured: 64 MiB.
 pub const MAX_FRAME: usize = 64 * 1024 * 1024;
 
+/// A header that announces more than any limit: whoever reads it gives the stream up.
+pub(crate) const NO_FRAME: [u8; HEADER] = [0xff; HEADER];
+
 const HEADER: usize = 4;
 
 /// What is wrong with a frame.

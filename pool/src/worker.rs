@@ -31,6 +31,7 @@ use self::waiting::{Answer, Ending};
 use crate::call::{Call, Reply, SessionState};
 use crate::error::PoolError;
 use crate::failure::{FailureClass, reported_time};
+use crate::fault::WorkerFault;
 use crate::fork_server::{Fate, ForkServer};
 use crate::launch::LaunchSpec;
 use crate::process::{Memory, Process, Spawner};
@@ -299,6 +300,19 @@ impl Worker {
     #[must_use]
     pub fn overstayed(&self) -> Option<Duration> {
         self.connection.overstayed()
+    }
+
+    /// Does to it what `fault` says. It and its pool are left to find out by themselves.
+    ///
+    /// # Errors
+    /// Where it has ended already.
+    pub fn suffer(&self, fault: WorkerFault) -> std::io::Result<()> {
+        match fault {
+            WorkerFault::Crash => self.process.kill(),
+            WorkerFault::Hang => self.process.freeze()?,
+            WorkerFault::Wire => self.connection.garble(),
+        }
+        Ok(())
     }
 
     /// Ends it now; every call on it is answered with `PoolError::Hung` and this reason.

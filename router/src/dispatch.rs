@@ -29,7 +29,8 @@ const NO_WORKER: &str = "unknown";
 pub(crate) struct LaneState {
     pub(crate) lane: Lane,
     pub(crate) pool: SharedPool,
-    pub(crate) circuit: Circuit,
+    /// Shared: it speaks of the pool, and goes with it where the pool changes its lane.
+    pub(crate) circuit: Arc<Circuit>,
     /// The worker whose loss the circuit was told of last.
     lost: Mutex<Option<String>>,
 }
@@ -108,9 +109,19 @@ impl LaneState {
         Ok(Self {
             lane,
             pool,
-            circuit,
+            circuit: Arc::new(circuit),
             lost: Mutex::default(),
         })
+    }
+
+    /// The same pool, with the same circuit, in this lane.
+    pub(crate) fn standing_in(&self, lane: Lane) -> Self {
+        Self {
+            lane,
+            pool: Arc::clone(&self.pool),
+            circuit: Arc::clone(&self.circuit),
+            lost: Mutex::default(),
+        }
     }
 
     /// Leave to call the lane after which there is no other.
@@ -123,12 +134,18 @@ impl LaneState {
     ) -> Result<Option<BorrowedPermit<'_>>, RouterError> {
         match self.circuit.try_borrow(now) {
             Ok(permit) => Ok(Some(permit)),
-            Err(_) if self.pool.status().ready > 0 => Ok(None),
+            Err(_) if self.can_answer() => Ok(None),
             Err(refused) => Err(RouterError::CircuitOpen {
                 lane: self.lane,
                 retry_after: refused.retry_after.min(STABLE_RETRY),
             }),
         }
+    }
+
+    /// Whether the pool has a worker, or starts some for a call.
+    fn can_answer(&self) -> bool {
+        let status = self.pool.status();
+        status.ready > 0 || status.resting
     }
 
     /// Records a call that the lane's open circuit kept from its pool.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::catalog::cache::Entry;
-use crate::dispatch::Attempt;
+use crate::dispatch::{Attempt, LaneState};
 use crate::error::{ExecuteFailed, RouterError};
 use crate::failover::{candidate_time, may_ask_again, may_ask_stable};
 use crate::rescue::Rescued;
@@ -241,9 +241,22 @@ impl Router {
 
     /// Asks stable, and once more where a worker was lost under a call that may be repeated.
     async fn ask_stable(&self, call: Call, entry: &Entry) -> Result<Reply, RouterError> {
-        let first = self
-            .attempt_stable(call.clone(), entry, self.stable_permit()?)
+        let mut stable = self.stable_lane();
+        let permit = stable.last_resort(Instant::now())?;
+        let mut first = self
+            .attempt_stable(&stable, call.clone(), entry, permit)
             .await;
+        if let Err(RouterError::Pool(PoolError::Draining)) = first {
+            let now = self.stable_lane();
+            if !Arc::ptr_eq(&now, &stable) {
+                // Another pool took the lane after this call had chosen it. Nothing was started.
+                stable = now;
+                let permit = stable.last_resort(Instant::now())?;
+                first = self
+                    .attempt_stable(&stable, call.clone(), entry, permit)
+                    .await;
+            }
+        }
         let lost = match first {
             Err(RouterError::Pool(error))
                 if may_ask_again(&error, entry.program.repeatable, streamed(&call)) =>
@@ -254,7 +267,7 @@ impl Router {
         };
         // Only with the circuit's leave: a program that takes every worker down with it must not
         // take twice as many.
-        match self.stable.circuit.try_borrow(Instant::now()) {
+        match stable.circuit.try_borrow(Instant::now()) {
             Ok(permit) if Instant::now() < call.deadline => {
                 let Some(rescued) = self.rescue.again(&call.request_id, &lost) else {
                     return Err(RouterError::Pool(lost));
@@ -265,7 +278,9 @@ impl Router {
                     error = %lost,
                     "stable lost a worker under a call; another worker answers it"
                 );
-                let ended = self.attempt_stable(call, entry, Some(permit)).await;
+                let ended = self
+                    .attempt_stable(&stable, call, entry, Some(permit))
+                    .await;
                 rescued.ended(ended.is_ok());
                 ended
             }
@@ -273,12 +288,9 @@ impl Router {
         }
     }
 
-    fn stable_permit(&self) -> Result<Option<BorrowedPermit<'_>>, RouterError> {
-        self.stable.last_resort(Instant::now())
-    }
-
     async fn attempt_stable(
         &self,
+        stable: &LaneState,
         call: Call,
         entry: &Entry,
         permit: Option<BorrowedPermit<'_>>,
@@ -293,7 +305,7 @@ impl Router {
             telemetry: &self.telemetry,
         };
         let given = call.deadline.saturating_duration_since(now);
-        let ended = self.stable.attempt(call, attempt).await;
+        let ended = stable.attempt(call, attempt).await;
         match &ended {
             Ok(_) => entry.need.answered(now.elapsed()),
             Err(PoolError::ProgramTimeout { .. }) => entry.need.outlasted(given),

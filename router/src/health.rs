@@ -30,10 +30,10 @@ pub struct RouterHealth {
 }
 
 impl RouterHealth {
-    /// Whether calls are answered: stable has a worker and takes calls.
+    /// Whether calls are answered: stable takes calls, and has a worker or wakes for one.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.stable.ready > 0 && !self.stable.draining
+        (self.stable.ready > 0 || self.stable.resting) && !self.stable.draining
     }
 }
 
@@ -104,10 +104,11 @@ impl Router {
     pub fn health(&self) -> RouterHealth {
         let now = Instant::now();
         let candidate = self.candidate_lane();
-        let mut circuits = vec![CircuitHealth::of(&self.stable, now)];
+        let stable = self.stable_lane();
+        let mut circuits = vec![CircuitHealth::of(&stable, now)];
         circuits.extend(candidate.iter().map(|lane| CircuitHealth::of(lane, now)));
         RouterHealth {
-            stable: self.stable.pool.status(),
+            stable: stable.pool.status(),
             candidate: candidate.map(|lane| lane.pool.status()),
             circuits,
             rescue: self.rescue.health(now),

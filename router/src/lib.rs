@@ -22,6 +22,7 @@ mod error;
 mod execute;
 mod failover;
 mod health;
+mod probe;
 mod programs;
 mod rescue;
 mod route;

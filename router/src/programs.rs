@@ -1,6 +1,7 @@
 //! Programs as callers of the router see them: made, found, listed, deleted.
 //!
-//! Invariants: what stands in the catalog was built by a worker of stable before it was written;
+//! Invariants: what stands in the catalog was built by a worker of stable before it was written, or of the
+//! candidate while stable rests;
 //! a program that was deleted is answered by nobody, because a new one of its name has another
 //! version.
 
@@ -120,8 +121,16 @@ impl Router {
         program: &Arc<Program>,
         in_place_of: Option<u64>,
     ) -> Result<(), RouterError> {
+        let (mut stable, mut candidate) = (self.stable(), self.candidate());
+        // A pool that rests is not woken for this while the other serves everybody: it builds the
+        // program where a call of it comes.
+        if stable.status().resting
+            && let Some(serving) = candidate.take()
+        {
+            stable = serving;
+        }
         let on_candidate = async {
-            if let Some(candidate) = self.candidate() {
+            if let Some(candidate) = candidate {
                 let within = self.config.candidate_check_timeout;
                 if let Err(error) = check(&candidate, program, within).await {
                     tracing::warn!(
@@ -132,7 +141,7 @@ impl Router {
                 }
             }
         };
-        let on_stable = check(&self.stable.pool, program, self.config.check_timeout);
+        let on_stable = check(&stable, program, self.config.check_timeout);
         // Side by side: the candidate must not make the caller wait longer than it has to. Where
         // stable refuses, what the candidate thinks does not matter any more.
         let (stable, ()) = tokio::join!(on_stable, on_candidate);
@@ -328,7 +337,7 @@ impl Router {
     }
 
     async fn forget(&self, key: &ProgramKey) {
-        self.stable.pool.forget(key).await;
+        self.stable().forget(key).await;
         if let Some(candidate) = self.candidate() {
             candidate.forget(key).await;
         }

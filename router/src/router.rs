@@ -1,7 +1,8 @@
 //! The router itself: its lanes, the flags that it serves, and how both change while calls run.
 //!
 //! Invariants: the way of a call only loads pointers; flags are acknowledged after they are served,
-//! never before; the stable lane stands as long as the router does.
+//! never before; there is always a pool in the stable lane, and none is taken out of it but for the one that
+//! stood in the candidate lane before.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -46,7 +47,7 @@ pub struct RouterParts {
 
 /// Serves programs from two lanes, and keeps the catalog of programs.
 pub struct Router {
-    pub(crate) stable: LaneState,
+    stable: ArcSwap<LaneState>,
     candidate: ArcSwapOption<LaneState>,
     pub(crate) served: ArcSwap<Snapshot>,
     pub(crate) catalog: Arc<dyn Catalog>,
@@ -77,7 +78,7 @@ impl Router {
         let stable = LaneState::new(Lane::Stable, parts.stable, &parts.config.circuit)?;
         let mut subscriber = parts.flags.subscribe(SUBSCRIBER);
         let router = Self {
-            stable,
+            stable: ArcSwap::from_pointee(stable),
             candidate: ArcSwapOption::empty(),
             served: ArcSwap::new(subscriber.current()),
             catalog: parts.catalog,
@@ -118,6 +119,41 @@ impl Router {
         drop(changing);
     }
 
+    /// Puts the pool of the candidate lane into the stable lane, with its circuit, and answers the
+    /// pool that stood there; [`None`], and nothing is changed, where there is no candidate.
+    ///
+    /// From then on a call of either lane goes to that pool: one that the flags still send to the
+    /// candidate finds none, and is stable's. Calls in flight run to their end where they are, so the
+    /// pool that is answered is to be drained, and not dropped.
+    pub fn promote(&self) -> Option<SharedPool> {
+        let changing = self.changing();
+        let candidate = self.candidate_lane()?;
+        // Stable first: between the two stores the pool stands in both lanes, and never in none.
+        let before = self
+            .stable
+            .swap(Arc::new(candidate.standing_in(Lane::Stable)));
+        self.candidate.store(None);
+        drop(changing);
+        Some(Arc::clone(&before.pool))
+    }
+
+    /// Takes [`Router::promote`] back: `before` is stable, and the pool that was promoted the candidate
+    /// again, with its circuit. Stable's circuit is a fresh one.
+    pub fn demote(&self, before: SharedPool) {
+        let changing = self.changing();
+        let lane = LaneState::new(Lane::Stable, before, &self.config.circuit)
+            .expect("the same settings made the lane's first circuit");
+        lane.circuit
+            .set_enabled(self.served.load().enabled(&dspex::CIRCUIT_BREAKER));
+        let promoted = self.stable_lane();
+        self.shadow.begin_anew();
+        // The candidate first, as in a promotion: no call finds a lane without a pool.
+        self.candidate
+            .store(Some(Arc::new(promoted.standing_in(Lane::Candidate))));
+        self.stable.store(Arc::new(lane));
+        drop(changing);
+    }
+
     /// The pool in the candidate lane.
     pub fn candidate(&self) -> Option<SharedPool> {
         self.candidate_lane().map(|lane| Arc::clone(&lane.pool))
@@ -125,7 +161,7 @@ impl Router {
 
     /// The pool in the stable lane.
     pub fn stable(&self) -> SharedPool {
-        Arc::clone(&self.stable.pool)
+        Arc::clone(&self.stable.load().pool)
     }
 
     /// Serves every change of the flags, and acknowledges it, until `stop` or the flags' end.
@@ -164,13 +200,17 @@ impl Router {
         let circuits = flags.enabled(&dspex::CIRCUIT_BREAKER);
         let recording = flags.enabled(&dspex::TELEMETRY_V2);
         self.served.store(flags);
-        self.stable.circuit.set_enabled(circuits);
+        self.stable.load().circuit.set_enabled(circuits);
         if let Some(candidate) = self.candidate_lane() {
             candidate.circuit.set_enabled(circuits);
         }
         self.telemetry.set_enabled(recording);
         drop(changing);
         subscriber.acknowledge(revision);
+    }
+
+    pub(crate) fn stable_lane(&self) -> Arc<LaneState> {
+        self.stable.load_full()
     }
 
     pub(crate) fn candidate_lane(&self) -> Option<Arc<LaneState>> {

@@ -151,6 +151,20 @@ impl Gauges {
         self.workers.gone(&self.sink, pool);
     }
 
+    /// Tells of every pool that was told of before, and is not one of these, that it is gone.
+    pub fn pools_gone_but(&self, standing: impl Fn(&str) -> bool) {
+        let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<String> = pools
+            .keys()
+            .filter(|name| !standing(name))
+            .cloned()
+            .collect();
+        drop(pools);
+        for name in gone {
+            self.pool_gone(&name);
+        }
+    }
+
     /// Tells a circuit's state: 1 for the state it is in, 0 for the others.
     pub fn circuit_state(&self, circuit: &str, phase: CircuitPhase) {
         self.sink.with(|| {

@@ -8,6 +8,8 @@ use dspex_pool::testing::FakePool;
 use dspex_router::{MemoryCatalog, MemorySessions, RouterConfig, RouterParts};
 use dspex_telemetry::{Config, Telemetry};
 
+use dspex_migration::Succession as _;
+
 use super::*;
 
 const LONG: Duration = Duration::from_secs(5);
@@ -21,65 +23,223 @@ struct Moody {
 
 #[async_trait]
 impl PoolSource for Moody {
-    fn find(&self, _: &str) -> Result<(), String> {
-        Ok(())
+    fn find(&self, name: &str, version: Option<u32>) -> Result<PoolVersion, String> {
+        Ok(PoolVersion::new(name, version.unwrap_or(1)))
     }
 
-    async fn interpreter(&self, _: &str) -> Result<String, String> {
+    async fn interpreter(&self, _: &PoolVersion) -> Result<String, String> {
         Ok("a fake".to_owned())
     }
 
-    async fn start(&self, name: &str) -> Result<SharedPool, PoolError> {
+    async fn start(&self, pool: &PoolVersion) -> Result<SharedPool, PoolError> {
         self.starts.fetch_add(1, Ordering::Relaxed);
         assert!(
             self.calm.swap(true, Ordering::Relaxed),
             "the panic that the test wants"
         );
-        Ok(FakePool::new(name).shared())
+        Ok(FakePool::new(&pool.label()).shared())
     }
 }
 
-async fn deployer() -> (Deployer, Arc<Moody>) {
+/// A deployer over files of its own; the folder lives as long as they are used.
+struct Stage {
+    deployer: Deployer,
+    pools: Arc<Moody>,
+    _folder: tempfile::TempDir,
+    store: crate::storage::Store,
+}
+
+fn v1() -> PoolVersion {
+    PoolVersion::new("v1", 1)
+}
+
+fn v2() -> PoolVersion {
+    PoolVersion::new("v2", 1)
+}
+
+async fn stage(calm: bool) -> Stage {
+    let folder = tempfile::tempdir().unwrap();
+    let sources = crate::config::Sources {
+        set: vec![
+            "lanes.stable=v1".to_owned(),
+            "lanes.candidate=v2".to_owned(),
+            "pools.v1.kind=pool-v2".to_owned(),
+        ],
+        ..crate::config::Sources::default()
+    };
+    let config = Arc::new(crate::config::Config::load(&sources).unwrap());
+    let data_dir = DataDir::new(folder.path());
+    let store = crate::storage::Store::open(data_dir.clone(), 1, LONG);
+    let store = store.await.unwrap();
+    let configurations =
+        Configurations::open(store.writer.clone(), store.reader.clone(), config, None);
     let flags = Flags::open(
         Arc::new(MemoryStore::new()),
         dspex_flags::dspex::declarations(),
     );
+    let flags = flags.await.unwrap();
+    let tracker = TaskTracker::new();
+    let pools = Arc::new(Moody::default());
+    pools.calm.store(calm, Ordering::Relaxed);
+    let source = || Arc::clone(&pools) as Arc<dyn PoolSource>;
+    let running = FakePool::new("v1").shared();
+    let stable = RestingPool::up(v1(), running, source(), tracker.clone());
     let router = Router::new(RouterParts {
-        stable: FakePool::new("v1").shared(),
-        flags: flags.await.unwrap(),
+        stable: Arc::clone(&stable) as _,
+        flags: Arc::clone(&flags),
         telemetry: Telemetry::new(Config::default()),
         catalog: Arc::new(MemoryCatalog::new()),
         sessions: Arc::new(MemorySessions::new()),
         tracker: TaskTracker::new(),
         config: RouterConfig::default(),
     });
-    let pools = Arc::new(Moody::default());
-    let source = Arc::clone(&pools) as _;
-    let tracker = TaskTracker::new();
-    let deployer = Deployer::new(router.unwrap(), source, "v1".to_owned(), tracker);
-    (deployer, pools)
+    let deployer = Deployer::new(DeployerParts {
+        router: router.unwrap(),
+        pools: source(),
+        configurations: Arc::new(configurations.await.unwrap()),
+        flags,
+        data_dir,
+        ground: Arc::new(ground::Solid),
+        telemetry: Telemetry::new(Config::default()),
+        prometheus: Prometheus::new().unwrap(),
+        stable,
+        tracker,
+    });
+    Stage {
+        deployer,
+        pools,
+        _folder: folder,
+        store,
+    }
+}
+
+fn plan() -> Plan {
+    let settings = dspex_migration::Settings::default();
+    settings.plan(("v1", 1), ("v2", 1), None).unwrap()
 }
 
 #[tokio::test]
 async fn a_start_that_breaks_off_has_failed_and_can_be_tried_again() {
-    let (deployer, _) = deployer().await;
-    deployer.bring_up("v2").await.unwrap_err();
-    deployer.bring_up("v2").await.unwrap();
+    let stage = stage(false).await;
+    let deployer = &stage.deployer;
+    deployer.bring_up(&v2()).await.unwrap_err();
+    deployer.bring_up(&v2()).await.unwrap();
     assert!(deployer.router.candidate().is_some());
 }
 
 #[tokio::test]
 async fn a_start_that_breaks_off_can_be_withdrawn() {
-    let (deployer, _) = deployer().await;
-    drop(deployer.join_or_begin(|| Some("v2".to_owned())).unwrap());
+    let stage = stage(false).await;
+    let deployer = &stage.deployer;
+    drop(deployer.join_or_begin(|| Ok(Some(v2()))).unwrap());
     deployer.take_down(LONG).await.unwrap();
-    deployer.bring_up("v2").await.unwrap();
+    deployer.bring_up(&v2()).await.unwrap();
 }
 
 #[tokio::test]
 async fn what_is_not_wanted_any_more_is_not_begun() {
-    let (deployer, pools) = deployer().await;
-    deployer.bring_up_if(|| None).await.unwrap();
-    assert_eq!(pools.starts.load(Ordering::Relaxed), 0);
+    let stage = stage(false).await;
+    let deployer = &stage.deployer;
+    deployer.bring_up_if(|| Ok(None)).await.unwrap();
+    // Nor what is stable already: a promoted pool is not started twice.
+    deployer.bring_up_if(|| Ok(Some(v1()))).await.unwrap();
+    assert_eq!(stage.pools.starts.load(Ordering::Relaxed), 0);
     assert!(deployer.router.candidate().is_none());
+}
+
+#[tokio::test]
+async fn a_promoted_pool_is_nobodys_to_withdraw_and_the_old_one_is_retired() {
+    let stage = stage(true).await;
+    let (deployer, plan) = (&stage.deployer, plan());
+    let early = deployer.promote(&plan).await.unwrap_err();
+    assert!(early.contains("not up"), "{early}");
+    let early = deployer.retire(&plan, LONG).await.unwrap_err();
+    assert!(early.contains("not stable"), "{early}");
+    deployer.bring_up(&v2()).await.unwrap();
+    let old = deployer.stable();
+    deployer.promote(&plan).await.unwrap();
+    deployer.promote(&plan).await.unwrap();
+    assert_eq!(deployer.configurations.active(), Some(v2()));
+    assert_eq!(deployer.router.stable().status().name, "v2");
+    deployer.take_down(LONG).await.unwrap();
+    assert!(!deployer.router.stable().status().draining);
+    assert!(
+        !old.status().draining,
+        "the old pool stays until it is retired"
+    );
+    deployer.retire(&plan, LONG).await.unwrap();
+    deployer.retire(&plan, LONG).await.unwrap();
+    assert!(old.status().draining);
+    assert!(deployer.confirm(&plan).await.iter().all(|check| check.ok));
+}
+
+#[tokio::test]
+async fn a_promotion_is_taken_back_also_where_nobody_knows_whether_it_was_done() {
+    let stage = stage(true).await;
+    let (deployer, plan) = (&stage.deployer, plan());
+    deployer.bring_up(&v2()).await.unwrap();
+    // Not done: nothing changes.
+    deployer.demote(&plan).await.unwrap();
+    assert_eq!(deployer.stable().version(), &v1());
+    deployer.promote(&plan).await.unwrap();
+    deployer.demote(&plan).await.unwrap();
+    assert_eq!(deployer.configurations.active(), Some(v1()));
+    assert_eq!(deployer.router.stable().status().name, "v1");
+    assert_eq!(deployer.candidate_version(), Some(v2()));
+    deployer.take_down(LONG).await.unwrap();
+    assert!(deployer.router.candidate().is_none());
+    assert!(!deployer.router.stable().status().draining);
+    // Only the row was moved, and the router was not: as after a crash.
+    deployer.bring_up(&v2()).await.unwrap();
+    deployer.configurations.activate(&v2()).await.unwrap();
+    deployer.demote(&plan).await.unwrap();
+    assert_eq!(deployer.configurations.active(), Some(v1()));
+}
+
+#[tokio::test]
+async fn confirmation_measures_traffic_the_candidate_and_the_place() {
+    let stage = stage(true).await;
+    let (deployer, plan) = (&stage.deployer, plan());
+    let failed = |checks: Vec<Check>| -> Vec<String> {
+        let failed = checks.into_iter().filter(|check| !check.ok);
+        failed.map(|check| check.name).collect()
+    };
+    assert_eq!(
+        failed(deployer.confirm(&plan).await),
+        ["all traffic goes to the candidate", "the candidate is up"]
+    );
+    deployer.bring_up(&v2()).await.unwrap();
+    let archives = deployer.data_dir.archives();
+    std::fs::remove_dir(&archives).unwrap();
+    std::fs::write(&archives, "a file where the folder should be").unwrap();
+    assert_eq!(
+        failed(deployer.confirm(&plan).await),
+        [
+            "all traffic goes to the candidate",
+            "the archive can be written"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_the_database_does_not_take_is_not_promoted() {
+    let stage = stage(true).await;
+    let (deployer, plan) = (&stage.deployer, plan());
+    deployer.bring_up(&v2()).await.unwrap();
+    stage.store.close().await;
+    deployer.promote(&plan).await.unwrap_err();
+    assert_eq!(deployer.router.stable().status().name, "v1");
+    assert_eq!(deployer.candidate_version(), Some(v2()));
+}
+
+#[tokio::test]
+async fn the_old_pool_rests_only_where_it_is_stable() {
+    let stage = stage(true).await;
+    let (deployer, plan) = (&stage.deployer, plan());
+    deployer.rest(&plan, LONG).await.unwrap();
+    assert!(deployer.stable().rests());
+    deployer.bring_up(&v2()).await.unwrap();
+    deployer.promote(&plan).await.unwrap();
+    deployer.rest(&plan, LONG).await.unwrap_err();
+    assert!(!deployer.stable().rests());
 }

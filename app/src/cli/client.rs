@@ -234,6 +234,19 @@ impl Request<'_> {
         Ok(self.send().await?.body)
     }
 
+    /// Sends it, and returns the text of a successful answer.
+    pub(crate) async fn text(self) -> Result<String, Failure> {
+        let (base, timeout) = (self.client.base.clone(), self.timeout);
+        let failed = |error: reqwest::Error| unreachable(&base, timeout, true, &error);
+        let response = self.build()?.timeout(timeout).send().await;
+        let response = response.and_then(reqwest::Response::error_for_status);
+        response
+            .map_err(failed)?
+            .text()
+            .await
+            .map_err(|error| unreachable(&base, timeout, true, &error))
+    }
+
     /// Sends it, and returns whatever the server answered, refusals included.
     pub(crate) async fn send_any(self) -> Result<Answer, Failure> {
         let (base, timeout, reads) = (
@@ -268,7 +281,7 @@ impl Request<'_> {
     }
 
     /// Sends it, asking for text of this type, and returns the text of a successful answer.
-    pub(crate) async fn text(self, media: &'static str) -> Result<String, Failure> {
+    pub(crate) async fn text_as(self, media: &'static str) -> Result<String, Failure> {
         let (base, timeout) = (self.client.base.clone(), self.timeout);
         let request = self.build()?.header(ACCEPT, media).timeout(timeout);
         let failed = |error: reqwest::Error| unreachable(&base, timeout, true, &error);

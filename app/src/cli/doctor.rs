@@ -1,20 +1,25 @@
 //! `dspex doctor`: whether this machine can run the server, check by check, each with what was
 //! measured, what is asked for, and what to do where the two differ.
 //!
-//! Invariant: looking changes nothing. No folder is made, no database is written, no port is kept.
+//! The checks themselves are in `checks`, which a migration's preflight shares.
 
-mod machine;
-mod python;
-mod storage;
+use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
+use jiff::Timestamp;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
 use super::exit::{Exit, Failure};
 use super::output::{Format, Output};
 use super::settings::Settings;
 use super::style::{Paint, Tone, dim, plain};
+use crate::checks::memory::PerWorker;
+use crate::checks::{
+    Check, Verdict, clock, disk, limits, machine, memory, python, schema, storage,
+};
+use crate::clock::now;
 use crate::config::Config;
+use crate::paths::DataDir;
 
 /// Check that this machine can run the server.
 #[derive(Debug, Args)]
@@ -23,56 +28,6 @@ pub(crate) struct Doctor {
     settings: Settings,
     #[command(flatten)]
     pub(crate) format: Format,
-}
-
-/// How a check ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Verdict {
-    /// As it should be.
-    Ok,
-    /// The server will run, but not all that is configured will work.
-    Warning,
-    /// The server cannot run like this.
-    Unfit,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Check {
-    /// What was looked at.
-    pub(crate) name: String,
-    /// How it ended.
-    pub(crate) verdict: Verdict,
-    /// What was measured.
-    pub(crate) value: String,
-    /// What is asked for.
-    pub(crate) limit: String,
-    /// What to do, where something is to be done.
-    pub(crate) hint: Option<String>,
-}
-
-impl Check {
-    /// A check that was passed.
-    pub(crate) fn ok(name: impl Into<String>, value: impl Into<String>, limit: &str) -> Self {
-        Self {
-            name: name.into(),
-            verdict: Verdict::Ok,
-            value: value.into(),
-            limit: limit.to_owned(),
-            hint: None,
-        }
-    }
-
-    /// The same, not passed.
-    #[must_use]
-    pub(crate) fn but(self, verdict: Verdict, hint: impl Into<String>) -> Self {
-        Self {
-            verdict,
-            hint: Some(hint.into()),
-            ..self
-        }
-    }
 }
 
 impl Doctor {
@@ -93,9 +48,62 @@ impl Doctor {
 }
 
 async fn examine(config: &Config) -> Vec<Check> {
-    let mut checks = python::examine(config).await;
+    let seen = python::examine(config).await;
+    let mut checks = seen.checks;
     checks.extend(storage::examine(config).await);
     checks.extend(machine::examine(config));
+    checks.extend(room(config, seen.weight.as_ref()));
+    checks.extend(written(config).await);
+    checks
+}
+
+/// Whether the pools of both lanes have room beside one another.
+fn room(config: &Config, weight: Option<&PerWorker>) -> Vec<Check> {
+    let lanes = [Some(&config.lanes.stable), config.lanes.candidate.as_ref()];
+    let loads = lanes
+        .into_iter()
+        .flatten()
+        .filter_map(|name| Some(config.pool(name)?.load()));
+    let (workers, each) = loads.fold((0, 0), |(workers, each), load| {
+        (workers + load.0, each.max(load.1))
+    });
+    let connections = u64::try_from(config.server.max_connections).unwrap_or(u64::MAX);
+    vec![
+        memory::side_by_side(workers, weight, memory::available()),
+        limits::files(workers, connections),
+        limits::processes(workers, each),
+    ]
+}
+
+/// What a database that is there says: the room that it needs, its tables, and the clock by it.
+async fn written(config: &Config) -> Vec<Check> {
+    let dir = DataDir::new(&config.server.data_dir);
+    let database = dir.database();
+    let Ok(modified) = std::fs::metadata(&database).and_then(|file| file.modified()) else {
+        return vec![clock::not_before(None)];
+    };
+    let lasts = config
+        .migration
+        .plan("stable", "candidate", None)
+        .map_or(Duration::ZERO, |plan| {
+            plan.stages.iter().map(|stage| stage.hold).sum()
+        });
+    let need = disk::Need::measure(&database, lasts, now());
+    let written = Timestamp::try_from(modified).ok();
+    let written = written.map(|at| (at, "the database was written last"));
+    let mut checks = vec![disk::room(dir.path(), need), clock::not_before(written)];
+    let options = SqliteConnectOptions::new()
+        .filename(&database)
+        .read_only(true);
+    // Where it cannot be opened, the check of the database has said so already.
+    if let Ok(reader) = SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_with(options)
+        .await
+    {
+        checks.push(schema::migrated(&reader).await);
+        reader.close().await;
+    }
     checks
 }
 
@@ -108,6 +116,7 @@ fn report(checks: &[Check], paint: Paint) -> String {
         let verdict = match check.verdict {
             Verdict::Ok => ("ok", Tone::Good),
             Verdict::Warning => ("warning", Tone::Warn),
+            Verdict::Unknown => ("unknown", Tone::Warn),
             Verdict::Unfit => ("unfit", Tone::Bad),
         };
         [

@@ -106,10 +106,13 @@ pub struct Storage {
     /// How long a statement waits for another process's lock.
     #[serde(with = "duration")]
     pub busy_timeout: Duration,
+    /// Backups that are kept.
+    pub keep_backups: usize,
 }
 
 impl Storage {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
+        at_least_one("storage.keep_backups", self.keep_backups)?;
         at_least_one("storage.readers", self.readers as usize)
     }
 }

@@ -87,6 +87,7 @@ async fn status(Ready(house): Ready) -> axum::Json<Value> {
     }
     // A store that fails must not keep the rest from being seen; calls say it too.
     let sessions = house.router.sessions().await.ok();
+    let (stable, candidate) = house.versions();
     let flags = house.flags.snapshot();
     let values: serde_json::Map<String, Value> = flags
         .values()
@@ -96,6 +97,11 @@ async fn status(Ready(house): Ready) -> axum::Json<Value> {
         "version": env!("CARGO_PKG_VERSION"),
         "started_at": house.started_at,
         "ready": health.ready(),
+        // Which versions of which configurations stand where.
+        "pools": {
+            "stable": stable.to_string(),
+            "candidate": candidate.map(|candidate| candidate.to_string()),
+        },
         "lanes": {
             "stable": health.stable,
             "candidate": health.candidate,

@@ -37,12 +37,11 @@ async fn measure(house: &House) {
         gauges.pool(&status.name, &figures::pool(status));
         gauges.workers(&status.name, figures::workers(status));
     }
-    // A candidate that is gone must not look alive for ever.
-    if health.candidate.is_none()
-        && let Some(candidate) = &house.config.lanes.candidate
-    {
-        gauges.pool_gone(candidate);
-    }
+    // A pool that is gone must not look alive for ever.
+    let standing = |name: &str| {
+        name == health.stable.name || health.candidate.as_ref().is_some_and(|c| c.name == name)
+    };
+    gauges.pools_gone_but(standing);
     // Where the store fails, the last figures stay; every call of a stateful program tells of it.
     if let Ok(sessions) = house.router.sessions().await {
         gauges.sessions(sessions.sessions, sessions.bytes, sessions.evicted);

@@ -53,6 +53,14 @@ impl Starter for Config {
         })
     }
 
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!(self)
+    }
+
+    fn workers(&self) -> usize {
+        self.size()
+    }
+
     fn processes_of_a_worker(&self) -> u64 {
         LEAST_PROCESSES
     }

@@ -26,6 +26,14 @@ impl Starter for Config {
         })
     }
 
+    fn settings(&self) -> serde_json::Value {
+        serde_json::json!(self)
+    }
+
+    fn workers(&self) -> usize {
+        self.workers
+    }
+
     fn processes_of_a_worker(&self) -> u64 {
         // A thread for each sync call.
         LEAST_PROCESSES.saturating_add(u64::try_from(self.concurrency).unwrap_or(u64::MAX))

@@ -4,7 +4,7 @@ use dspex_pool::python::PythonInfo;
 
 use super::ServeError;
 use crate::config::{Config, ConfigError};
-use crate::pools::ConfiguredPools;
+use crate::pools::{ConfiguredPools, PoolSettings, PoolVersion};
 
 /// Refuses to show an open programs API to a network.
 pub(super) fn check_exposure(config: &Config) -> Result<(), ConfigError> {
@@ -40,27 +40,23 @@ pub(super) fn check_keys(config: &Config) {
 /// Looks at the stable pool's interpreter before any worker is started with it: a worker that ends
 /// at once says less. The candidate's is looked at when a migration begins.
 pub(super) async fn check_python(
-    config: &Config,
+    stable: &PoolVersion,
+    settings: &PoolSettings,
     pools: &ConfiguredPools,
 ) -> Result<(), ServeError> {
-    let stable = &config.lanes.stable;
-    let Some(probed) = pools.probe(stable).await else {
-        return Ok(());
-    };
-    let PythonInfo { version, dspy } = probed?;
+    let PythonInfo { version, dspy } = pools.probe(settings).await?;
     let (major, minor, patch) = version;
     match dspy {
-        Some(dspy) => tracing::info!(pool = stable, "Python {major}.{minor}.{patch}, DSPy {dspy}"),
-        None if config.lms.is_empty() => {
+        Some(dspy) => tracing::info!(pool = %stable, "Python {major}.{minor}.{patch}, DSPy {dspy}"),
+        None if settings.launch(&pools.config, "".as_ref()).lms.is_empty() => {
             tracing::warn!(
-                pool = stable,
+                pool = %stable,
                 "Python {major}.{minor}.{patch} has no DSPy: only callables can be served"
             );
         }
         None => {
-            let python = config.pool(stable).map(|pool| pool.python(config));
             return Err(ServeError::NoDspy {
-                python: python.map_or_else(String::new, |python| python.display().to_string()),
+                python: settings.python(&pools.config).display().to_string(),
             });
         }
     }

@@ -5,6 +5,7 @@
     reason = "in a test, what cannot be unwrapped is the failure"
 )]
 
+mod backup;
 mod bad_input;
 mod cli;
 mod crash_loop;
@@ -17,6 +18,7 @@ mod house;
 mod kill_storm;
 mod migration;
 mod ofrep;
+mod preflight;
 mod protocol_faults;
 mod refusals;
 mod session_storms;

@@ -134,7 +134,7 @@ fn take_charge(
 ) -> (Process, Arc<Log>) {
     let kill = CancellationToken::new();
     let (exit_told, exit) = watch::channel(None);
-    let pid = charge.pid();
+    let (pid, pidfd) = (charge.pid(), charge.pidfd());
     let broke = Arc::new(OnceLock::new());
     let watch = charge.watch_over(kill.clone(), exit_told, Arc::clone(&broke), tracker.clone());
     tracker.spawn(watch);
@@ -142,6 +142,7 @@ fn take_charge(
     let (log, log_read) = Log::new(name, pid, Arc::clone(&output));
     let process = Process {
         pid,
+        pidfd,
         exit,
         kill,
         output,

@@ -14,7 +14,8 @@ pub struct Memory {
 impl Memory {
     /// Reads it from the kernel. It walks the process's page tables: some milliseconds for a large
     /// process, so not for every call.
-    pub(super) fn of(pid: u32) -> Option<Self> {
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
         Self::parse(&std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?)
     }
 

@@ -66,7 +66,7 @@ pub(super) enum Reaper {
 #[derive(Debug)]
 pub(super) struct Charge {
     pid: u32,
-    pidfd: OwnedFd,
+    pidfd: Arc<OwnedFd>,
     reaper: Reaper,
     kept: Kept,
 }
@@ -86,7 +86,7 @@ impl Charge {
     pub(super) fn new(pid: u32, pidfd: OwnedFd, reaper: Reaper, kept: Kept) -> Self {
         Self {
             pid,
-            pidfd,
+            pidfd: Arc::new(pidfd),
             reaper,
             kept,
         }
@@ -94,6 +94,11 @@ impl Charge {
 
     pub(super) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// What signals go through, for whoever holds the process.
+    pub(super) fn pidfd(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.pidfd)
     }
 
     /// The child where it is our own, for its pipes.

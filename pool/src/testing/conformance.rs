@@ -9,6 +9,7 @@ mod faults;
 mod life;
 mod sessions;
 mod streams;
+mod trials;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -190,6 +191,15 @@ const CHECKS: &[Named] = &[
     }),
     ("a program that keeps no state", |h, p| {
         Box::pin(sessions::refused(h, p))
+    }),
+    ("every worker answers by itself", |h, p| {
+        Box::pin(trials::probe(h, p))
+    }),
+    ("faults done to idle workers", |h, p| {
+        Box::pin(trials::inject(h, p))
+    }),
+    ("no fault where every worker is busy", |h, p| {
+        Box::pin(trials::busy(h, p))
     }),
     ("status", |h, p| Box::pin(life::status(h, p))),
     ("drain", |h, p| Box::pin(life::drain(h, p))),

@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use self::script::Script;
 use super::fixture_programs;
 use crate::{
-    Call, Drained, Pool, PoolError, PoolStatus, Program, ProgramKey, Reply, SharedPool,
-    WorkerState, WorkerStatus,
+    Call, Drained, Injected, Pool, PoolError, PoolStatus, Probed, Program, ProgramKey, Reply,
+    SharedPool, WorkerFault, WorkerState, WorkerStatus,
 };
 
 /// A scripted [`Pool`]. Clones share one pool, so a test keeps a handle to what it gave away.
@@ -56,6 +56,8 @@ struct Inner {
     starts: AtomicU64,
     failures: AtomicU64,
     ready: AtomicUsize,
+    /// When the workers that faults were done to are back; `None`: never.
+    missing: Mutex<Vec<Option<Instant>>>,
     draining: AtomicBool,
     /// Set when a drain's limit has passed: what still runs is cut off.
     cut: CancellationToken,
@@ -86,6 +88,7 @@ impl FakePool {
             starts: AtomicU64::new(size as u64),
             failures: AtomicU64::new(0),
             ready: AtomicUsize::new(size),
+            missing: Mutex::default(),
             draining: AtomicBool::new(false),
             cut: CancellationToken::new(),
             checked: Mutex::new(Vec::new()),
@@ -170,6 +173,14 @@ impl FakePool {
             .lock()
             .expect("no test panics inside")
             .clone()
+    }
+
+    /// Workers that are not back yet.
+    fn missing(&self) -> usize {
+        let now = Instant::now();
+        let mut missing = self.0.missing.lock().expect("no test panics inside");
+        missing.retain(|back| back.is_none_or(|back| back > now));
+        missing.len()
     }
 
     async fn run(&self, call: &Call) -> Result<Reply, PoolError> {
@@ -295,7 +306,7 @@ impl Pool for FakePool {
             ready: if draining {
                 0
             } else {
-                self.0.ready.load(SeqCst)
+                self.0.ready.load(SeqCst).saturating_sub(self.missing())
             },
             in_flight: running,
             capacity: self.0.capacity,
@@ -320,6 +331,42 @@ impl Pool for FakePool {
         };
         (self.scripted().status)(&mut status);
         status
+    }
+
+    async fn probe(&self, call: &Call, within: Duration) -> Vec<Probed> {
+        let mut probed = Vec::new();
+        for worker in self.status().workers {
+            let call = Call {
+                deadline: Instant::now() + within,
+                ..call.clone()
+            };
+            let answer = self.execute(call).await;
+            let worker = worker.id;
+            probed.push(Probed { worker, answer });
+        }
+        probed
+    }
+
+    async fn inject(&self, fault: WorkerFault) -> Result<Injected, PoolError> {
+        if self.0.draining.load(SeqCst) {
+            return Err(PoolError::Draining);
+        }
+        if *self.0.in_flight.borrow() >= self.0.capacity {
+            return Err(PoolError::Exhausted {
+                reason: "every worker has something to do".to_owned(),
+                retry_after: Duration::from_millis(100),
+            });
+        }
+        let back = self.scripted().recovery.map(|after| Instant::now() + after);
+        let mut missing = self.0.missing.lock().expect("no test panics inside");
+        missing.push(back);
+        let failures = self.0.failures.fetch_add(1, SeqCst);
+        self.0.starts.fetch_add(1, SeqCst);
+        Ok(Injected {
+            fault,
+            worker: format!("{}-0.{failures}", self.0.name),
+            pid: 0,
+        })
     }
 
     async fn drain(&self, limit: Duration) -> Drained {

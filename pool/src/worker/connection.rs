@@ -104,6 +104,11 @@ impl Connection {
         }
     }
 
+    /// Sends what is no frame.
+    pub(super) fn garble(&self) {
+        self.outgoing.write(&wire::NO_FRAME);
+    }
+
     pub(super) fn condemn(&self, ending: Ending) {
         self.waiting().ending.get_or_insert(ending);
     }

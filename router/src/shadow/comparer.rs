@@ -138,7 +138,8 @@ impl Router {
             chunks: None,
             deadline: begun + limit,
         };
-        let answer = self.stable.pool.execute(call);
+        let stable = self.stable();
+        let answer = stable.execute(call);
         let said = match tokio::time::timeout_at(begun + limit + GRACE, answer).await {
             Ok(Ok(reply)) => {
                 read(&reply.outputs).map_err(|problem| format!("the comparer {comparer} {problem}"))

@@ -73,9 +73,10 @@ impl Router {
             counters.no_candidate.fetch_add(1, Relaxed);
             return;
         };
+        let stable = self.stable_lane();
         let other = match wanted.leading {
             Lane::Stable => &*candidate,
-            Lane::Candidate => &self.stable,
+            Lane::Candidate => &*stable,
         };
         let tokens = cost::tokens(&job.outputs);
         if !self.may_copy(other, tokens, now) {
@@ -169,16 +170,12 @@ impl Router {
         tokens: u64,
     ) {
         let wanted = &job.wanted;
-        if !self.may_copy(&self.stable, tokens, Instant::now()) {
+        let lane = self.stable_lane();
+        if !self.may_copy(&lane, tokens, Instant::now()) {
             return;
         }
         self.shadow.counters.controls.fetch_add(1, Relaxed);
-        let again = self.ask(
-            &self.stable,
-            &wanted.program,
-            &wanted.inputs,
-            &wanted.request_id,
-        );
+        let again = self.ask(&lane, &wanted.program, &wanted.inputs, &wanted.request_id);
         if let Ok(again) = again.await {
             let signature = signature(&wanted.program);
             let found = differences(&comparison.rules, signature, stable, &again.outputs);
@@ -259,8 +256,9 @@ impl Router {
             return Ok(None);
         };
         let (program, inputs, id) = (&entry.program, &case.inputs, case.request_id.as_str());
+        let lane = self.stable_lane();
         let (stable, candidate) = tokio::join!(
-            self.ask(&self.stable, program, inputs, id),
+            self.ask(&lane, program, inputs, id),
             self.ask(&candidate, program, inputs, id)
         );
         let rules = &self.shadow.comparison(&case.program.id).rules;

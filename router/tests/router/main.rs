@@ -11,6 +11,7 @@ mod comparisons;
 mod failover;
 mod leaving;
 mod programs;
+mod promotion;
 mod repeats;
 mod routing;
 mod session_stores;

@@ -108,7 +108,7 @@ async fn of_the_server(
     written: Written,
 ) -> Result<String, Failure> {
     let path = [&MIGRATIONS[..], &[id.unwrap_or("current"), "report"]].concat();
-    client.get(&path).text(written.media()).await
+    client.get(&path).text_as(written.media()).await
 }
 
 async fn of_the_store(

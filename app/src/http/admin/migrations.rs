@@ -30,7 +30,8 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct StartBody {
-    /// The pool to bring in; the configured candidate where absent.
+    /// The pool to bring in, such as `v2` for its newest version or `v2@3`; the configured candidate
+    /// where absent.
     #[serde(default)]
     candidate: Option<String>,
     /// Divides every hold, for rehearsals; the configured one where absent.
@@ -66,13 +67,25 @@ async fn start(
                 .hint("name a pool, or set lanes.candidate"),
         );
     };
-    house
+    let candidate = house
         .find_pool(candidate)
         .map_err(|reason| Problem::invalid("candidate", reason))?;
+    let (stable, _) = house.versions();
+    if candidate == stable {
+        return Err(
+            Problem::invalid("candidate", format!("{stable} serves as stable already")).hint(
+                "name another pool, or make a new version of it with `dspex pools put` first",
+            ),
+        );
+    }
     let plan = house
         .config
         .migration
-        .plan(lanes.stable.as_str(), candidate.as_str(), body.time_scale)
+        .plan(
+            (stable.name.as_str(), stable.version),
+            (candidate.name.as_str(), candidate.version),
+            body.time_scale,
+        )
         .map_err(|error| Problem::invalid("plan", error.problem))?;
     let id = house.migrations.start(plan, &who, &why).await?;
     let status = house.migrations.status();

@@ -10,6 +10,7 @@ use dspex_router::RouterError;
 use dspex_router::sessions::SessionError;
 
 use super::Problem;
+use crate::configurations::PutError;
 
 impl From<InvalidDefinition> for Problem {
     fn from(error: InvalidDefinition) -> Self {
@@ -249,6 +250,24 @@ impl From<MigrationError> for Problem {
             other => {
                 tracing::error!(error = %other, "the migrations failed");
                 storage_failed("the migration journal")
+            }
+        }
+    }
+}
+
+impl From<PutError> for Problem {
+    fn from(error: PutError) -> Self {
+        match error {
+            PutError::Invalid(error) => {
+                let problem = Self::invalid(error.key.as_deref().unwrap_or("pool"), error.message);
+                match error.hint {
+                    Some(hint) => problem.hint(hint),
+                    None => problem,
+                }
+            }
+            PutError::Store(error) => {
+                tracing::error!(%error, "a pool's configuration was not kept");
+                storage_failed("the configurations of pools")
             }
         }
     }

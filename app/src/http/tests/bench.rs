@@ -14,42 +14,46 @@ use dspex_router::{MemoryCatalog, MemorySessions};
 use dspex_telemetry::Prometheus;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
+use sqlx::sqlite::SqlitePoolOptions;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use crate::assemble::{House, Materials};
 use crate::auth::Tokens;
+use crate::candidate::ground::Solid;
 use crate::config::{Config, Sources};
+use crate::configurations::Configurations;
 use crate::http::hosts::AllowedHosts;
 use crate::http::json::BodyLimits;
 use crate::http::{AppState, app};
 use crate::notify::{MemoryCursors, Receivers};
 use crate::paths::DataDir;
-use crate::pools::PoolSource;
+use crate::pools::{PoolSource, PoolVersion};
+use crate::resting::RestingPool;
 use crate::switches;
 use crate::tasks::Tasks;
 
 pub(super) const ADMIN: &str = "the-admins-token-in-tests";
 
 /// Gives out one fake as the candidate.
-struct Fakes(FakePool);
+struct Fakes {
+    configurations: Arc<Configurations>,
+    candidate: FakePool,
+}
 
 #[async_trait]
 impl PoolSource for Fakes {
-    fn find(&self, name: &str) -> Result<(), String> {
-        match name {
-            "v2" => Ok(()),
-            other => Err(format!("there is no pool {other:?}")),
-        }
+    fn find(&self, name: &str, version: Option<u32>) -> Result<PoolVersion, String> {
+        self.configurations.find(name, version)
     }
 
-    async fn interpreter(&self, _: &str) -> Result<String, String> {
+    async fn interpreter(&self, _: &PoolVersion) -> Result<String, String> {
         Ok("a fake".to_owned())
     }
 
-    async fn start(&self, _: &str) -> Result<SharedPool, PoolError> {
-        Ok(self.0.shared())
+    async fn start(&self, _: &PoolVersion) -> Result<SharedPool, PoolError> {
+        Ok(self.candidate.shared())
     }
 }
 
@@ -144,15 +148,35 @@ impl Bench {
         let flags = Flags::open(store, dspex_flags::dspex::declarations())
             .await
             .unwrap();
+        let config = Arc::new(config());
+        let database = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect("sqlite::memory:")
+            .await
+            .unwrap();
+        let configurations =
+            Configurations::open(database.clone(), database, Arc::clone(&config), None);
+        let configurations = Arc::new(configurations.await.unwrap());
+        let pools: Arc<dyn PoolSource> = Arc::new(Fakes {
+            configurations: Arc::clone(&configurations),
+            candidate: bench.candidate.clone(),
+        });
         let materials = Materials {
-            config: Arc::new(config()),
+            config,
             switches: watch::Sender::new(switches::of(&flags.snapshot())),
             flags,
             catalog: Arc::new(MemoryCatalog::new()),
             sessions: Arc::new(MemorySessions::new()),
             journal: Arc::new(MemoryJournal::new()),
-            stable: bench.stable.shared(),
-            pools: Arc::new(Fakes(bench.candidate.clone())),
+            stable: RestingPool::up(
+                configurations.active().unwrap(),
+                bench.stable.shared(),
+                Arc::clone(&pools),
+                bench.tasks.tracker.clone(),
+            ),
+            configurations,
+            ground: Arc::new(Solid),
+            pools,
             receivers: Receivers {
                 hooks: Vec::new(),
                 cursors: Arc::new(MemoryCursors::default()),

@@ -59,7 +59,7 @@ async fn without_a_token_only_names_of_ours_are_answered() {
 
 #[tokio::test]
 async fn with_a_programs_token_the_name_says_nothing() {
-    let bench = Bench::with_programs_token("the-programs-token-in-tests-0123").await;
+    let bench = Bench::guarded("the-programs-token-in-tests-0123").await;
     let answer = asked(
         &bench,
         "/v1/programs",

@@ -26,6 +26,8 @@ pub(super) struct Script {
     pub(super) check: Check,
     pub(super) late: PoolError,
     pub(super) status: Status,
+    /// How long a worker is missing after a fault; `None`: for good.
+    pub(super) recovery: Option<Duration>,
 }
 
 impl Default for Script {
@@ -47,6 +49,7 @@ impl Default for Script {
                 after: Duration::ZERO,
             },
             status: Arc::new(|_| {}),
+            recovery: Some(Duration::ZERO),
         }
     }
 }
@@ -134,6 +137,12 @@ impl FakePool {
         F: Fn(&mut PoolStatus) + Send + Sync + 'static,
     {
         self.script(|script| script.status = Arc::new(change));
+        self.clone()
+    }
+
+    /// Leaves a worker missing for so long after each fault that is injected; `None`: for good.
+    pub fn recovers_within(&self, recovery: Option<Duration>) -> Self {
+        self.script(|script| script.recovery = recovery);
         self.clone()
     }
 

@@ -1,17 +1,74 @@
-//! The interpreters that the lanes' pools are started with, and DSPy in each.
+//! The interpreters that the lanes' pools are started with, what each can import, and DSPy in each.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dspex_pool::Spawner;
-use dspex_pool::python::{OLDEST_PYTHON, PythonError, PythonInfo, probe};
+use dspex_pool::python::{OLDEST_PYTHON, PythonError, PythonInfo, inspect, probe, unpack};
 use tokio_util::task::TaskTracker;
 
+use super::environment::{self, IMPORTS_WITHIN};
+use super::memory::{self, PerWorker};
 use super::{Check, Verdict};
 use crate::config::Config;
 
-pub(super) async fn examine(config: &Config) -> Vec<Check> {
-    // Only pools that stand in a lane are ever started.
+/// What was seen of the lanes' interpreters.
+pub(crate) struct Seen {
+    pub(crate) checks: Vec<Check>,
+    /// What a worker was measured to weigh, by the heaviest pool.
+    pub(crate) weight: Option<PerWorker>,
+}
+
+pub(crate) async fn examine(config: &Config) -> Seen {
+    let mut seen = Seen {
+        checks: Vec::new(),
+        weight: None,
+    };
+    let tracker = TaskTracker::new();
+    let (spawner, package) = match (Spawner::start(), Package::unpack()) {
+        (Ok(spawner), Ok(package)) => (spawner, package),
+        (Err(error), _) => {
+            let check = Check::ok("python", format!("no thread to start it from: {error}"), "");
+            seen.checks
+                .push(check.but(Verdict::Unfit, "raise `ulimit -u`"));
+            return seen;
+        }
+        (_, Err(error)) => {
+            let value = format!("the workers' package cannot be unpacked: {error}");
+            let hint = "set TMPDIR to a folder that can be written";
+            seen.checks
+                .push(Check::unknown("python", value, &limit(), hint));
+            return seen;
+        }
+    };
+    for (python, pools) in interpreters(config) {
+        let found = probe(python, &spawner, &tracker).await;
+        let models = !config.lms.is_empty();
+        seen.checks
+            .extend(judge(python, &pools.join(", "), &found, models));
+        if found.is_err() {
+            continue;
+        }
+        // One interpreter may see other modules in each pool, by the pool's own path and variables.
+        for name in pools {
+            let Some(pool) = config.pool(name) else {
+                continue;
+            };
+            let spec = pool.launch(config, package.path());
+            let modules = environment::modules_of([], &config.python.allow_modules, false);
+            let inspected = inspect(&spec, &modules, IMPORTS_WITHIN, &spawner, &tracker).await;
+            let (mut checks, weight) = environment::judge(name, inspected);
+            // The interpreter itself is told of above.
+            let imports = checks.pop();
+            seen.checks.extend(imports);
+            seen.weight = memory::larger(seen.weight, weight);
+        }
+    }
+    seen
+}
+
+/// The interpreters of the pools that stand in a lane, with these pools: no other is ever started.
+fn interpreters(config: &Config) -> BTreeMap<&Path, Vec<&str>> {
     let lanes = [Some(&config.lanes.stable), config.lanes.candidate.as_ref()];
     let mut interpreters = BTreeMap::<&Path, Vec<&str>>::new();
     for name in lanes.into_iter().flatten() {
@@ -22,26 +79,38 @@ pub(super) async fn examine(config: &Config) -> Vec<Check> {
                 .push(name);
         }
     }
-    let mut checks = Vec::new();
-    let tracker = TaskTracker::new();
-    for (python, pools) in interpreters {
-        let found = match Spawner::start() {
-            Ok(spawner) => probe(python, &spawner, &tracker).await,
+    interpreters
+}
+
+/// The workers' package, in a folder that is gone when this is.
+struct Package {
+    folder: PathBuf,
+    package: PathBuf,
+}
+
+impl Package {
+    fn unpack() -> std::io::Result<Self> {
+        let name = format!("dspex-doctor-{}", uuid::Uuid::new_v4().simple());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder)?;
+        match unpack(&folder) {
+            Ok(package) => Ok(Self { folder, package }),
             Err(error) => {
-                let value = format!("no thread to start it from: {error}");
-                let check = Check::ok("python", value, &limit());
-                checks.push(check.but(Verdict::Unfit, "raise `ulimit -u`"));
-                continue;
+                let _ = std::fs::remove_dir_all(&folder);
+                Err(error)
             }
-        };
-        checks.extend(judge(
-            python,
-            &pools.join(", "),
-            &found,
-            !config.lms.is_empty(),
-        ));
+        }
     }
-    checks
+
+    fn path(&self) -> &Path {
+        &self.package
+    }
+}
+
+impl Drop for Package {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
 }
 
 fn limit() -> String {

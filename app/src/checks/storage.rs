@@ -2,19 +2,19 @@
 
 use std::path::Path;
 
-use super::{Check, Verdict};
+use super::disk::{SPARE, free};
+use super::{Check, Verdict, mib};
 use crate::config::Config;
 use crate::paths::DataDir;
 
-/// Less than this, and the journal may have no room when it matters.
-const MIN_FREE: u64 = 64 << 20;
-
-pub(super) async fn examine(config: &Config) -> Vec<Check> {
+pub(crate) async fn examine(config: &Config) -> Vec<Check> {
     let folder = DataDir::new(&config.server.data_dir);
-    let mut checks = vec![writable(folder.path()), lock(&folder.lock())];
-    checks.extend(space(folder.path()));
-    checks.push(database(&folder.database()).await);
-    checks
+    vec![
+        writable(folder.path()),
+        lock(&folder.lock()),
+        space(folder.path()),
+        database(&folder.database()).await,
+    ]
 }
 
 /// The folder itself, or the nearest one above it that is there.
@@ -48,23 +48,13 @@ fn writable(folder: &Path) -> Check {
     }
 }
 
-fn space(folder: &Path) -> Option<Check> {
-    let disk = rustix::fs::statvfs(nearest_existing(folder)).ok()?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let mib = |bytes: u64| format!("{} MiB", bytes >> 20);
-    let check = Check::ok(
-        "free space",
-        mib(free),
-        &format!("{} or more", mib(MIN_FREE)),
-    );
-    Some(if free < MIN_FREE {
-        check.but(
-            Verdict::Unfit,
-            "make room, or choose another folder with --data-dir",
-        )
-    } else {
-        check
-    })
+fn space(folder: &Path) -> Check {
+    let hint = "make room, or choose another folder with --data-dir";
+    let limit = format!("{} or more", mib(SPARE));
+    match free(nearest_existing(folder)) {
+        Ok(free) => Check::ok("free space", mib(free), &limit).only_if(free >= SPARE, hint),
+        Err(error) => Check::unknown("free space", error, &limit, hint),
+    }
 }
 
 /// Whether another server holds the data directory.
@@ -161,7 +151,7 @@ mod tests {
         assert_eq!(writable(data.path()).verdict, Verdict::Ok);
         assert_eq!(lock(&data.lock()).verdict, Verdict::Ok);
         assert_eq!(database(&data.database()).await.verdict, Verdict::Ok);
-        assert!(space(data.path()).is_some());
+        assert_eq!(space(data.path()).verdict, Verdict::Ok);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 

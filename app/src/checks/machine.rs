@@ -7,7 +7,7 @@ use rustix::process::{Resource, getrlimit};
 use super::{Check, Verdict};
 use crate::config::Config;
 
-pub(super) fn examine(config: &Config) -> Vec<Check> {
+pub(crate) fn examine(config: &Config) -> Vec<Check> {
     let mut checks = vec![port(&config.server.bind.to_string())];
     if !config.server.bind.ip().is_loopback() {
         checks.push(exposure(config.server.programs_token_env.as_deref()));

@@ -1,0 +1,120 @@
+//! Backups of everything that a server keeps, and archives of pools that were taken away.
+//!
+//! Read in this order: [`snapshot`] (the database as it was at one moment), [`contents`] (what goes
+//! into the file), [`place`] (where files are kept, and how many), [`prove`] (whether a server can be
+//! started from one).
+//!
+//! Invariants: a backup is of one moment, beside a running server or without one, and holds up nobody
+//! who writes; no secret goes into it: not the value of a variable, not a token; what could not be had
+//! stands in the manifest as a remark, and is not left out in silence.
+
+mod contents;
+mod place;
+mod prove;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+
+pub(crate) use self::contents::{Live, Subject};
+pub(crate) use self::place::{Listed, list};
+pub(crate) use self::prove::{Proof, prove, restore};
+use crate::archive::{self, ArchiveError, Kind, Written};
+use crate::clock;
+use crate::config::Config;
+use crate::paths::DataDir;
+
+/// Why there is no backup, or why one is not good.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BackupError {
+    /// The file itself.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// There is nothing to be backed up.
+    #[error("there is no database at {0}")]
+    NoDatabase(String),
+    /// The database.
+    #[error("the database {what}: {reason}")]
+    Database {
+        /// What was tried.
+        what: &'static str,
+        /// The database's words.
+        reason: String,
+    },
+    /// What was restored is not what was backed up.
+    #[error("a server cannot be started from it: {0}")]
+    Unusable(String),
+    /// The task that did it is gone.
+    #[error("it broke off: {0}")]
+    BrokeOff(String),
+}
+
+impl BackupError {
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> &'static str {
+        match self {
+            Self::Archive(error) => error.hint(),
+            Self::NoDatabase(_) => {
+                "name the server's folder with --data-dir, or its configuration with --config"
+            }
+            Self::Database { .. } => "`dspex doctor` looks at the database more closely",
+            Self::Unusable(_) => {
+                "use the release that wrote it, or an older backup (`dspex backup list`)"
+            }
+            Self::BrokeOff(_) => "try again, and look at the log",
+        }
+    }
+}
+
+/// Writes a backup into the data directory, and lets go of the oldest beyond those that are kept.
+pub(crate) async fn create(
+    config: &Config,
+    reason: &str,
+    live: Option<Live>,
+) -> Result<Written, BackupError> {
+    let dir = DataDir::new(&config.server.data_dir);
+    let database = dir.database();
+    if !database.is_file() {
+        return Err(BackupError::NoDatabase(database.display().to_string()));
+    }
+    let now = clock::now();
+    let scratch = place::Scratch::make(&dir.backups()).map_err(BackupError::Archive)?;
+    let copy = scratch.path().join("dspex.db");
+    let tables = snapshot::take(&database, &copy, config.storage.busy_timeout).await?;
+    let (manifest, members) = contents::backup(config, reason, now, tables, copy, live);
+    let keep = config.storage.keep_backups;
+    let folder = dir.backups();
+    blocking(move || {
+        let written = archive::write(&folder, &place::name(Kind::Backup, now), manifest, &members)?;
+        drop(scratch);
+        place::prune(&folder, keep, &written.path);
+        Ok(written)
+    })
+    .await
+}
+
+/// Writes what is left of a pool that is taken away.
+pub(crate) async fn archive_pool(
+    config: &Config,
+    reason: &str,
+    subject: Subject,
+) -> Result<Written, BackupError> {
+    let folder = DataDir::new(&config.server.data_dir).archives();
+    let now: Timestamp = clock::now();
+    let (manifest, members) = contents::pool(config, reason, now, subject);
+    blocking(move || {
+        let name = place::name(Kind::Pool, now);
+        Ok(archive::write(&folder, &name, manifest, &members)?)
+    })
+    .await
+}
+
+/// Runs what reads and writes files where it holds up no call.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BackupError> + Send + 'static,
+) -> Result<T, BackupError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|died| BackupError::BrokeOff(died.to_string()))?
+}

@@ -1,0 +1,52 @@
+//! What the newest migration has left, as far as it decides what is started.
+
+use dspex_migration::{Entry, Journal, JournalError, MigrationError, Phase, Plan, State};
+
+use crate::assemble::AssembleError;
+use crate::pools::PoolVersion;
+
+/// How many entries are read at once.
+const PIECE: usize = 10_000;
+
+/// The newest migration, where there has been one.
+pub(super) struct Past(Option<State>);
+
+impl Past {
+    pub(super) async fn read(journal: &dyn Journal) -> Result<Self, AssembleError> {
+        let read = async {
+            let Some(newest) = journal.history(1).await?.pop() else {
+                return Ok(None);
+            };
+            let mut entries = Vec::new();
+            loop {
+                let after = entries.last().map_or(0, |entry: &Entry| entry.seq);
+                let piece = journal.entries(&newest.id, after, PIECE).await?;
+                let ended = piece.len() < PIECE;
+                entries.extend(piece);
+                if ended {
+                    break;
+                }
+            }
+            let state = State::replay(&newest.id, &entries).map_err(JournalError::from)?;
+            Ok::<_, JournalError>(Some(state))
+        };
+        Ok(Self(read.await.map_err(MigrationError::from)?))
+    }
+
+    /// The plan of a migration that holds its two pools: it is under way, or complete and can still be
+    /// rolled back.
+    pub(super) fn unfinished(&self) -> Option<&Plan> {
+        let state = self.0.as_ref()?;
+        let holds = state.phase.is_live() || state.phase == Phase::Complete;
+        holds.then_some(&state.plan)
+    }
+
+    /// Whether this pool was put to rest.
+    pub(super) fn rests(&self, stable: &PoolVersion) -> bool {
+        let Some(state) = &self.0 else { return false };
+        let version = state.plan.stable_version.unwrap_or(stable.version);
+        state.rested
+            && matches!(state.phase, Phase::Complete | Phase::Decommission)
+            && (state.plan.stable.as_str(), version) == (stable.name.as_str(), stable.version)
+    }
+}
