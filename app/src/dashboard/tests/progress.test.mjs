@@ -79,9 +79,9 @@ test("a rollback can be asked for from every state but the one after it", () => 
   }
   assert.equal(possible(migration({ phase: "rolled_back" })).rollback, false);
   assert.deepEqual(possible(null), { pause: false, resume: false, promote: false, approve: false, decommission: false, rollback: false });
-  assert.deepEqual(possible(migration()), { pause: true, resume: false, promote: true, rollback: true });
+  assert.deepEqual(possible(migration()), { pause: true, resume: false, promote: true, approve: false, decommission: false, rollback: true });
   const paused = possible(migration({ paused: { by: "controller", why: "x" } }));
-  assert.deepEqual(paused, { pause: false, resume: true, promote: false, rollback: true });
+  assert.deepEqual(paused, { pause: false, resume: true, promote: false, approve: false, decommission: false, rollback: true });
 });
 
 test("what is said aloud is what changed, once", () => {
