@@ -11,6 +11,9 @@ use tokio::time::Instant;
 use crate::house::{House, LONG};
 use crate::traffic::Traffic;
 
+/// Nobody listens there.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
 /// A server in the middle of a stage that nobody leaves.
 async fn in_a_stage() -> Arc<House> {
     let house = Arc::new(House::start("").await);
@@ -52,6 +55,14 @@ fn signal(house: &House, signal: Signal) {
 async fn until_phase(house: &House, phase: &str) {
     let began = Instant::now();
     while house.migration().await["phase"] != phase {
+        assert!(began.elapsed() < LONG, "{:#}", house.migration().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn until_paused(house: &House, paused: bool) {
+    let began = Instant::now();
+    while house.migration().await["paused"].is_null() == paused {
         assert!(began.elapsed() < LONG, "{:#}", house.migration().await);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -117,23 +128,19 @@ async fn a_pause_and_its_end_go_by_the_store_where_the_server_does_not_answer() 
     let mut house = in_a_stage().await;
     let (output, told) = act(&house, "emergency-pause", "30s");
     assert!(output.status.success(), "{output:?} {told:#}");
-    assert!(!house.migration().await["paused"].is_null());
+    until_paused(&house, true).await;
     let (output, told) = act(&house, "emergency-resume", "30s");
     assert!(output.status.success(), "{output:?} {told:#}");
-    assert!(house.migration().await["paused"].is_null());
+    until_paused(&house, false).await;
     let house = Arc::get_mut(&mut house).expect("nobody else has it");
     house.kill();
     // The plain verb finds no server, and the store of this machine.
-    let output = house.run(&["migrate", "pause", "--why", "the alarm", "--json"]);
+    let output = house.run(&["migrate", "pause", "--why", "the alarm", "--json", "--url", NOWHERE]);
     assert!(output.status.success(), "{output:?}");
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(words.contains("leaving it in the store"), "{words}");
     house.open().await;
-    let began = Instant::now();
-    while house.migration().await["paused"].is_null() {
-        assert!(began.elapsed() < LONG, "the next start obeys");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_paused(house, true).await;
 }
 
 #[test]
