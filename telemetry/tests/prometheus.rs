@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dspex_telemetry::{
-    Blame, CircuitPhase, Config, Gauges, HostUsage, Lane, NotificationFigures, Outcome, PoolFigures, Prometheus,
-    PrometheusError, Telemetry, WorkerFigures,
+    Blame, CircuitPhase, Config, Gauges, HostUsage, Lane, NotificationFigures, Outcome,
+    PoolFigures, Prometheus, PrometheusError, Telemetry, WorkerFigures,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -135,7 +135,15 @@ async fn a_pause_and_its_end_go_by_the_store_where_the_server_does_not_answer() 
     let house = Arc::get_mut(&mut house).expect("nobody else has it");
     house.kill();
     // The plain verb finds no server, and the store of this machine.
-    let output = house.run(&["migrate", "pause", "--why", "the alarm", "--json", "--url", NOWHERE]);
+    let output = house.run(&[
+        "migrate",
+        "pause",
+        "--why",
+        "the alarm",
+        "--json",
+        "--url",
+        NOWHERE,
+    ]);
     assert!(output.status.success(), "{output:?}");
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(words.contains("leaving it in the store"), "{words}");

@@ -86,6 +86,13 @@ async fn each_event_arrives_in_order_and_a_restart_repeats_none() {
     let status = house.get("/v1/status").await.ok(200);
     assert_eq!(status["notifications"][0]["name"], "chat");
     assert_eq!(status["notifications"][0]["failing_since"], Value::Null);
+    let metrics = house.get("/metrics").await.ok(200);
+    let metrics = metrics.as_str().unwrap();
+    let told_of = format!(
+        "dspex_notifications_delivered_total{{receiver=\"chat\"}} {}",
+        seqs.len()
+    );
+    assert!(metrics.contains(&told_of), "{metrics}");
     house.terminate();
     house.ended().await;
     house.open().await;

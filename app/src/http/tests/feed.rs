@@ -97,7 +97,7 @@ async fn the_stream_tells_what_is_new_and_only_that() {
     let seen = read("\"revision\":2").await;
     assert!(!seen.contains("\"revision\":1"), "{seen}");
     assert!(
-        seen.contains("event: flags") && seen.contains("\nid: 2~"),
+        seen.contains("event: flags") && seen.contains("id: 2~"),
         "{seen}"
     );
     start(&bench).await;
