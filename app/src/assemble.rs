@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::candidate::gatekeeper::Webhooks;
+use crate::candidate::gatekeeper::WebhookGates;
 use crate::candidate::ground::Ground;
 use crate::candidate::validator::{ValidationParts, Validations};
 use crate::candidate::vault::Archives;
@@ -24,11 +24,13 @@ use crate::clock;
 use crate::config::Config;
 use crate::configurations::Configurations;
 use crate::keeper::Keeper;
+use crate::notify::{self, CursorError, Outlooks, Receivers};
 use crate::paths::DataDir;
 use crate::pools::{PoolSource, PoolVersion, Wanted};
 use crate::resting::RestingPool;
 use crate::switches;
 use crate::tasks::Tasks;
+use crate::webhook::Webhooks;
 
 /// How often Prometheus's observations are folded in: often enough that they do not pile up,
 /// seldom enough not to be felt.
@@ -52,6 +54,8 @@ pub(crate) struct Materials {
     /// The machine, the database and the files that migrations stand on.
     pub(crate) ground: Arc<dyn Ground>,
     pub(crate) prometheus: Prometheus,
+    /// Who is told of what happens to migrations.
+    pub(crate) receivers: Receivers,
 }
 
 /// The parts, standing.
@@ -72,6 +76,8 @@ pub(crate) struct House {
     pub(crate) switches: watch::Receiver<Switches>,
     /// Where streamed calls run: they must be polled also while their reader takes nothing.
     pub(crate) calls: TaskTracker,
+    /// How it goes with those who are told of migrations.
+    pub(crate) outlooks: Outlooks,
     deployer: Arc<Deployer>,
     keeper: Arc<Keeper>,
 }
@@ -91,6 +97,9 @@ pub enum AssembleError {
     /// The journal cannot be had.
     #[error(transparent)]
     Migrations(#[from] MigrationError),
+    /// What receivers were told cannot be had.
+    #[error(transparent)]
+    Notifications(#[from] CursorError),
 }
 
 impl House {
@@ -140,24 +149,31 @@ impl House {
             tracker: tasks.tracker.clone(),
             stop: tasks.stop.clone(),
         });
+        let journal = materials.journal;
+        let webhooks = Webhooks::new();
+        let gates = WebhookGates::new(
+            webhooks.clone(),
+            notify::secret(config.webhooks.secret_env.as_deref()),
+            config.webhooks.timeout,
+        );
         let vault = Archives {
             ground: materials.ground,
             configurations: Arc::clone(&materials.configurations),
             router: Arc::clone(&router),
             telemetry: Arc::clone(&telemetry),
             prometheus: materials.prometheus.clone(),
-            journal: Arc::clone(&materials.journal),
+            journal: Arc::clone(&journal),
             span: config.telemetry.span,
         };
         let migrations = Migrations::open(Parts {
-            journal: materials.journal,
+            journal: Arc::clone(&journal),
             flags: Arc::clone(&flags),
             telemetry: Arc::clone(&telemetry),
             candidate: Arc::clone(&deployer) as _,
             validator: Arc::clone(&validations) as _,
             vault: Arc::new(vault),
             succession: Arc::clone(&deployer) as _,
-            gatekeeper: Arc::new(Webhooks),
+            gatekeeper: Arc::new(gates),
         })
         .await?;
         let (tell_host, host) = watch::channel(HostUsage::default());
@@ -190,6 +206,14 @@ impl House {
         keeper.bring_up().await;
         tasks.run("candidate", Arc::clone(&keeper).run(stop()));
         tasks.run("migrations", Arc::clone(&migrations).run(stop()));
+        let outlooks = notify::begin(
+            materials.receivers,
+            webhooks,
+            &config,
+            &journal,
+            &migrations,
+            tasks,
+        );
         Ok(Self {
             config,
             router,
@@ -205,6 +229,7 @@ impl House {
             pools: materials.pools,
             switches: switches_now,
             calls: tasks.tracker.clone(),
+            outlooks,
             deployer,
             keeper,
         })

@@ -18,6 +18,7 @@ mod flags;
 mod health;
 mod man;
 mod migrate;
+mod notifications;
 mod output;
 mod pools;
 mod problem;
@@ -85,6 +86,10 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Hold the candidate against stable: the same answers, as fast, and as hard to break.
     Validate(validate::Validate),
+    /// Take the old pool out of service, for good, once a migration is complete.
+    Decommission(migrate::Decommission),
+    /// Try the notifications of the configuration.
+    Notifications(notifications::Notifications),
     /// Keep everything that a server keeps in one file, prove such a file, restore it.
     Backup(backup::Backup),
     /// Show or check the configuration.
@@ -109,6 +114,8 @@ impl Command {
             Self::Flags(command) => command.format.json,
             Self::Migrate(command) => command.format.json,
             Self::Validate(command) => command.format.json,
+            Self::Decommission(command) => command.format.json,
+            Self::Notifications(command) => command.format.json,
             Self::Backup(command) => command.format.json,
             Self::Config(command) => command.format.json,
         }
@@ -126,6 +133,8 @@ impl Command {
             Self::Flags(command) => block_on(command.run(output)),
             Self::Migrate(command) => block_on(command.run(output)),
             Self::Validate(command) => block_on(command.run(output)),
+            Self::Decommission(command) => block_on(command.run(output)),
+            Self::Notifications(command) => block_on(command.run(output)),
             Self::Backup(command) => block_on(command.run(output)),
             Self::Config(command) => block_on(command.run(output)),
             Self::Completions(command) => command.run(output),

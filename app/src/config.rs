@@ -7,6 +7,7 @@
 mod error;
 mod flags;
 mod layers;
+mod notifications;
 mod sections;
 mod show;
 mod units;
@@ -25,6 +26,7 @@ pub use self::error::ConfigError;
 pub(crate) use self::error::nearest;
 pub use self::flags::{FlagsSection, OfrepLimits, StoreAt};
 use self::layers::Layer;
+pub use self::notifications::{Notification, Selection, WebhooksSection};
 pub(crate) use self::sections::LEAST_PROCESSES;
 pub use self::sections::{
     Lanes, Limits, LogFormat, LogSection, PythonSection, Server, Storage, TelemetrySection,
@@ -94,6 +96,10 @@ pub struct Config {
     pub migration: dspex_migration::Settings,
     /// `[validation]`
     pub validation: dspex_migration::ValidationSettings,
+    /// `[webhooks]`
+    pub webhooks: WebhooksSection,
+    /// `[[notifications]]`
+    pub notifications: Vec<Notification>,
     values: Figment,
 }
 
@@ -113,6 +119,8 @@ struct Sections {
     flags: FlagsSection,
     migration: dspex_migration::Settings,
     validation: dspex_migration::ValidationSettings,
+    webhooks: WebhooksSection,
+    notifications: Vec<Notification>,
 }
 
 impl Config {
@@ -196,6 +204,8 @@ impl Config {
             flags: sections.flags,
             migration: sections.migration,
             validation: sections.validation,
+            webhooks: sections.webhooks,
+            notifications: sections.notifications,
             values,
         };
         config
@@ -216,6 +226,9 @@ impl Config {
         self.storage.check()?;
         self.telemetry.check()?;
         self.flags.check()?;
+        self.webhooks.check()?;
+        notifications::check(&self.notifications, &self.webhooks)?;
+        self.gates_can_be_asked()?;
         self.python
             .limits
             .check()
@@ -273,6 +286,21 @@ impl Config {
             .hint("name another pool, or \"\" for no candidate"));
         }
         pools::check_models("lms", &self.lms)
+    }
+
+    /// A webhook that is asked must be able to tell who asks.
+    fn gates_can_be_asked(&self) -> Result<(), ConfigError> {
+        let asks = |stage: &dspex_migration::Stage| {
+            matches!(stage.gate, dspex_migration::Gate::Webhook { .. })
+        };
+        if self.webhooks.secret_env.is_none() && self.migration.stages.iter().any(asks) {
+            return Err(ConfigError::of(
+                "webhooks.secret_env",
+                "must be set, because a stage has a webhook for its gate",
+            )
+            .hint("the name of a variable: what the gate is asked is signed with what it holds"));
+        }
+        Ok(())
     }
 }
 

@@ -38,6 +38,7 @@ static ASSETS: LazyLock<Vec<Asset>> = assets! {
     "icon.svg": SVG,
     "main.mjs": SCRIPT,
     "api.mjs": SCRIPT,
+    "model/alerts.mjs": SCRIPT,
     "model/format.mjs": SCRIPT,
     "model/headline.mjs": SCRIPT,
     "model/journal.mjs": SCRIPT,

@@ -1,7 +1,7 @@
 //! The HTTP face: routes, and the layers around them.
 //!
 //! Read in this order: [`server`] (connections), [`context`] (what surrounds a request), [`access`]
-//! (who may ask), [`caller`] (who it is), [`json`] and [`params`] (what is asked), then a file for each resource, and
+//! and [`hosts`] (who may ask), [`caller`] (who it is), [`json`] and [`params`] (what is asked), then a file for each resource, and
 //! [`error`] (problem documents, and the one file that maps errors to them).
 
 mod access;
@@ -11,6 +11,7 @@ mod context;
 mod dashboard;
 pub(crate) mod error;
 mod health;
+pub(crate) mod hosts;
 pub(crate) mod json;
 mod linger;
 mod metrics;
@@ -68,7 +69,9 @@ impl utoipa::Modify for Tokens {
 /// The routes with their documentation.
 fn routes(state: &AppState) -> (Router<AppState>, utoipa::openapi::OpenApi) {
     let guarded = |routes: OpenApiRouter<AppState>| {
-        routes.route_layer(from_fn_with_state(state.clone(), access::programs))
+        routes
+            .route_layer(from_fn_with_state(state.clone(), access::programs))
+            .route_layer(from_fn_with_state(state.clone(), hosts::ours))
     };
     let admin = admin::routes().route_layer(from_fn_with_state(state.clone(), access::admin));
     OpenApiRouter::with_openapi(Document::openapi())
@@ -76,7 +79,7 @@ fn routes(state: &AppState) -> (Router<AppState>, utoipa::openapi::OpenApi) {
         .merge(guarded(health::guarded()))
         .merge(guarded(metrics::routes()))
         .merge(health::open())
-        .merge(ofrep::routes(state))
+        .merge(ofrep::routes(state).route_layer(from_fn_with_state(state.clone(), hosts::ours)))
         .merge(admin)
         .split_for_parts()
 }

@@ -33,9 +33,11 @@ use crate::checks::clock::Witness;
 use crate::config::{Config, ConfigError, LogFormat};
 use crate::configurations::{Configurations, StoreError};
 use crate::flag_store;
+use crate::http::hosts::AllowedHosts;
 use crate::http::json::BodyLimits;
 use crate::http::server::{ConnectionLimits, accept};
 use crate::http::{self, AppState};
+use crate::notify::{self, Hook, Receivers, SqliteCursors};
 use crate::paths::DataDir;
 use crate::pools::{ConfiguredPools, PoolSource as _};
 use crate::resting::RestingPool;
@@ -179,6 +181,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServeE
     init_logs(&config)?;
     let config = Arc::new(config);
     fitness::check_exposure(&config)?;
+    let hooks = notify::hooks(&config)?;
     let store = Store::open(
         DataDir::new(&config.server.data_dir),
         config.storage.readers,
@@ -205,6 +208,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServeE
             time: config.server.body_timeout,
         },
         config.flags.ofrep,
+        AllowedHosts::new(&config.server.allowed_hosts, address),
     );
     let no_more = CancellationToken::new();
     let connections = TaskTracker::new();
@@ -222,7 +226,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), ServeE
     ));
     tracing::info!(%address, "answering; starting workers");
     let built = tokio::select! {
-        built = build(&config, &store, &tasks) => Some(built?),
+        built = build(&config, &store, hooks, &tasks) => Some(built?),
         // Told to end before anything was served: workers end with us.
         () = stop.cancelled() => None,
     };
@@ -292,7 +296,12 @@ async fn all_ended(trackers: &[&TaskTracker], limit: Duration) -> bool {
 }
 
 /// Brings up the stable pool and builds the house on it.
-async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<House, ServeError> {
+async fn build(
+    config: &Arc<Config>,
+    store: &Store,
+    hooks: Vec<Hook>,
+    tasks: &Tasks,
+) -> Result<House, ServeError> {
     let machine = |what| move |reason: String| ServeError::Machine { what, reason };
     let package = dspex_pool::python::unpack(&store.dir.python_package())
         .map_err(|error| error.to_string())
@@ -352,6 +361,10 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
         stable,
         pools,
         prometheus,
+        receivers: Receivers {
+            hooks,
+            cursors: stores.cursors,
+        },
     };
     Ok(House::build(materials, tasks).await?)
 }
@@ -401,6 +414,7 @@ pub(crate) struct Stores {
     pub(crate) catalog: Arc<SqliteCatalog>,
     pub(crate) sessions: Arc<SqliteSessions>,
     pub(crate) journal: Arc<SqliteJournal>,
+    pub(crate) cursors: Arc<SqliteCursors>,
 }
 
 impl Stores {
@@ -435,6 +449,7 @@ impl Stores {
                     .await
                     .map_err(MigrationError::from)?,
             ),
+            cursors: Arc::new(SqliteCursors::open(writer(), reader()).await?),
         })
     }
 }

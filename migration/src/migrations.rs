@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::candidate::Candidate;
 use crate::cause::Cause;
 use crate::clock;
-use crate::command::Command;
+use crate::command::{Command, CommandRow};
 use crate::driver::Driver;
 use crate::error::{JournalError, MigrationError, signed};
 use crate::event::{Entry, Event};
@@ -227,6 +227,15 @@ impl Migrations {
         limit: usize,
     ) -> Result<Vec<Entry>, MigrationError> {
         Ok(self.parts.journal.entries(id, after_seq, limit).await?)
+    }
+
+    /// What was asked of one migration, obeyed or not, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`MigrationError::Unknown`] where there is no such migration.
+    pub async fn commands(&self, id: &MigrationId) -> Result<Vec<CommandRow>, MigrationError> {
+        Ok(self.parts.journal.commands(id, 0).await?)
     }
 
     /// The plan whose candidate must be up: the newest migration is past deploy and not being

@@ -1,6 +1,7 @@
 //! The state of the house as metrics: pools, circuits, flags, host. Whoever knows a figure sets
 //! it, every few seconds or when it changes; none of this is on the way of a call.
 
+mod notifications;
 mod workers;
 
 use std::collections::HashMap;
@@ -9,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
+pub use self::notifications::NotificationFigures;
 pub use self::workers::WorkerFigures;
 use crate::sink::Sink;
 use crate::{HostUsage, Prometheus};
@@ -144,6 +146,11 @@ impl Gauges {
         });
     }
 
+    /// Tells how it goes with one receiver of notifications.
+    pub fn notifications(&self, receiver: &str, figures: NotificationFigures) {
+        self.sink.with(|| notifications::tell(receiver, figures));
+    }
+
     /// Tells that a pool is gone: its gauges go to 0, its counters stay.
     pub fn pool_gone(&self, pool: &str) {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
@@ -263,6 +270,7 @@ fn grown(before: u64, now: u64) -> u64 {
 }
 
 fn describe() {
+    notifications::describe();
     workers::describe();
     describe_gauge!(SESSIONS, "Sessions of stateful programs that have a state.");
     describe_gauge!(

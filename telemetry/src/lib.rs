@@ -31,7 +31,7 @@ mod window;
 
 pub use config::Config;
 pub use error::{LogError, PrometheusError};
-pub use gauges::{CircuitPhase, Gauges, PoolFigures, WorkerFigures};
+pub use gauges::{CircuitPhase, Gauges, NotificationFigures, PoolFigures, WorkerFigures};
 pub use host::{HostSampler, HostUsage};
 pub use lane::Lane;
 pub use latency::{Latency, LatencySummary};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dspex_telemetry::{
-    Blame, CircuitPhase, Config, Gauges, HostUsage, Lane, Outcome, PoolFigures, Prometheus,
-    PrometheusError, Telemetry, WorkerFigures,
+    Blame, CircuitPhase, Config, Gauges, HostUsage, Lane, NotificationFigures, Outcome,
+    PoolFigures, Prometheus, PrometheusError, Telemetry, WorkerFigures,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -262,6 +262,29 @@ fn workers_are_counted_by_state_and_a_pool_that_is_gone_has_none() {
     gauges.workers("v2", figures(1, 4));
     let text = prometheus.render();
     assert_line(&text, r#"dspex_affinity_hits_total{pool="v2"} 19"#);
+}
+
+#[test]
+fn receivers_of_notifications_are_told_apart() {
+    let prometheus = Prometheus::new().unwrap();
+    let gauges = Gauges::on(&prometheus);
+    let figures = NotificationFigures {
+        delivered: 7,
+        given_up: 1,
+        behind: 3,
+        failing: true,
+    };
+    gauges.notifications("chat", figures);
+    gauges.notifications("pager", NotificationFigures::default());
+    let text = prometheus.render();
+    let of = |name: &str, receiver: &str, value: u64| {
+        assert_line(&text, &format!("{name}{{receiver=\"{receiver}\"}} {value}"));
+    };
+    of("dspex_notifications_delivered_total", "chat", 7);
+    of("dspex_notifications_given_up_total", "chat", 1);
+    of("dspex_notifications_behind", "chat", 3);
+    of("dspex_notifications_failing", "chat", 1);
+    of("dspex_notifications_failing", "pager", 0);
 }
 
 #[test]

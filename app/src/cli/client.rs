@@ -57,6 +57,20 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl Remote {
+    /// Whether the server is one of this machine, by its address.
+    pub(crate) fn is_local(&self) -> bool {
+        let host = Url::parse(&self.url).ok();
+        let host = host.as_ref().and_then(Url::host_str).unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+
+    /// The same, with no more patience than this.
+    pub(crate) fn patient_for(mut self, limit: Duration) -> Self {
+        self.timeout = self.timeout.min(limit);
+        self
+    }
+
     /// A client. Nothing is sent yet.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let base = base(&self.url)?;
@@ -264,6 +278,19 @@ impl Request<'_> {
             format_args!("{base} answered {} without a stream", answer.status),
         )
         .hint("the server is of a release that does not stream: call it without --stream"))
+    }
+
+    /// Sends it, asking for text of this type, and returns the text of a successful answer.
+    pub(crate) async fn text_as(self, media: &'static str) -> Result<String, Failure> {
+        let (base, timeout) = (self.client.base.clone(), self.timeout);
+        let request = self.build()?.header(ACCEPT, media).timeout(timeout);
+        let failed = |error: reqwest::Error| unreachable(&base, timeout, true, &error);
+        let response = request.send().await.map_err(failed)?;
+        if response.status().is_success() {
+            return response.text().await.map_err(failed);
+        }
+        let answer = whole(response, &base, timeout, true).await?;
+        Err(problem::failure(answer.status, &answer.body))
     }
 
     fn build(self) -> Result<reqwest::RequestBuilder, Failure> {

@@ -1,15 +1,22 @@
 //! `dspex migrate`: moves live traffic from the stable pool to the candidate, and back.
 
+mod decommission;
+mod emergency;
 mod plan;
 mod record;
+mod report;
 mod show;
 mod watch;
+
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+pub(crate) use self::decommission::Decommission;
+use self::emergency::{Ask, Emergency};
 use super::client::{Client, Remote};
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use super::output::{Format, Output};
 use super::style::Paint;
 use super::who::Who;
@@ -27,18 +34,23 @@ pub(crate) struct Migrate {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Show what a migration would do: stages, holds, rules. Asks no server.
-    Plan(plan::Plan),
+    #[command(flatten)]
+    Asked(Asked),
+    #[command(flatten)]
+    Alone(Alone),
+}
+
+/// What a server is asked for.
+#[derive(Debug, Subcommand)]
+enum Asked {
     /// Start a migration.
     Start(Start),
     /// Show the current migration, or the last one.
     Status,
     /// Print a line for each change until the end: 0 complete, 1 rolled back.
     Watch(watch::Watch),
-    /// Hold at the current stage.
-    Pause(Because),
-    /// Go on after a pause.
-    Resume(Because),
+    /// Say yes to leaving the stage, where its gate waits for a person.
+    Approve(Because),
     /// Go to the next stage without waiting for its hold.
     Promote(Promote),
     /// Take all traffic back to stable.
@@ -51,6 +63,35 @@ enum Verb {
     },
     /// Print the journal of a migration.
     Events(Events),
+}
+
+/// What can be done without one.
+#[derive(Debug, Subcommand)]
+enum Alone {
+    /// Show what a migration would do: stages, holds, rules. Asks no server.
+    Plan(plan::Plan),
+    /// Hold at the current stage; where the server does not answer, by the store alone.
+    Pause(Halt),
+    /// Go on after a pause; where the server does not answer, by the store alone.
+    Resume(Halt),
+    /// What is to be learnt from a migration, as Markdown, HTML or JSON.
+    Report(report::Report),
+    /// Traffic to 0 % by the store alone, for when the server does not answer. A server that lives obeys.
+    EmergencyRollback(Emergency),
+    /// Pause by the store alone.
+    EmergencyPause(Emergency),
+    /// Resume by the store alone.
+    EmergencyResume(Emergency),
+}
+
+/// A pause or its end.
+#[derive(Debug, Args)]
+struct Halt {
+    /// Ask no server: leave it in the store of the configured data directory.
+    #[arg(long)]
+    offline: bool,
+    #[command(flatten)]
+    act: Emergency,
 }
 
 #[derive(Debug, Args)]
@@ -117,43 +158,93 @@ fn scale(text: &str) -> Result<f64, String> {
 const MIGRATIONS: [&str; 3] = ["admin", "v1", "migrations"];
 const CURRENT: [&str; 4] = ["admin", "v1", "migrations", "current"];
 
+/// How long a server is waited for where there is another way.
+const BRIEFLY: Duration = Duration::from_secs(10);
+
 impl Migrate {
     /// Does it.
     pub(crate) async fn run(self, output: Output) -> Result<(), Failure> {
-        if let Verb::Plan(plan) = self.verb {
-            return plan.run(output);
-        }
-        let client = self.remote.client()?;
         match self.verb {
-            // Answered above, before a server is needed.
-            Verb::Plan(_) => Ok(()),
-            Verb::Start(start) => start.run(&client, output).await,
-            Verb::Status => {
-                let body = record::current(&client).await?;
+            Verb::Asked(verb) => verb.run(&self.remote.client()?, output).await,
+            Verb::Alone(verb) => verb.run(self.remote, output).await,
+        }
+    }
+}
+
+impl Alone {
+    async fn run(self, remote: Remote, output: Output) -> Result<(), Failure> {
+        match self {
+            Self::Plan(plan) => plan.run(output),
+            Self::Pause(halt) => halt.run(Ask::Pause, remote, output).await,
+            Self::Resume(halt) => halt.run(Ask::Resume, remote, output).await,
+            Self::Report(report) => report.run(&remote, output).await,
+            Self::EmergencyRollback(act) => act.run(Ask::Rollback, output).await,
+            Self::EmergencyPause(act) => act.run(Ask::Pause, output).await,
+            Self::EmergencyResume(act) => act.run(Ask::Resume, output).await,
+        }
+    }
+}
+
+impl Halt {
+    async fn run(self, ask: Ask, remote: Remote, output: Output) -> Result<(), Failure> {
+        if self.offline {
+            return self.act.run(ask, output).await;
+        }
+        let local = remote.is_local();
+        let client = remote.patient_for(BRIEFLY).client()?;
+        let asked = command(&client, output, ask.verb(), self.act.body()).await;
+        match asked {
+            // Only here: another machine's server has another store.
+            Err(failure) if failure.exit == Exit::Unreachable && local => {
+                output.note(&format!("{}; leaving it in the store", failure.message));
+                match self.act.run(ask, output).await {
+                    Err(none) if none.exit == Exit::Unfit => Err(failure.hint(none.message)),
+                    done => done,
+                }
+            }
+            asked => asked,
+        }
+    }
+}
+
+impl Asked {
+    async fn run(self, client: &Client, output: Output) -> Result<(), Failure> {
+        match self {
+            Self::Start(start) => start.run(client, output).await,
+            Self::Status => {
+                let body = record::current(client).await?;
                 let status = record::read_status(&body)?;
                 output.either(&body, |paint| show::status(status.as_ref(), paint))
             }
-            Verb::Watch(watch) => watch.run(&client, output).await,
-            Verb::Pause(because) => command(&client, output, "pause", because.body()).await,
-            Verb::Resume(because) => command(&client, output, "resume", because.body()).await,
-            Verb::Rollback(because) => command(&client, output, "rollback", because.body()).await,
-            Verb::Promote(promote) => {
+            Self::Watch(watch) => watch.run(client, output).await,
+            Self::Approve(because) => command(client, output, "approve", because.body()).await,
+            Self::Rollback(because) => {
+                let asked = command(client, output, "rollback", because.body()).await;
+                asked.map_err(|failure| match failure.exit {
+                    Exit::Unreachable => failure.hint(
+                        "on the server's machine, `dspex migrate emergency-rollback` takes traffic to 0 % \
+                         without it",
+                    ),
+                    _ => failure,
+                })
+            }
+            Self::Promote(promote) => {
                 let mut body = promote.because.body();
                 body["to_end"] = promote.to_end.into();
-                command(&client, output, "promote", body).await
+                command(client, output, "promote", body).await
             }
-            Verb::History { limit } => {
+            Self::History { limit } => {
                 let request = client.get(&MIGRATIONS).query("limit", &limit.to_string());
                 let body = request.json().await?;
                 let migrations = record::read_history(&body)?;
                 output.either(&body, |paint| show::history(&migrations, paint))
             }
-            Verb::Events(events) => {
+            Self::Events(events) => {
                 let id = match events.id {
                     Some(id) => id,
-                    None => record::current_id(&client).await?,
+                    None => record::current_id(client).await?,
                 };
-                let body = record::all_events(&client, &id, events.after).await?;
+                let body = record::all_events(client, &id, events.after).await?;
                 let events = record::read_events(&body)?;
                 output.either(&body, |paint| show::events(&events, paint))
             }

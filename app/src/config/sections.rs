@@ -15,7 +15,9 @@ use super::error::ConfigError;
 use super::units::{ByteSize, duration};
 
 /// An empty text stands for nothing: figment's layers can overwrite a value, but not remove one.
-fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+pub(super) fn text_or_none<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(deserializer)?;
     Ok(Some(text).filter(|text| !text.trim().is_empty()))
 }
@@ -26,6 +28,8 @@ fn text_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Str
 pub struct Server {
     /// Address to listen on; port 0 takes a free one.
     pub bind: SocketAddr,
+    /// Names under which it is asked without a token, beside those of this machine.
+    pub allowed_hosts: Vec<String>,
     /// Folder of the database, the lock and the admin token's hash.
     pub data_dir: PathBuf,
     /// Name of the variable with the programs API's token.

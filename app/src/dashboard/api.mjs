@@ -41,6 +41,11 @@ export class Api {
     return this.#ask(path, { method: "GET" }, READ_MS);
   }
 
+  /** An HTML page as text, where the server has one; else its problem. */
+  page(path) {
+    return this.#ask(path, { method: "GET", headers: { Accept: "text/html" } }, READ_MS * 4);
+  }
+
   post(path, body) {
     const headers = { "Content-Type": "application/json" };
     return this.#ask(path, { method: "POST", headers, body: JSON.stringify(body) }, COMMAND_MS);
@@ -59,7 +64,8 @@ export class Api {
         redirect: "error",
         signal: AbortSignal.timeout(limit),
       });
-      const data = await response.json().catch(() => null);
+      const kind = response.headers.get("content-type") ?? "";
+      const data = kind.startsWith("text/html") ? await response.text() : await response.json().catch(() => null);
       return { status: response.status, data };
     } catch {
       return { status: 0, data: null };

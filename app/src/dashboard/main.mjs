@@ -12,7 +12,7 @@ import { byId, setText, show } from "./view/elements.mjs";
 import { drawJournal, listenForMore } from "./view/journal.mjs";
 import { drawPlots, watchAppearance } from "./view/plots.mjs";
 import { drawProgress } from "./view/progress.mjs";
-import { drawLanes, drawPools, drawVerdict } from "./view/tables.mjs";
+import { drawAlerts, drawLanes, drawPools, drawVerdict } from "./view/tables.mjs";
 
 const EVERY_MS = 1000;
 /** Journal entries in one answer, and answers in one round: a long journal comes in a few rounds. */
@@ -106,6 +106,7 @@ function draw() {
   setText(byId("host"), `CPU ${percent(object(host).cpu_percent)}, memory ${percent(object(host).memory_percent)}`);
   drawProgress(migration, journal.plan, now);
   drawVerdict(status, journal.plan);
+  drawAlerts(migration, now);
   drawLanes(status);
   drawPools(status);
   drawJournal(journal, journalNote(migration), now);
@@ -165,7 +166,19 @@ async function saveRaw(event, path, name) {
   if (!api.hasToken) return;
   event.preventDefault();
   const answer = await api.get(path);
-  const blob = new Blob([JSON.stringify(answer.data, null, 2)], { type: "application/json" });
+  save(new Blob([JSON.stringify(answer.data, null, 2)], { type: "application/json" }), name);
+}
+
+/** Saves the report: a page of its own, which opens without this server. */
+async function saveReport(event) {
+  event.preventDefault();
+  if (!api.hasToken) return needToken("The report needs the admin token.");
+  const answer = await api.page("/admin/v1/migrations/current/report");
+  if (answer.status !== 200) return setText(byId("announcer"), problem(answer));
+  save(new Blob([answer.data], { type: "text/html" }), "dspex-report.html");
+}
+
+function save(blob, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
   link.download = name;
@@ -190,6 +203,7 @@ function listen() {
   byId("raw-journal").addEventListener("click", (event) =>
     saveRaw(event, `/admin/v1/migrations/current/events?limit=${PAGE}`, "dspex-journal.json"),
   );
+  byId("report").addEventListener("click", saveReport);
   byId("raw-status").addEventListener("click", (event) => saveRaw(event, "/v1/status", "dspex-status.json"));
   listenForCommands(api, needToken, (migration) => {
     if (status !== null && moment(migration?.started_at) !== null) take({ ...status, migration });

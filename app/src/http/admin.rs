@@ -1,9 +1,13 @@
-//! `/admin/v1`: flags, migrations, pools, the preflight, the shadow, validations. Every route here needs the admin token.
+//! `/admin/v1`: flags, migrations and their reports, pools, the preflight, validations, the shadow, events, the audit.
+//! Every route here needs the admin token.
 
+mod audit;
+mod events;
 mod flags;
 mod migrations;
 mod pools;
 mod preflight;
+mod report;
 mod shadow;
 mod validation;
 
@@ -21,6 +25,9 @@ const ADMIN: &str = "admin";
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(flags::routes())
+        .merge(events::routes())
+        .merge(audit::routes())
+        .merge(report::routes())
         .merge(migrations::routes())
         .merge(pools::routes())
         .merge(preflight::routes())

@@ -142,6 +142,8 @@ async fn status(Ready(house): Ready) -> axum::Json<Value> {
             "overridden": flags.overridden(),
         },
         "migration": house.migrations.status(),
+        // Who is told of it, and whether it arrives.
+        "notifications": house.outlooks.now(),
         "host": *house.host.borrow(),
     }))
 }

@@ -5,7 +5,7 @@ mod figures;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use dspex_flags::dspex::GRADUAL_ROLLOUT_PERCENTAGE;
-use dspex_telemetry::CircuitPhase;
+use dspex_telemetry::{CircuitPhase, NotificationFigures};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -62,4 +62,13 @@ async fn measure(house: &House) {
     let share = house.flags.snapshot().percent(&GRADUAL_ROLLOUT_PERCENTAGE);
     gauges.rollout_percent(share.percent());
     gauges.host(&house.host.borrow());
+    for seen in house.outlooks.now() {
+        let figures = NotificationFigures {
+            delivered: seen.delivered,
+            given_up: seen.given_up,
+            behind: seen.behind,
+            failing: seen.failing_since.is_some(),
+        };
+        gauges.notifications(&seen.name, figures);
+    }
 }

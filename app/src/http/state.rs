@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::error::Problem;
+use super::hosts::AllowedHosts;
 use super::json::BodyLimits;
 use crate::assemble::House;
 use crate::auth::Tokens;
@@ -37,17 +38,24 @@ struct Shared {
     tokens: Tokens,
     limits: BodyLimits,
     ofrep: OfrepLimits,
+    hosts: AllowedHosts,
     house: OnceLock<Arc<House>>,
     life: watch::Sender<Life>,
 }
 
 impl AppState {
     /// A server that is starting.
-    pub(crate) fn new(tokens: Tokens, limits: BodyLimits, ofrep: OfrepLimits) -> Self {
+    pub(crate) fn new(
+        tokens: Tokens,
+        limits: BodyLimits,
+        ofrep: OfrepLimits,
+        hosts: AllowedHosts,
+    ) -> Self {
         Self(Arc::new(Shared {
             tokens,
             limits,
             ofrep,
+            hosts,
             house: OnceLock::new(),
             life: watch::Sender::new(Life::Starting),
         }))
@@ -94,6 +102,10 @@ impl AppState {
 
     pub(super) fn ofrep_limits(&self) -> OfrepLimits {
         self.0.ofrep
+    }
+
+    pub(super) fn hosts(&self) -> &AllowedHosts {
+        &self.0.hosts
     }
 
     /// The house, whether or not it takes calls.

@@ -2,7 +2,9 @@
 
 mod bench;
 mod dashboard;
+mod feed;
 mod flags_and_migrations;
+mod hosts;
 mod ofrep;
 mod openapi;
 mod pools;

@@ -13,6 +13,7 @@ use crate::cli::view::read;
 #[serde(default)]
 pub(super) struct Status {
     pub(super) id: String,
+    pub(super) last_seq: u64,
     pub(super) phase: String,
     pub(super) stable: String,
     pub(super) candidate: String,
@@ -25,6 +26,14 @@ pub(super) struct Status {
     /// Null where the stage needs no hold.
     pub(super) hold: Value,
     pub(super) analysis: Option<Analysis>,
+    pub(super) comparison: Option<Comparison>,
+    pub(super) alerts: Vec<Alert>,
+    /// Time in which the candidate was seen to serve all traffic.
+    pub(super) served_for: Value,
+    /// Whether the old pool is cold.
+    pub(super) rested: bool,
+    pub(super) backup: Option<Saved>,
+    pub(super) archive: Option<Saved>,
     pub(super) stages: Vec<Stage>,
     pub(super) who: String,
     pub(super) why: String,
@@ -34,6 +43,41 @@ pub(super) struct Status {
     pub(super) outcome: Option<String>,
     /// What an operator should know now.
     pub(super) reasons: Vec<String>,
+}
+
+/// The pools beside each other.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Comparison {
+    pub(super) stable: Throughput,
+    pub(super) candidate: Throughput,
+    pub(super) p50_ratio: Option<f64>,
+    pub(super) p99_ratio: Option<f64>,
+}
+
+/// What one pool does.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Throughput {
+    pub(super) calls_per_second: Option<f64>,
+    pub(super) error_percent: Option<f64>,
+}
+
+/// A warning or a critical.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Alert {
+    pub(super) at: String,
+    pub(super) verdict: String,
+    pub(super) text: String,
+    pub(super) ended_at: Option<String>,
+}
+
+/// What was put aside.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Saved {
+    pub(super) place: String,
 }
 
 /// What was seen when the lanes were last compared.

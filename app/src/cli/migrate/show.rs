@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use dspex_migration::Event;
+use dspex_migration::{Event, Step};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::record::{Analysis, Entry, Stage, Status, cause};
+use super::record::{Alert, Analysis, Entry, Stage, Status, Throughput, cause};
 use crate::cli::style::{Paint, Tone, dim, plain};
 use crate::cli::view::{moment, percent as share, setting, trimmed};
+
+/// Alerts that are shown, the newest first; `--json` has more.
+const ALERTS: usize = 10;
 
 /// Said where there has never been a migration.
 pub(super) const NONE: &str = "no migration was ever started";
@@ -85,6 +88,8 @@ pub(super) fn status(status: Option<&Status>, paint: Paint) -> String {
             lines.push(format!("verdict {verdict}"));
         }
     }
+    lines.extend(compared(status));
+    lines.extend(kept(status));
     // The pause stands in the first line already.
     let reasons = status
         .reasons
@@ -94,7 +99,77 @@ pub(super) fn status(status: Option<&Status>, paint: Paint) -> String {
     if !status.stages.is_empty() {
         lines.push(stages(&status.stages, paint));
     }
+    if !status.alerts.is_empty() {
+        lines.push(alerts(&status.alerts, paint));
+    }
     lines.join("\n")
+}
+
+/// The pools beside each other; nothing where nothing was measured.
+fn compared(status: &Status) -> Option<String> {
+    let seen = status.comparison.as_ref()?;
+    let lane = |name: &str, lane: &Throughput| {
+        let calls = lane
+            .calls_per_second
+            .map(|calls| format!("{} calls/s", trimmed(calls)));
+        let errors = lane
+            .error_percent
+            .map(|errors| format!("{}% errors", trimmed(errors)));
+        let told: Vec<String> = [calls, errors].into_iter().flatten().collect();
+        (!told.is_empty()).then(|| format!("{name} {}", told.join(", ")))
+    };
+    let ratio = |name: &str, ratio: Option<f64>| {
+        ratio.map(|ratio| format!("{name} {}x stable's", trimmed(ratio)))
+    };
+    let told: Vec<String> = [
+        lane("stable", &seen.stable),
+        lane("candidate", &seen.candidate),
+        ratio("p50", seen.p50_ratio),
+        ratio("p99", seen.p99_ratio),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!told.is_empty()).then(|| format!("compared: {}", told.join("; ")))
+}
+
+/// What is left of the old pool, and what was put aside.
+fn kept(status: &Status) -> Vec<String> {
+    let mut lines = Vec::new();
+    if status.phase == "complete" {
+        let state = if status.rested {
+            "cold: it wakes on its first call"
+        } else {
+            "warm: a rollback is instant"
+        };
+        lines.push(format!(
+            "{} is kept {state}; the candidate has served everything for {}",
+            status.stable,
+            span(&status.served_for)
+        ));
+    }
+    for (name, saved) in [("backup", &status.backup), ("archive", &status.archive)] {
+        if let Some(saved) = saved {
+            lines.push(format!("{name}: {}", saved.place));
+        }
+    }
+    lines
+}
+
+fn alerts(alerts: &[Alert], paint: Paint) -> String {
+    let rows = alerts.iter().rev().take(ALERTS).map(|alert| {
+        let tone = match alert.verdict.as_str() {
+            "critical" => Tone::Bad,
+            _ => Tone::Warn,
+        };
+        [
+            dim(moment(&alert.at)),
+            (alert.verdict.clone(), tone),
+            plain(&alert.text),
+            dim(alert.ended_at.as_deref().map_or("still".to_owned(), moment)),
+        ]
+    });
+    paint.table(["SINCE", "ALERT", "", "ENDED"], rows)
 }
 
 fn stages(stages: &[Stage], paint: Paint) -> String {
@@ -232,9 +307,41 @@ pub(super) fn told(entry: &Entry) -> (String, Tone) {
     }
 }
 
+/// What a step looked at, where that is worth a line each: where it failed, and where a person is about
+/// to lose the old pool by it.
+pub(super) fn checks(entry: &Entry, paint: Paint) -> Vec<String> {
+    let checks = match Event::deserialize(&entry.event) {
+        Ok(Event::StepFailed { checks, .. }) => checks,
+        Ok(Event::StepDone {
+            step: Step::Confirm,
+            checks,
+            ..
+        }) => checks,
+        _ => return Vec::new(),
+    };
+    let told = checks.iter().map(|check| {
+        let (mark, tone) = match check.ok {
+            true => ("ok  ", Tone::Good),
+            false => ("no  ", Tone::Bad),
+        };
+        let text = format!(
+            "{}: {} (asked for: {})",
+            check.name, check.value, check.limit
+        );
+        let hint = check.hint.iter().filter(|_| !check.ok);
+        let hint: String = hint.map(|hint| format!("; {hint}")).collect();
+        format!(
+            "{}{}",
+            paint.text(tone, mark),
+            paint.text(Tone::Plain, &(text + &hint))
+        )
+    });
+    told.collect()
+}
+
 fn event_tone(event: &Event) -> Tone {
     match event {
-        Event::Completed | Event::GateOpened { .. } | Event::Decommissioned => Tone::Good,
+        Event::Completed | Event::Decommissioned | Event::GateOpened { .. } => Tone::Good,
         Event::Started { .. } | Event::StageEntered { .. } => Tone::Strong,
         Event::Commanded { refused: None, .. } => Tone::Strong,
         Event::Commanded { .. }

@@ -47,19 +47,35 @@ enum Standing {
     Complete,
     RolledBack,
     Stuck,
+    /// The old pool stays.
+    CalledOff,
 }
 
 impl Watch {
     /// Prints every change, then ends with how the migration ended.
     pub(super) async fn run(self, client: &Client, output: Output) -> Result<(), Failure> {
-        let id = match self.id {
+        let id = match self.id.clone() {
             Some(id) => id,
             None => record::current_id(client).await?,
         };
-        let mut follower = Follower::default();
+        self.follow(client, &id, 0, output).await
+    }
+
+    /// The same of this migration, from after this entry on.
+    pub(crate) async fn follow(
+        self,
+        client: &Client,
+        id: &str,
+        after: u64,
+        output: Output,
+    ) -> Result<(), Failure> {
+        let mut follower = Follower {
+            seen: after,
+            ..Follower::default()
+        };
         let mut lost: Option<Instant> = None;
         loop {
-            match record::events(client, &id, follower.seen).await {
+            match record::events(client, id, follower.seen).await {
                 Ok(page) => {
                     if lost.take().is_some() {
                         output.note("the server answers again");
@@ -160,14 +176,19 @@ impl Follower {
                 self.count(entry);
                 text.push_str(&self.measured());
             }
-            "completed" => self.standing = Standing::Complete,
+            "completed" | "decommissioned" => self.standing = Standing::Complete,
+            "decommission_called_off" => self.standing = Standing::CalledOff,
             "rolled_back" => self.standing = Standing::RolledBack,
             "stuck" => self.standing = Standing::Stuck,
-            "rollback_began" => self.standing = Standing::UnderWay,
+            "rollback_began" | "decommission_began" => self.standing = Standing::UnderWay,
             _ => {}
         }
         let at = paint.text(Tone::Dim, &moment(&entry.at));
-        Some(format!("{at}  {}", paint.text(tone, &text)))
+        let mut line = format!("{at}  {}", paint.text(tone, &text));
+        for check in show::checks(entry, paint) {
+            line.push_str(&format!("\n    {check}"));
+        }
+        Some(line)
     }
 
     fn count(&mut self, entry: &Entry) {
@@ -199,6 +220,11 @@ impl Follower {
             Standing::UnderWay => None,
             Standing::Complete => Some(Ok(())),
             Standing::RolledBack => Some(Err(Failure::silent(Exit::Failed))),
+            Standing::CalledOff => Some(Err(Failure::new(
+                Exit::Failed,
+                "the old pool stays: it may not go yet",
+            )
+            .hint("mend what the checks found, then ask again"))),
             Standing::Stuck => Some(Err(Failure::new(
                 Exit::Failed,
                 "the migration is stuck: a person must act",

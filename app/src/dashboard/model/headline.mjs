@@ -28,7 +28,12 @@ export function headline(status) {
     return { tone: "bad", title: "Stuck: traffic is at 0 %, and a person must act", detail: reasons(seen) ?? outcome };
   }
   if (phase === "complete") {
-    return { tone: "good", title: `Complete: ${candidate} serves all traffic`, detail: null };
+    const kept = seen.rested === true ? "cold: it wakes on its first call" : "warm: a rollback is instant";
+    const detail = seen.rested === undefined ? null : `${stable} is kept ${kept}`;
+    return { tone: "good", title: `Complete: ${candidate} serves all traffic`, detail };
+  }
+  if (phase === "decommissioned") {
+    return { tone: "good", title: `${candidate} is stable, and ${stable} is gone`, detail: null };
   }
   const share = `${percent(seen.percent)} of the traffic goes to ${candidate}`;
   if (seen.paused) {
@@ -38,13 +43,15 @@ export function headline(status) {
   if (phase === "rollout") {
     const stage = finite(seen.stage);
     const at = stage === null ? "" : `Stage ${stage + 1} of ${seen.stage_count ?? "?"}: `;
-    const moving = seen.acknowledged === false ? "not every router serves that yet" : null;
+    const moving = seen.acknowledged === false ? "not every router serves that yet" : text(seen.waiting_for);
     return { tone: "live", title: `${at}${share}`, detail: moving };
   }
   const doing = {
     prepare: `Looking whether ${candidate} can be brought in`,
     deploy: `Bringing up ${candidate}, with no traffic`,
     verify: `Looking whether ${candidate} can serve`,
+    validate: `${candidate} serves all traffic, and is held against ${stable} once more`,
+    decommission: `Taking ${stable} out of service`,
   };
   return { tone: "live", title: doing[phase] ?? `Phase ${phase}`, detail: reasons(seen) };
 }

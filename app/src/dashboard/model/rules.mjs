@@ -3,6 +3,7 @@
 // Invariant: a rule is said to pass only where a look judged it. Without a look, or without calls
 // enough, it is said to wait.
 
+import { isLive } from "./stages.mjs";
 import { DASH, count, finite, fraction, latency, list, object, percent, rate, readSpan, text, words } from "./format.mjs";
 
 const RULES = [
@@ -84,7 +85,7 @@ const RULES = [
 ];
 
 const ACTIONS = { note: "is noted", log: "holds", pause: "pauses", rollback: "rolls back" };
-const STATES = { broken: 0, waits: 1, warning: 2, unjudged: 3, noted: 4, passes: 5, unseen: 6 };
+const STATES = { broken: 0, waits: 1, warning: 2, unjudged: 3, noted: 4, passes: 5, unseen: 6, never: 6 };
 const SAID = {
   broken: "broken",
   waits: "waits",
@@ -93,6 +94,7 @@ const SAID = {
   noted: "noted",
   passes: "passes",
   unseen: "not looked at yet",
+  never: "never judged",
 };
 
 function times(rule) {
@@ -125,11 +127,11 @@ export function verdict(status, plan, host) {
   const rows = [];
   for (const rule of RULES) {
     const own = reasons.filter((reason) => reason.rule === rule.rule);
-    rows.push(...(own.length > 0 ? own : [null]).map((reason) => row(rule, reason, { thresholds, seen, reasons, analysis, host: object(host) })));
+    rows.push(...(own.length > 0 ? own : [null]).map((reason) => row(rule, reason, { thresholds, seen, reasons, analysis, host: object(host), over: !isLive(migration) })));
   }
   for (const reason of reasons.filter((one) => !RULES.some((rule) => rule.rule === one.rule))) {
     const strange = { rule: reason.rule, name: capitalised(words(reason.rule)), limit: () => DASH, value: () => null };
-    rows.push(row(strange, reason, { thresholds, seen, reasons, analysis, host: object(host) }));
+    rows.push(row(strange, reason, { thresholds, seen, reasons, analysis, host: object(host), over: !isLive(migration) }));
   }
   rows.sort((a, b) => STATES[a.state] - STATES[b.state]);
   return {
@@ -141,7 +143,9 @@ export function verdict(status, plan, host) {
 }
 
 function row(rule, reason, seen) {
-  const state = reason ? stateOf(reason) : unspoken(rule, seen);
+  const found = reason ? stateOf(reason) : unspoken(rule, seen);
+  // Nobody will look any more: "yet" would be a promise.
+  const state = found === "unseen" && seen.over ? "never" : found;
   // What is done when the rule is broken: of the plan, or of a reason that says it is broken. One that
   // says that it was not judged names no such thing.
   const breach = ["broken", "warning", "noted"].includes(state) ? text(reason?.action) : null;
@@ -173,8 +177,9 @@ function unspoken(rule, seen) {
 
 function means(status, analysis) {
   if (!status.phase) return "Nothing is being judged.";
-  if (!analysis) return "The candidate is judged as soon as it has traffic.";
-  if (status.phase !== "rollout") return "The last look of this migration.";
+  const over = !isLive(status);
+  if (!analysis) return over ? "The candidate was never judged: it had no traffic." : "The candidate is judged as soon as it has traffic.";
+  if (status.phase !== "rollout") return over && status.phase !== "complete" ? "The last look of this migration." : "The last look.";
   return (
     {
       healthy: "Nothing speaks against the candidate: the stage ages.",

@@ -2,13 +2,15 @@
 
 import { DASH, finite, list, object, percent, readSpan, span, text } from "./format.mjs";
 
-const WAY = ["prepare", "deploy", "verify", "rollout", "complete"];
+const WAY = ["prepare", "deploy", "verify", "rollout", "validate", "complete"];
+/** The old pool's end, shown once it is taken. */
+const END = ["decommission", "decommissioned"];
 const BACK = ["rolling_back", "rolled_back", "stuck"];
 
 /** Whether it is under way, so that commands make sense. */
 export function isLive(status) {
   const phase = text(object(status).phase);
-  return phase !== null && phase !== "complete" && phase !== "rolled_back";
+  return phase !== null && !["complete", "rolled_back", "decommissioned"].includes(phase);
 }
 
 /** The phases, each `done`, `current` or `next`. The way back is shown once it is taken. */
@@ -24,8 +26,9 @@ export function phases(status) {
         : { name: "rolled back", state: over ? "current" : "next" },
     ];
   }
-  const at = WAY.indexOf(phase);
-  return WAY.map((name, index) => ({
+  const way = END.includes(phase) ? [...WAY, ...END] : WAY;
+  const at = way.indexOf(phase);
+  return way.map((name, index) => ({
     name,
     state: index < at ? "done" : index === at ? "current" : "next",
   }));
@@ -43,7 +46,7 @@ export function stageBar(status, plan) {
   const total = Math.max(planned.length, finite(seen.stage_count) ?? 0, records.length);
   const back = BACK.includes(seen.phase);
   const at = back ? -1 : (finite(seen.stage) ?? -1);
-  const whole = seen.phase === "complete";
+  const whole = ["validate", "complete", ...END].includes(seen.phase);
   const stages = [
     { percent: "0 %", hold: null, measured: null, state: live && at < 0 && !whole ? "current" : "done" },
   ];
@@ -88,6 +91,11 @@ export function hold(status) {
   };
 }
 
+/** What it waits for beside its hold: a gate, the end of a freeze. */
+function waitingFor(status) {
+  return text(status.waiting_for);
+}
+
 /** Why the hold does not count at present, or null while it counts. */
 function waiting(status) {
   if (status.paused) return "the clock stands: it is paused";
@@ -96,6 +104,6 @@ function waiting(status) {
   }
   const verdict = text(object(status.analysis).verdict);
   if (verdict === null) return "the clock stands until the first look";
-  if (verdict === "healthy") return null;
+  if (verdict === "healthy") return waitingFor(status);
   return `the clock stands while the verdict is ${verdict}`;
 }

@@ -5,6 +5,7 @@ import { DASH } from "../model/format.mjs";
 import { emptyJournal, takeEntries } from "../model/journal.mjs";
 import { askedShare, lanes, programs } from "../model/lanes.mjs";
 import { pools } from "../model/pools.mjs";
+import { alerts } from "../model/alerts.mjs";
 import { verdict } from "../model/rules.mjs";
 import { columns, keep, livePoint, withLastLook } from "../model/series.mjs";
 import { EVIL, analysis, assertReadable, entered, entry, migration, plan, set, started, tick } from "./samples.mjs";
@@ -156,4 +157,19 @@ test("the look that a rollback was decided by is drawn", () => {
   assert.equal(points.length, 2);
   assert.equal(points[1].errors[1], 50);
   assert.equal(withLastLook(journal, migration()).length, 1);
+});
+
+test("an ended migration promises no look", () => {
+  const ended = verdict(migration({ phase: "rolled_back", analysis: null, stages: [] }), plan, {});
+  assert.ok(ended.rows.every((one) => one.said === "never judged"), JSON.stringify(ended.rows));
+  assert.equal(ended.means, "The candidate was never judged: it had no traffic.");
+  const live = verdict(migration({ phase: "deploy", analysis: null, stages: [] }), plan, {});
+  assert.ok(live.rows.every((one) => one.said === "not looked at yet"));
+});
+
+test("alerts are shown as text, the newest first", () => {
+  const alert = (at, verdict, more = {}) => ({ at, verdict, rule: "error_rate", text: EVIL, ended_at: null, ...more });
+  const rows = alerts(migration({ alerts: [alert("2026-01-02T10:00:00Z", "warning"), alert("2026-01-02T10:01:00Z", "critical", { text: null })] }));
+  assert.deepEqual(rows.map((row) => [row.tone, row.text]), [["bad", "error rate"], ["warn", EVIL]]);
+  assert.deepEqual(alerts(null), []);
 });

@@ -53,7 +53,7 @@ test("before, after and back have their stages too", () => {
 });
 
 test("phases are done, now, or to come", () => {
-  assert.deepEqual(phases(migration()).map((phase) => phase.state), ["done", "done", "done", "current", "next"]);
+  assert.deepEqual(phases(migration()).map((phase) => phase.state), ["done", "done", "done", "current", "next", "next"]);
   assert.deepEqual(phases(migration({ phase: "stuck" })).map((phase) => phase.name), ["rolling back", "stuck"]);
   assert.deepEqual(phases(null), []);
 });
@@ -78,10 +78,10 @@ test("a rollback can be asked for from every state but the one after it", () => 
     assert.equal(possible(migration({ phase, paused: { by: "controller", why: "x" } })).rollback, true, phase);
   }
   assert.equal(possible(migration({ phase: "rolled_back" })).rollback, false);
-  assert.deepEqual(possible(null), { pause: false, resume: false, promote: false, rollback: false });
-  assert.deepEqual(possible(migration()), { pause: true, resume: false, promote: true, rollback: true });
+  assert.deepEqual(possible(null), { pause: false, resume: false, promote: false, approve: false, decommission: false, rollback: false });
+  assert.deepEqual(possible(migration()), { pause: true, resume: false, promote: true, approve: false, decommission: false, rollback: true });
   const paused = possible(migration({ paused: { by: "controller", why: "x" } }));
-  assert.deepEqual(paused, { pause: false, resume: true, promote: false, rollback: true });
+  assert.deepEqual(paused, { pause: false, resume: true, promote: false, approve: false, decommission: false, rollback: true });
 });
 
 test("what is said aloud is what changed, once", () => {
@@ -92,4 +92,22 @@ test("what is said aloud is what changed, once", () => {
   assert.equal(announcement(before, worse), "The verdict is critical. pool faults.");
   const next = announcement(before, migration({ stage: 2, percent: 25 }));
   assert.equal(next, "Stage 3 of 6: 25 % of the traffic goes to v2.");
+});
+
+test("the old pool's end is a part of the way once it is taken", () => {
+  const names = (phase) => phases(migration({ phase })).map((one) => `${one.name}:${one.state}`).slice(-2);
+  assert.deepEqual(names("decommission"), ["decommission:current", "decommissioned:next"]);
+  assert.deepEqual(names("complete"), ["validate:done", "complete:current"]);
+  const headlineOf = (more) => headline(migration(more));
+  assert.equal(headlineOf({ phase: "decommissioned" }).title, "v2 is stable, and v1 is gone");
+  assert.equal(headlineOf({ phase: "complete", rested: true }).detail, "v1 is kept cold: it wakes on its first call");
+});
+
+test("a gate can be approved while it waits, and the old pool go once it is complete", () => {
+  assert.equal(possible(migration()).approve, false);
+  const waits = migration({ waiting_for: "the gate is not open: a person must approve", analysis: analysis("healthy") });
+  assert.equal(possible(waits).approve, true);
+  assert.equal(hold(waits).waits, "the gate is not open: a person must approve");
+  assert.equal(possible(migration({ phase: "complete" })).decommission, true);
+  assert.equal(possible(migration({ phase: "decommissioned" })).rollback, false);
 });

@@ -1,7 +1,7 @@
 // The commands: each asks for a reason first.
 
 import { problem } from "../api.mjs";
-import { object } from "../model/format.mjs";
+import { object, text } from "../model/format.mjs";
 import { isLive } from "../model/stages.mjs";
 import { byId, setText, show } from "./elements.mjs";
 
@@ -9,6 +9,8 @@ const COMMANDS = {
   pause: { title: "Pause", means: "Nothing goes on and traffic stays as it is, until it is resumed." },
   resume: { title: "Resume", means: "It goes on where it was paused, judged on traffic from now on." },
   promote: { title: "Promote", means: "Go to the next stage without waiting for what is left of the hold." },
+  approve: { title: "Approve", means: "The gate of this stage opens: it is left once its hold was seen." },
+  decommission: { title: "Decommission", means: "The old pool is archived and stopped for good, and the candidate becomes stable. There is no way back." },
   rollback: { title: "Roll back", means: "All traffic returns to stable at once, then the candidate is taken away." },
 };
 
@@ -16,11 +18,14 @@ const COMMANDS = {
 export function possible(migration) {
   const { phase, paused, acknowledged } = object(migration);
   const live = isLive(migration);
-  const forward = live && ["prepare", "deploy", "verify", "rollout"].includes(phase);
+  const forward = live && ["prepare", "deploy", "verify", "rollout", "validate"].includes(phase);
+  const gated = text(object(migration).waiting_for)?.includes("gate") ?? false;
   return {
     pause: forward && !paused,
     resume: live && Boolean(paused),
     promote: phase === "rollout" && !paused && acknowledged !== false,
+    approve: phase === "rollout" && gated,
+    decommission: phase === "complete",
     rollback: live || phase === "complete",
   };
 }
@@ -30,6 +35,8 @@ export function drawCommands(migration) {
   const can = possible(migration);
   for (const button of byId("commands").querySelectorAll("button")) {
     const wanted = !can[button.dataset.command];
+    // What is seldom asked for is shown only where it can be.
+    if (button.dataset.seldom !== undefined) show(button, !wanted);
     if (button.disabled !== wanted) button.disabled = wanted;
   }
 }

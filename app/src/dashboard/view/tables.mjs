@@ -1,5 +1,7 @@
 // Verdict, lanes, programs and pools.
 
+import { alerts } from "../model/alerts.mjs";
+import { clock } from "../model/format.mjs";
 import { lanes, programs } from "../model/lanes.mjs";
 import { pools } from "../model/pools.mjs";
 import { verdict } from "../model/rules.mjs";
@@ -29,6 +31,32 @@ function rule(row) {
   );
   if (more.length === 0) return [figures];
   return [figures, element("tr", { class: `rule-${row.state} reason` }, element("td", { colspan: 4 }, ...more.map((said) => element("p", {}, said))))];
+}
+
+/** Draws the warnings and criticals, where there were any. */
+export function drawAlerts(migration, now) {
+  const rows = alerts(migration).map((alert) => ({
+    ...alert,
+    since: clock(alert.since, now),
+    until: alert.until === null ? "still" : clock(alert.until, now),
+  }));
+  show(byId("alerts-card"), rows.length > 0);
+  refill(byId("alerts"), rows, (all) => [
+    table(
+      "Warnings and criticals, the newest first",
+      ["Since", "Alert", "", "Until"],
+      all.map((alert) =>
+        element(
+          "tr",
+          {},
+          element("td", {}, alert.since),
+          element("td", {}, element("span", { class: `pill ${alert.tone}` }, alert.verdict)),
+          element("td", { class: "prose" }, alert.text),
+          element("td", {}, alert.until),
+        ),
+      ),
+    ),
+  ]);
 }
 
 /** Draws both lanes side by side. */

@@ -24,8 +24,10 @@ use crate::auth::Tokens;
 use crate::candidate::ground::Solid;
 use crate::config::{Config, Sources};
 use crate::configurations::Configurations;
+use crate::http::hosts::AllowedHosts;
 use crate::http::json::BodyLimits;
 use crate::http::{AppState, app};
+use crate::notify::{MemoryCursors, Receivers};
 use crate::paths::DataDir;
 use crate::pools::{PoolSource, PoolVersion};
 use crate::resting::RestingPool;
@@ -202,6 +204,10 @@ impl Bench {
             configurations,
             ground: Arc::new(Solid),
             pools,
+            receivers: Receivers {
+                hooks: Vec::new(),
+                cursors: Arc::new(MemoryCursors::default()),
+            },
             prometheus: Prometheus::new().unwrap(),
         };
         let house = House::build(materials, &bench.tasks).await.unwrap();
@@ -229,6 +235,7 @@ impl Bench {
                     time: Duration::from_millis(300),
                 },
                 config.flags.ofrep,
+                AllowedHosts::new(&["dspex.example".to_owned()], config.server.bind),
             ),
             tasks: Tasks::default(),
             rehearsals: Arc::new(Semaphore::new(1)),

@@ -1,0 +1,375 @@
+//! `/admin/v1/events`: what happens to migrations and to flags, as one feed: a list, or server-sent
+//! events.
+//!
+//! Invariants: each event has an id, which says where both of its sources are after it; whoever comes
+//! back with the id of the last one misses nothing and hears nothing twice. Each source keeps its own
+//! order; between the two it is that of the clock.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header::{ACCEPT, CACHE_CONTROL};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::sse::{Event as ServerSent, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use dspex_flags::{Change, Observer};
+use dspex_migration::{Entry, MigrationError, MigrationId, Status};
+use futures_util::stream::unfold;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{TAG, limit};
+use crate::assemble::House;
+use crate::http::error::{Problem, ProblemDocument};
+use crate::http::params::Asked;
+use crate::http::state::{AppState, Ready};
+
+/// Feeds that are open at once. Each holds a connection.
+static STREAMS: Semaphore = Semaphore::const_new(32);
+
+/// Changes of flags, and migrations, that the feed reaches back over.
+const REACH: usize = 1_000;
+
+/// Events read at once for a stream.
+const PAGE: usize = 200;
+
+/// How often is looked where nobody says that there is news: another process may have written.
+const POLL: Duration = Duration::from_secs(5);
+
+/// A comment in between keeps proxies from taking the stream for dead.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+pub(super) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(events))
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Wanted {
+    /// Only events after the one with this id. From the beginning where it is not given; a stream from
+    /// now on.
+    after: Option<String>,
+    /// At most so many in a list, 1 to 1000; 100 where it is not given.
+    limit: Option<usize>,
+}
+
+/// Where a reader of the feed is: the revision of the flags, and the entry of the newest migration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Cursor {
+    revision: u64,
+    /// Ids of migrations sort by when they were made.
+    migration: Option<MigrationId>,
+    seq: u64,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let migration = self.migration.as_ref().map_or("", MigrationId::as_str);
+        write!(f, "{}~{migration}~{}", self.revision, self.seq)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split('~');
+        let (Some(revision), Some(migration), Some(seq), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(());
+        };
+        Ok(Self {
+            revision: revision.parse().map_err(|_| ())?,
+            migration: Some(migration)
+                .filter(|id| !id.is_empty())
+                .map(MigrationId::from_text),
+            seq: seq.parse().map_err(|_| ())?,
+        })
+    }
+}
+
+/// One event of either source.
+enum Happened {
+    Flags(Vec<Change>),
+    Journal(MigrationId, Entry),
+}
+
+impl Happened {
+    fn at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Flags(changes) => changes.first().map(|change| change.at),
+            Self::Journal(_, entry) => Some(entry.at),
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Flags(_) => "flags",
+            Self::Journal(..) => "journal",
+        }
+    }
+
+    /// Moves the cursor over it.
+    fn pass(&self, cursor: &mut Cursor) {
+        match self {
+            Self::Flags(changes) => {
+                let newest = changes.iter().map(|change| change.revision.get()).max();
+                cursor.revision = newest.unwrap_or_default().max(cursor.revision);
+            }
+            Self::Journal(migration, entry) => {
+                cursor.migration = Some(migration.clone());
+                cursor.seq = entry.seq;
+            }
+        }
+    }
+
+    fn json(&self, id: &Cursor) -> Value {
+        match self {
+            Self::Flags(changes) => json!({"id": id.to_string(), "kind": "flags", "at": self.at(),
+                "changes": changes}),
+            Self::Journal(migration, entry) => {
+                json!({"id": id.to_string(), "kind": "journal", "at": entry.at,
+                    "migration": migration, "seq": entry.seq, "event": entry.event,
+                    "text": entry.event.to_string(), "trouble": entry.event.is_trouble()})
+            }
+        }
+    }
+}
+
+/// What happens to migrations and flags: a list, or a stream where `Accept` is `text/event-stream`.
+#[utoipa::path(
+    get, path = "/admin/v1/events", tag = TAG, security(("token" = [])),
+    params(Wanted, ("Last-Event-ID" = Option<String>, Header, description = "The last event that was seen")),
+    responses(
+        (status = 200, content((Value = "application/json"), (String = "text/event-stream"))),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json", description = "No id of an event"),
+        (status = 429, body = ProblemDocument, content_type = "application/problem+json", description = "Too many streams are open"),
+    ),
+)]
+async fn events(
+    State(state): State<AppState>,
+    Ready(house): Ready,
+    Asked(wanted): Asked<Wanted>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let streams =
+        header(ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/event-stream"));
+    let seen = header("last-event-id").map(str::to_owned).or(wanted.after);
+    let after = seen.filter(|seen| !seen.is_empty()).map(|seen| {
+        seen.parse::<Cursor>().map_err(|()| {
+            Problem::invalid("after", format!("{seen:?} is no id of an event"))
+                .hint("take the `id` of an event as it was given")
+        })
+    });
+    let after = after.transpose()?;
+    if streams {
+        return stream(state, house, after).await;
+    }
+    let limit = limit(wanted.limit)?;
+    let mut cursor = after.unwrap_or_default();
+    let found: Vec<Value> = page(&house, &mut cursor, limit).await?;
+    Ok(axum::Json(json!({"events": found, "next": cursor.to_string()})).into_response())
+}
+
+/// The next events after the cursor, which is moved over them.
+async fn page(house: &House, cursor: &mut Cursor, limit: usize) -> Result<Vec<Value>, Problem> {
+    let mut found = Vec::new();
+    for happened in read(house, cursor, limit).await? {
+        happened.pass(cursor);
+        found.push(happened.json(cursor));
+    }
+    Ok(found)
+}
+
+async fn read(house: &House, cursor: &Cursor, limit: usize) -> Result<Vec<Happened>, Problem> {
+    let mut flags = changes(house, cursor).await?.into_iter().peekable();
+    let mut entries = entries(house, cursor, limit).await?.into_iter().peekable();
+    let mut merged = Vec::new();
+    while merged.len() < limit {
+        let flags_first = match (flags.peek(), entries.peek()) {
+            (None, None) => break,
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (Some(change), Some(entry)) => change.at() <= entry.at(),
+        };
+        merged.extend(if flags_first {
+            flags.next()
+        } else {
+            entries.next()
+        });
+    }
+    Ok(merged)
+}
+
+/// Writes of flags after the cursor, the oldest first, each whole.
+async fn changes(house: &House, cursor: &Cursor) -> Result<Vec<Happened>, Problem> {
+    if house.flags.snapshot().revision().get() <= cursor.revision {
+        return Ok(Vec::new());
+    }
+    let mut changes = house.flags.history(REACH).await?;
+    changes.retain(|change| change.revision.get() > cursor.revision);
+    changes.reverse();
+    let mut writes: Vec<Vec<Change>> = Vec::new();
+    for change in changes {
+        match writes.last_mut() {
+            Some(write) if write[0].revision == change.revision => write.push(change),
+            _ => writes.push(vec![change]),
+        }
+    }
+    Ok(writes.into_iter().map(Happened::Flags).collect())
+}
+
+/// Entries of journals after the cursor, the oldest first.
+async fn entries(
+    house: &House,
+    cursor: &Cursor,
+    limit: usize,
+) -> Result<Vec<Happened>, MigrationError> {
+    let mut migrations = house.migrations.history(REACH).await?;
+    migrations.retain(|migration| cursor.migration.as_ref() <= Some(&migration.id));
+    migrations.sort_by(|one, other| one.id.cmp(&other.id));
+    let mut found = Vec::new();
+    for migration in migrations {
+        let after = match &cursor.migration {
+            Some(id) if *id == migration.id => cursor.seq,
+            _ => 0,
+        };
+        if after >= migration.last_seq {
+            continue;
+        }
+        let entries = house
+            .migrations
+            .events(&migration.id, after, limit - found.len());
+        let id = &migration.id;
+        found.extend(
+            entries
+                .await?
+                .into_iter()
+                .map(|entry| Happened::Journal(id.clone(), entry)),
+        );
+        if found.len() >= limit {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// Where everything is now.
+async fn now(house: &House) -> Result<Cursor, MigrationError> {
+    let newest = house.migrations.history(1).await?.pop();
+    Ok(Cursor {
+        revision: house.flags.snapshot().revision().get(),
+        seq: newest.as_ref().map_or(0, |migration| migration.last_seq),
+        migration: newest.map(|migration| migration.id),
+    })
+}
+
+async fn stream(
+    state: AppState,
+    house: Arc<House>,
+    after: Option<Cursor>,
+) -> Result<Response, Problem> {
+    let permit = STREAMS.try_acquire().map_err(|_| {
+        Problem::new(
+            axum::http::StatusCode::TOO_MANY_REQUESTS,
+            "too-many-streams",
+            "Too many streams",
+            "too many readers of the events have a stream open",
+        )
+        .retry_after(Duration::from_secs(30))
+    })?;
+    // Before the cursor: what happens in between is news.
+    let (migrations, flags) = (house.migrations.watch(), house.flags.observe());
+    let cursor = match after {
+        Some(cursor) => cursor,
+        None => now(&house).await?,
+    };
+    let feed = Feed {
+        state,
+        house,
+        migrations,
+        flags,
+        cursor,
+        ready: Vec::new().into_iter(),
+        _permit: permit,
+    };
+    let sse = Sse::new(unfold(feed, Feed::next));
+    let mut response = sse
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response();
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx would gather the events until its buffer is full.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+struct Feed {
+    state: AppState,
+    house: Arc<House>,
+    migrations: watch::Receiver<Option<Arc<Status>>>,
+    flags: Observer,
+    cursor: Cursor,
+    /// Read, and not sent yet: one page at most.
+    ready: std::vec::IntoIter<Happened>,
+    _permit: SemaphorePermit<'static>,
+}
+
+impl Feed {
+    /// The next event; none once the server takes no new calls.
+    async fn next(mut self) -> Option<(Result<ServerSent, Infallible>, Self)> {
+        loop {
+            if let Some(happened) = self.ready.next() {
+                happened.pass(&mut self.cursor);
+                let event = ServerSent::default()
+                    .id(self.cursor.to_string())
+                    .event(happened.kind())
+                    .data(happened.json(&self.cursor).to_string());
+                return Some((Ok(event), self));
+            }
+            // A store that cannot be read now is read when there is news, or at the next poll.
+            let read = read(&self.house, &self.cursor, PAGE).await;
+            let read = read.unwrap_or_default();
+            if !read.is_empty() {
+                self.ready = read.into_iter();
+                continue;
+            }
+            tokio::select! {
+                () = self.state.draining() => return None,
+                changed = self.migrations.changed() => changed.ok()?,
+                changed = self.flags.changed() => drop(changed?),
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_was_written() {
+        let cursor = Cursor {
+            revision: 7,
+            migration: Some(MigrationId::generate()),
+            seq: 12,
+        };
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        assert_eq!(Cursor::default().to_string().parse(), Ok(Cursor::default()));
+        for text in ["", "7", "7~m-1", "x~m-1~2", "7~m-1~2~3", "7~m-1~-2"] {
+            assert!(text.parse::<Cursor>().is_err(), "{text:?}");
+        }
+    }
+}

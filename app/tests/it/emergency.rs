@@ -1,0 +1,165 @@
+//! Emergency acts on the store alone: with a server that lives, one that hangs, and none.
+
+use std::process::Output;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::house::{House, LONG};
+use crate::traffic::Traffic;
+
+/// Nobody listens there.
+const NOWHERE: &str = "http://127.0.0.1:9";
+
+/// A server in the middle of a stage that nobody leaves.
+async fn in_a_stage() -> Arc<House> {
+    let house = Arc::new(House::start("").await);
+    house.create("echo").await;
+    let started = json!({"why": "a test", "time_scale": 0.001});
+    house.post("/admin/v1/migrations", started).await.ok(201);
+    let began = Instant::now();
+    loop {
+        let migration = house.migration().await;
+        if migration["percent"] == 25.0 && migration["acknowledged"] == true {
+            return house;
+        }
+        assert!(began.elapsed() < LONG, "{migration:#}\n{}", house.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn act(house: &House, verb: &str, wait: &str) -> (Output, Value) {
+    let output = house.run(&[
+        "migrate",
+        verb,
+        "--why",
+        "the alarm",
+        "--wait",
+        wait,
+        "--json",
+    ]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let told = serde_json::from_str(&text);
+    let told = told.unwrap_or_else(|error| panic!("{error}: {text:?} {output:?}"));
+    (output, told)
+}
+
+fn signal(house: &House, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(house.pid()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+async fn until_phase(house: &House, phase: &str) {
+    let began = Instant::now();
+    while house.migration().await["phase"] != phase {
+        assert!(began.elapsed() < LONG, "{:#}", house.migration().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn until_paused(house: &House, paused: bool) {
+    let began = Instant::now();
+    while house.migration().await["paused"].is_null() == paused {
+        assert!(began.elapsed() < LONG, "{:#}", house.migration().await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_lives_obeys_the_store_at_once_and_no_caller_notices() {
+    let house = in_a_stage().await;
+    let traffic = Traffic::start(&house, 4);
+    let (output, told) = act(&house, "emergency-rollback", "30s");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(told["server"]["alive"], true, "{told:#}");
+    assert_eq!(told["server"]["pid"], house.pid());
+    assert_eq!(told["server"]["obeyed"], true, "{told:#}");
+    assert_eq!(told["server"]["acknowledged"], true, "{told:#}");
+    until_phase(&house, "rolled_back").await;
+    assert_eq!(traffic.stop().await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_told_apart_and_obeys_when_it_wakes() {
+    let house = in_a_stage().await;
+    signal(&house, Signal::STOP);
+    let (output, told) = act(&house, "emergency-rollback", "1s");
+    // Woken first, so that a failure below leaves no stopped process behind.
+    signal(&house, Signal::CONT);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(told["flags_revision"].is_u64(), "{told:#}");
+    assert_eq!(
+        (&told["server"]["alive"], &told["server"]["obeyed"]),
+        (&json!(true), &json!(false)),
+        "{told:#}"
+    );
+    let hint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(hint.contains(&format!("kill -9 {}", house.pid())), "{hint}");
+    until_phase(&house, "rolled_back").await;
+}
+
+#[tokio::test]
+async fn without_a_server_the_next_start_sends_nothing_to_the_candidate() {
+    let mut house = in_a_stage().await;
+    let house = Arc::get_mut(&mut house).expect("nobody else has it");
+    house.kill();
+    let (output, told) = act(house, "emergency-rollback", "5s");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(told["server"]["alive"], false, "{told:#}");
+    house.open().await;
+    for session in 0..40 {
+        let answer = house
+            .execute("echo", &format!("s{session}"), json!({"text": "x"}))
+            .await;
+        assert_eq!(
+            (answer.status, answer.lane.as_deref()),
+            (200, Some("stable")),
+            "{answer:?}"
+        );
+    }
+    until_phase(house, "rolled_back").await;
+}
+
+#[tokio::test]
+async fn a_pause_and_its_end_go_by_the_store_where_the_server_does_not_answer() {
+    let mut house = in_a_stage().await;
+    let (output, told) = act(&house, "emergency-pause", "30s");
+    assert!(output.status.success(), "{output:?} {told:#}");
+    until_paused(&house, true).await;
+    let (output, told) = act(&house, "emergency-resume", "30s");
+    assert!(output.status.success(), "{output:?} {told:#}");
+    until_paused(&house, false).await;
+    let house = Arc::get_mut(&mut house).expect("nobody else has it");
+    house.kill();
+    // The plain verb finds no server, and the store of this machine.
+    let output = house.run(&[
+        "migrate",
+        "pause",
+        "--why",
+        "the alarm",
+        "--json",
+        "--url",
+        NOWHERE,
+    ]);
+    assert!(output.status.success(), "{output:?}");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(words.contains("leaving it in the store"), "{words}");
+    house.open().await;
+    until_paused(house, true).await;
+}
+
+#[test]
+fn without_a_store_it_says_where_it_looked() {
+    let house = House::with(&crate::house::rehearsal());
+    let output = house.run(&["migrate", "emergency-rollback"]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        words.contains("there is no database data/dspex.db"),
+        "{words}"
+    );
+    assert!(words.contains("--data-dir"), "{words}");
+}
