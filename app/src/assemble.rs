@@ -16,6 +16,10 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::candidate::Deployer;
+use crate::candidate::gatekeeper::Webhooks;
+use crate::candidate::succession::Heir;
+use crate::candidate::validator::Rehearsal;
+use crate::candidate::vault::Archives;
 use crate::clock;
 use crate::config::Config;
 use crate::keeper::Keeper;
@@ -119,6 +123,10 @@ impl House {
             flags: Arc::clone(&flags),
             telemetry: Arc::clone(&telemetry),
             candidate: Arc::clone(&deployer) as _,
+            vault: Arc::new(Archives),
+            validator: Arc::new(Rehearsal),
+            succession: Arc::new(Heir),
+            gatekeeper: Arc::new(Webhooks),
         })
         .await?;
         let (tell_host, host) = watch::channel(HostUsage::default());

@@ -5,6 +5,11 @@
 //!   has left goes on in its own task, and a withdrawal waits for it before it drains.
 //! - Nothing here moves traffic. The router only learns that there is a candidate, or none.
 
+pub(crate) mod gatekeeper;
+pub(crate) mod succession;
+pub(crate) mod validator;
+pub(crate) mod vault;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 

@@ -7,56 +7,32 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use dspex_flags::{Percent, Revision};
+use dspex_pool::Drained;
 
 use crate::candidate::Check;
-use crate::event::{Cause, Step};
+use crate::cause::Cause;
+use crate::gate::{Gate, Question};
 use crate::lever::Act;
 use crate::migrations::Parts;
 use crate::observation::{NotRaised, Outcome};
+use crate::plan::Plan;
 use crate::state::State;
+use crate::step::Step;
 use crate::traffic;
 use crate::wording;
 
-/// As much of the reason for a rollback as goes into the flags' audit, in characters: four bytes at
-/// most, and flags take 4,096 of them.
-const WHY: usize = 1_000;
+/// How long a webhook may take to answer. It is asked again, so a slow one is not worth a wait.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// An act under way.
 pub(crate) type UnderWay = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// Begins an act. The act holds everything it needs, so that the controller goes on beside it.
 pub(crate) fn begin(act: Act, state: &State, parts: &Parts, zeroed: Option<Revision>) -> UnderWay {
-    let candidate = parts.candidate.clone();
     let plan = state.plan.clone();
-    let limit = plan.step_limit;
+    let (limit, drain) = (plan.step_limit, plan.drain_limit);
     match act {
-        Act::Step(Step::Deploy) => {
-            let (flags, who) = (parts.flags.clone(), signature(state));
-            Box::pin(async move {
-                let deploy = async {
-                    candidate.deploy(&plan).await?;
-                    if plan.shadow > Percent::ZERO {
-                        traffic::copy(&flags, plan.shadow, &who, "the plan's shadow").await?;
-                    }
-                    Ok(())
-                };
-                let deployed = within(limit, deploy).await;
-                Outcome::Deployed(deployed.and_then(|deployed| deployed))
-            })
-        }
-        Act::Step(step) => Box::pin(async move {
-            let checks = async {
-                match step {
-                    Step::Preflight => candidate.preflight(&plan).await,
-                    _ => candidate.verify(&plan).await,
-                }
-            };
-            let checks = within(limit, checks).await;
-            Outcome::Checked(
-                step,
-                checks.unwrap_or_else(|reason| vec![out_of_time(reason, limit)]),
-            )
-        }),
+        Act::Step(step) => begin_step(step, state, parts, plan),
         Act::Raise { to, from } => {
             let (flags, who) = (parts.flags.clone(), signature(state));
             let why = format!("stage {} of {}", place(state), plan.stages.len());
@@ -67,13 +43,89 @@ pub(crate) fn begin(act: Act, state: &State, parts: &Parts, zeroed: Option<Revis
             })
         }
         Act::Zero => zero(state, parts, state.rollback.as_ref(), zeroed),
-        Act::Withdraw => Box::pin(async move {
-            let drain = plan.drain_limit;
-            let withdrawn = within(limit + drain, candidate.withdraw(drain)).await;
-            let withdrawn = withdrawn.and_then(|withdrawn| withdrawn);
-            Outcome::Withdrawn(withdrawn.map(|drained| (drained.finished, drained.abandoned)))
-        }),
+        Act::Demote => {
+            let succession = parts.succession.clone();
+            Box::pin(async move { Outcome::Demoted(done(limit, succession.demote(&plan)).await) })
+        }
+        Act::Withdraw => {
+            let candidate = parts.candidate.clone();
+            Box::pin(async move {
+                let withdrawn = done(limit + drain, candidate.withdraw(drain)).await;
+                Outcome::Withdrawn(withdrawn.map(counted))
+            })
+        }
+        Act::Ask { stage } => ask(stage, state, parts),
+        Act::Rest => {
+            let succession = parts.succession.clone();
+            Box::pin(async move {
+                let rested = done(limit + drain, succession.rest(&plan, drain)).await;
+                Outcome::Rested(rested.map(counted))
+            })
+        }
     }
+}
+
+fn begin_step(step: Step, state: &State, parts: &Parts, plan: Plan) -> UnderWay {
+    let parts = parts.clone();
+    let (id, who) = (state.id.clone(), signature(state));
+    let (limit, drain) = (plan.step_limit, plan.drain_limit);
+    Box::pin(async move {
+        match step {
+            Step::Preflight => checked(step, limit, parts.candidate.preflight(&plan)).await,
+            Step::Verify => checked(step, limit, parts.candidate.verify(&plan)).await,
+            Step::Validate => {
+                let limit = plan.validation.limit;
+                checked(step, limit, parts.validator.validate(&plan)).await
+            }
+            Step::Confirm => checked(step, limit, parts.succession.confirm(&plan)).await,
+            Step::Backup => Outcome::Saved(step, done(limit, parts.vault.backup(&id, &plan)).await),
+            Step::Archive => {
+                Outcome::Saved(step, done(limit, parts.vault.archive(&id, &plan)).await)
+            }
+            Step::Deploy => Outcome::Done(step, done(limit, deploy(&parts, &plan, &who)).await),
+            Step::Promote => {
+                Outcome::Done(step, done(limit, parts.succession.promote(&plan)).await)
+            }
+            Step::Settle => {
+                let why = format!("{} is stable now: both lanes are one pool", plan.candidate);
+                let settled =
+                    traffic::zero(&parts.flags, None, &who, &why, plan.acknowledge_within).await;
+                Outcome::Done(step, settled.map(drop).map_err(|not| not.reason))
+            }
+            Step::Retire => {
+                let retired = done(limit + drain, parts.succession.retire(&plan, drain)).await;
+                Outcome::Done(step, retired.map(drop))
+            }
+        }
+    })
+}
+
+async fn deploy(parts: &Parts, plan: &Plan, who: &str) -> Result<(), String> {
+    parts.candidate.deploy(plan).await?;
+    if plan.shadow > Percent::ZERO {
+        traffic::copy(&parts.flags, plan.shadow, who, "the plan's shadow").await?;
+    }
+    Ok(())
+}
+
+fn ask(stage: usize, state: &State, parts: &Parts) -> UnderWay {
+    let gatekeeper = parts.gatekeeper.clone();
+    let Gate::Webhook { url } = state.plan.stage(stage).gate.clone() else {
+        // A state only ever wants a webhook to be asked.
+        let nobody = Err("there is nobody to ask".to_owned());
+        return Box::pin(std::future::ready(Outcome::Asked(stage, nobody)));
+    };
+    let question = Question {
+        migration: state.id.clone(),
+        stage,
+        percent: state.plan.stage(stage).percent,
+        next: state.plan.stages.get(stage + 1).map(|next| next.percent),
+        analysis: state.analysis.clone(),
+    };
+    Box::pin(async move {
+        let asked = done(ANSWER_WITHIN, gatekeeper.ask(&url, &question)).await;
+        Outcome::Asked(stage, asked)
+    })
 }
 
 /// Takes traffic to 0 %, also where the decision could not be written down. `zeroed` is the revision
@@ -89,21 +141,31 @@ pub(crate) fn zero(
         || "rollback".to_owned(),
         |cause| format!("rollback: {cause}"),
     );
-    // Flags refuse a reason that is too long, and this write must not be refused. The whole of it is
-    // in the journal.
-    let why: String = why.chars().take(WHY).collect();
+    // Flags refuse a reason that is too long or has a NUL in it, and this write must not be refused.
+    // The whole of it is in the journal.
+    let why: String = why.replace('\0', " ").chars().take(traffic::WHY).collect();
     let limit = state.plan.acknowledge_within;
     Box::pin(async move { Outcome::Zeroed(traffic::zero(&flags, zeroed, &who, &why, limit).await) })
 }
 
 /// Whether the act has to be done again.
 pub(crate) fn failed(outcome: &Outcome) -> bool {
-    matches!(
-        outcome,
+    match outcome {
         Outcome::Raised(_, Err(NotRaised::Delayed(_)))
-            | Outcome::Zeroed(Err(_))
-            | Outcome::Withdrawn(Err(_))
-    )
+        | Outcome::Zeroed(Err(_))
+        | Outcome::Demoted(Err(_))
+        | Outcome::Withdrawn(Err(_))
+        | Outcome::Rested(Err(_))
+        | Outcome::Done(_, Err(_))
+        | Outcome::Saved(_, Err(_))
+        | Outcome::Asked(_, Err(_)) => true,
+        Outcome::Asked(_, Ok(answer)) => !answer.yes,
+        _ => false,
+    }
+}
+
+fn counted(drained: Drained) -> (u64, u64) {
+    (drained.finished, drained.abandoned)
 }
 
 fn signature(state: &State) -> String {
@@ -118,6 +180,21 @@ async fn within<T>(limit: Duration, step: impl Future<Output = T>) -> Result<T, 
     tokio::time::timeout(limit, step)
         .await
         .map_err(|_| format!("it did not end within {}", wording::span(limit)))
+}
+
+async fn done<T>(
+    limit: Duration,
+    step: impl Future<Output = Result<T, String>>,
+) -> Result<T, String> {
+    within(limit, step).await.and_then(|done| done)
+}
+
+async fn checked(step: Step, limit: Duration, checks: impl Future<Output = Vec<Check>>) -> Outcome {
+    let checks = within(limit, checks).await;
+    Outcome::Checked(
+        step,
+        checks.unwrap_or_else(|reason| vec![out_of_time(reason, limit)]),
+    )
 }
 
 fn out_of_time(reason: String, limit: Duration) -> Check {

@@ -20,6 +20,10 @@ pub enum Command {
     },
     /// Traffic to 0 % at once, then take the candidate away.
     Rollback,
+    /// The gate of the stage it is in may open.
+    Approve,
+    /// Take the old pool out of service, for good.
+    Decommission,
 }
 
 impl std::fmt::Display for Command {
@@ -30,6 +34,8 @@ impl std::fmt::Display for Command {
             Self::Promote { to_end: false } => "promote",
             Self::Promote { to_end: true } => "promote to the end",
             Self::Rollback => "rollback",
+            Self::Approve => "approve",
+            Self::Decommission => "decommission",
         })
     }
 }

@@ -7,10 +7,14 @@ use dspex_flags::{Percent, Revision};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::Analysis;
+use crate::analysis::{Analysis, Verdict};
 use crate::candidate::Check;
+use crate::cause::Cause;
 use crate::command::Command;
 use crate::plan::Plan;
+use crate::scenario::Scenario;
+use crate::step::Step;
+use crate::vault::Saved;
 
 /// One line of a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,68 +27,11 @@ pub struct Entry {
     pub event: Event,
 }
 
-/// A step on the way to the first stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Step {
-    /// Can it be begun at all?
-    Preflight,
-    /// Bring the candidate up, with no traffic.
-    Deploy,
-    /// Can the candidate serve?
-    Verify,
-}
-
-impl std::fmt::Display for Step {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Preflight => "preflight",
-            Self::Deploy => "deploy",
-            Self::Verify => "verify",
-        })
-    }
-}
-
-/// On whose word something was done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "by")]
-#[non_exhaustive]
-pub enum Cause {
-    /// The controller's, from what it saw.
-    Controller {
-        /// What it saw.
-        why: String,
-    },
-    /// A person's.
-    Person {
-        /// Who.
-        who: String,
-        /// Why.
-        why: String,
-    },
-}
-
-impl Cause {
-    /// Why, without whose word it was.
-    #[must_use]
-    pub fn why(&self) -> &str {
-        match self {
-            Self::Controller { why } | Self::Person { why, .. } => why,
-        }
-    }
-}
-
-impl std::fmt::Display for Cause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Controller { why } => f.write_str(why),
-            Self::Person { who, why } => write!(f, "{who}: {why}"),
-        }
-    }
-}
-
 /// What can happen to a migration.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one, a start with its plan, is in each journal once"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 #[non_exhaustive]
@@ -104,8 +51,12 @@ pub enum Event {
         step: Step,
         /// What was looked at, for a step that looks.
         checks: Vec<Check>,
+        /// What was put aside, for a step that does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        saved: Option<Saved>,
     },
-    /// A step failed.
+    /// A step failed. Before the first stage that takes the candidate back; after it, the step is
+    /// tried again or a person decides, as the events after it say.
     StepFailed {
         /// Which.
         step: Step,
@@ -146,6 +97,35 @@ pub enum Event {
         /// What was seen.
         analysis: Analysis,
     },
+    /// The candidate was looked at after the last stage: written down where what is to be said of it
+    /// has changed, and now and then while the old pool is still kept.
+    Watched {
+        /// Time in which the candidate was seen to serve all traffic, in milliseconds.
+        served_ms: u64,
+        /// What was seen.
+        analysis: Analysis,
+    },
+    /// The stage's hold was seen, and its gate is not open. Once for each reason.
+    GateWaiting {
+        /// Which stage, from 0.
+        stage: usize,
+        /// Who must say yes, or why it was none.
+        reason: String,
+    },
+    /// The stage's gate is open.
+    GateOpened {
+        /// Which stage, from 0.
+        stage: usize,
+        /// On whose word.
+        cause: Cause,
+    },
+    /// It would go on, but for a freeze. Once for each freeze.
+    Frozen {
+        /// Why.
+        why: String,
+        /// Until when; none where that cannot be told.
+        until: Option<Timestamp>,
+    },
     /// A stage is over.
     StageLeft {
         /// Which stage, from 0.
@@ -184,12 +164,21 @@ pub enum Event {
     RollbackBegan {
         /// On whose word.
         cause: Cause,
+        /// What kind of trouble it is for. None in journals of older versions.
+        #[serde(default)]
+        scenario: Option<Scenario>,
+        /// What was seen last. None where nothing was.
+        #[serde(default)]
+        snapshot: Option<Analysis>,
     },
     /// Traffic is at 0 %, and every router serves that.
     TrafficZeroed {
         /// The revision of the flags with it.
         revision: Revision,
     },
+    /// The plan's stable pool is certain to be stable: the rollback came in the middle of a
+    /// promotion.
+    Demoted,
     /// The candidate is gone.
     Withdrawn {
         /// Calls that finished while it drained.
@@ -207,8 +196,40 @@ pub enum Event {
         /// What to do by hand.
         todo: String,
     },
-    /// The candidate serves all traffic and was seen healthy. The end, until somebody rolls back.
+    /// The last stage is over: the candidate is validated.
+    ValidationBegan,
+    /// It is not validated, or is complete in spite of its validation.
+    ValidationSkipped {
+        /// On whose word: the controller's where the plan asks for none.
+        cause: Cause,
+    },
+    /// The candidate serves all traffic and was seen healthy. The end, until somebody rolls back or
+    /// takes the old pool out of service.
     Completed,
+    /// The old pool has served its time as the warm way back: it has no workers, and wakes on a call.
+    Rested {
+        /// Calls that finished while it drained.
+        finished: u64,
+        /// Calls that were cut off at the drain's limit.
+        abandoned: u64,
+    },
+    /// The old pool could not be made cold. It is tried again.
+    RestDelayed {
+        /// Why, in one line.
+        reason: String,
+    },
+    /// The old pool is taken out of service, step by step.
+    DecommissionBegan {
+        /// On whose word.
+        cause: Cause,
+    },
+    /// The old pool stays: it may not go yet.
+    DecommissionCalledOff {
+        /// Why, in one line.
+        reason: String,
+    },
+    /// The candidate is stable, and the old pool is gone. The end.
+    Decommissioned,
     /// The candidate is gone and traffic is where it was before. The end.
     RolledBack,
 }
@@ -222,7 +243,10 @@ impl Event {
             | Self::TrafficDelayed { .. }
             | Self::RollbackBegan { .. }
             | Self::WithdrawFailed { .. }
+            | Self::RestDelayed { .. }
+            | Self::DecommissionCalledOff { .. }
             | Self::Stuck { .. } => true,
+            Self::Watched { analysis, .. } => analysis.verdict == Verdict::Critical,
             Self::Paused { cause } => matches!(cause, Cause::Controller { .. }),
             _ => false,
         }

@@ -21,8 +21,18 @@ impl fmt::Display for Event {
                     stages.join(", ")
                 )
             }
-            Self::StepDone { step, checks } if checks.is_empty() => write!(f, "{step} done"),
-            Self::StepDone { step, checks } => {
+            Self::StepDone {
+                step,
+                saved: Some(saved),
+                ..
+            } => write!(
+                f,
+                "{step} done: {} in {}",
+                wording::bytes(saved.bytes),
+                saved.place
+            ),
+            Self::StepDone { step, checks, .. } if checks.is_empty() => write!(f, "{step} done"),
+            Self::StepDone { step, checks, .. } => {
                 write!(
                     f,
                     "{step} done: {} passed",
@@ -62,6 +72,18 @@ impl fmt::Display for Event {
                 analysis.summary(),
                 std::time::Duration::from_millis(*credit_ms).as_secs_f64(),
             ),
+            Self::Watched { analysis, .. } => write!(f, "{}", analysis.summary()),
+            Self::GateWaiting { stage, reason } => {
+                write!(f, "the gate of stage {} is not open: {reason}", stage + 1)
+            }
+            Self::GateOpened { stage, cause } => {
+                write!(f, "the gate of stage {} is open: {cause}", stage + 1)
+            }
+            Self::Frozen { why, until: None } => write!(f, "frozen: {why}"),
+            Self::Frozen {
+                why,
+                until: Some(until),
+            } => write!(f, "frozen until {until}: {why}"),
             Self::StageLeft { stage, cause, .. } => {
                 write!(f, "stage {} is over: {cause}", stage + 1)
             }
@@ -84,10 +106,11 @@ impl fmt::Display for Event {
             }
             Self::Paused { cause } => write!(f, "paused: {cause}"),
             Self::Resumed { cause } => write!(f, "resumed: {cause}"),
-            Self::RollbackBegan { cause } => write!(f, "rolling back: {cause}"),
+            Self::RollbackBegan { cause, .. } => write!(f, "rolling back: {cause}"),
             Self::TrafficZeroed { revision } => {
                 write!(f, "every router serves 0 % (flags at revision {revision})")
             }
+            Self::Demoted => f.write_str("the old pool is certain to be stable"),
             Self::Withdrawn {
                 finished,
                 abandoned,
@@ -100,7 +123,23 @@ impl fmt::Display for Event {
                 write!(f, "the candidate is not withdrawn: {reason}")
             }
             Self::Stuck { todo } => write!(f, "stuck: {todo}"),
+            Self::ValidationBegan => f.write_str("the last stage is over: validating"),
+            Self::ValidationSkipped { cause } => write!(f, "not validated: {cause}"),
             Self::Completed => f.write_str("complete"),
+            Self::Rested {
+                finished,
+                abandoned,
+            } => write!(
+                f,
+                "the old pool rests, and wakes on a call: {} finished, {abandoned} cut off",
+                wording::count(*finished, "call")
+            ),
+            Self::RestDelayed { reason } => write!(f, "the old pool does not rest yet: {reason}"),
+            Self::DecommissionBegan { cause } => {
+                write!(f, "the old pool is taken out of service: {cause}")
+            }
+            Self::DecommissionCalledOff { reason } => write!(f, "the old pool stays: {reason}"),
+            Self::Decommissioned => f.write_str("decommissioned: the candidate is stable"),
             Self::RolledBack => f.write_str("rolled back"),
         }
     }

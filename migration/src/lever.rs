@@ -2,7 +2,7 @@
 
 use dspex_flags::Percent;
 
-use crate::event::Step;
+use crate::step::Step;
 
 /// Where this migration has the lever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Lever {
 /// What is to be done now. Every action may be done again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// Take a step on the way to the first stage.
+    /// Take a step.
     Step(Step),
     /// Move the lever up to a stage's share, and have it acknowledged.
     Raise {
@@ -50,6 +50,22 @@ pub enum Act {
     },
     /// Take traffic to 0 %, wherever it is, and have it acknowledged.
     Zero,
+    /// Make sure that the old pool is stable, where a promotion may have been under way.
+    Demote,
     /// Drain the candidate and take it away.
     Withdraw,
+    /// Ask a webhook whether the stage may be left.
+    Ask {
+        /// Which stage, from 0.
+        stage: usize,
+    },
+    /// Make the old pool cold.
+    Rest,
+}
+
+impl Act {
+    /// Whether it only asks or looks, so that it is dropped once nobody wants to know.
+    pub(crate) fn may_be_dropped(self) -> bool {
+        matches!(self, Self::Ask { .. } | Self::Step(Step::Validate))
+    }
 }

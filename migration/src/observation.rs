@@ -7,9 +7,13 @@ use std::time::Duration;
 use dspex_flags::{Percent, Revision};
 
 use crate::candidate::Check;
+use crate::cause::Cause;
 use crate::command::CommandRow;
-use crate::event::{Cause, Step};
 use crate::evidence::Evidence;
+use crate::gate::Answer;
+use crate::scenario::Scenario;
+use crate::step::Step;
+use crate::vault::Saved;
 
 /// What the controller sees at one moment.
 #[derive(Debug, Clone, Default)]
@@ -21,9 +25,18 @@ pub struct Observation {
     /// What came of the act that was under way.
     pub outcome: Option<Outcome>,
     /// A rollback that was decided before, and could not be written down. It is not taken back.
-    pub insisted: Option<Cause>,
-    /// A look at the candidate, while there is a rollout to look at.
+    pub insisted: Option<Insisted>,
+    /// A look at the candidate, while it has traffic to look at.
     pub look: Option<Look>,
+}
+
+/// A rollback that is not taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Insisted {
+    /// On whose word.
+    pub cause: Cause,
+    /// What kind of trouble it is for.
+    pub scenario: Scenario,
 }
 
 /// The flags that move traffic.
@@ -61,6 +74,9 @@ pub struct Look {
     pub elapsed: Duration,
     /// Calls on stable and on the candidate since the look before.
     pub calls: (u64, u64),
+    /// Time in which the candidate was seen to serve all traffic and that no event has counted yet.
+    /// Zero before the migration is complete.
+    pub served: Duration,
 }
 
 /// What came of an act.
@@ -68,14 +84,22 @@ pub struct Look {
 pub enum Outcome {
     /// A step that looks: what was looked at. All well, or the step failed.
     Checked(Step, Vec<Check>),
-    /// The candidate was brought up, or why it was not.
-    Deployed(Result<(), String>),
+    /// A step that does something, or why it could not.
+    Done(Step, Result<(), String>),
+    /// A step that puts something aside, or why it could not.
+    Saved(Step, Result<Saved, String>),
     /// Traffic was raised to the share, or why it was not.
     Raised(Percent, Result<Revision, NotRaised>),
     /// Traffic was taken to 0 %, or why that is not certain yet.
     Zeroed(Result<Revision, NotZeroed>),
+    /// The old pool is stable, or why that is not certain yet.
+    Demoted(Result<(), String>),
     /// The candidate was withdrawn (calls finished, calls cut off), or why it was not.
     Withdrawn(Result<(u64, u64), String>),
+    /// What a webhook said about leaving the stage, or why it said nothing.
+    Asked(usize, Result<Answer, String>),
+    /// The old pool is cold (calls finished, calls cut off), or why it is not.
+    Rested(Result<(u64, u64), String>),
 }
 
 /// Why traffic was not raised.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Preflight.
+    /// Preflight and backup.
     Prepare,
     /// The candidate is being brought up.
     Deploy,
@@ -14,8 +14,15 @@ pub enum Phase {
     Verify,
     /// Stage by stage.
     Rollout,
-    /// The candidate serves all traffic. It can still be rolled back.
+    /// The candidate serves all traffic, and is held against stable once more.
+    Validate,
+    /// The candidate serves all traffic, and is still looked at. It can be rolled back.
     Complete,
+    /// The old pool is taken out of service for good.
+    Decommission,
+    /// The candidate is stable now, and the old pool is gone. The end: the next migration starts
+    /// from here.
+    Decommissioned,
     /// Traffic to 0 %, then the candidate away.
     RollingBack,
     /// As before the migration.
@@ -28,7 +35,10 @@ impl Phase {
     /// Whether the migration is under way, so that no other may begin.
     #[must_use]
     pub fn is_live(self) -> bool {
-        !matches!(self, Self::Complete | Self::RolledBack)
+        !matches!(
+            self,
+            Self::Complete | Self::RolledBack | Self::Decommissioned
+        )
     }
 
     /// The phase's name in JSON and in the database.
@@ -39,7 +49,10 @@ impl Phase {
             Self::Deploy => "deploy",
             Self::Verify => "verify",
             Self::Rollout => "rollout",
+            Self::Validate => "validate",
             Self::Complete => "complete",
+            Self::Decommission => "decommission",
+            Self::Decommissioned => "decommissioned",
             Self::RollingBack => "rolling_back",
             Self::RolledBack => "rolled_back",
             Self::Stuck => "stuck",

@@ -8,11 +8,15 @@ use std::time::Duration;
 use dspex_flags::Percent;
 use serde::{Deserialize, Serialize};
 
+use crate::freeze::Freeze;
+use crate::gate::Gate;
+use crate::retention::Retention;
 use crate::thresholds::Thresholds;
+use crate::validation_rule::ValidationRule;
 use crate::wording;
 
 /// A share of traffic, and how long it must be seen healthy there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
     /// The share of traffic that goes to the candidate.
@@ -20,6 +24,36 @@ pub struct Stage {
     /// How much healthy time must be seen here. Text with a unit, such as `"1h"`.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub hold: Duration,
+    /// Who must say yes before it is left.
+    #[serde(default, skip_serializing_if = "Gate::is_automatic")]
+    pub gate: Gate,
+}
+
+/// A pool that was chosen for a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The version of its configuration; none where configurations have no versions.
+    pub version: Option<u32>,
+}
+
+impl From<&str> for Chosen {
+    fn from(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: None,
+        }
+    }
+}
+
+impl From<(&str, u32)> for Chosen {
+    fn from((name, version): (&str, u32)) -> Self {
+        Self {
+            name: name.to_owned(),
+            version: Some(version),
+        }
+    }
 }
 
 /// What one migration is going to do. It is written into the journal when the migration begins
@@ -31,6 +65,12 @@ pub struct Plan {
     pub candidate: String,
     /// The pool that serves now.
     pub stable: String,
+    /// The version of the candidate's configuration; none where configurations have no versions.
+    #[serde(default)]
+    pub candidate_version: Option<u32>,
+    /// The version of stable's configuration; none where configurations have no versions.
+    #[serde(default)]
+    pub stable_version: Option<u32>,
     /// The stages, rising, the last one at 100 %.
     pub stages: Vec<Stage>,
     /// The share of calls that are copied to the other lane and compared, from the deployment on;
@@ -58,6 +98,15 @@ pub struct Plan {
     /// How long a single step (preflight, deploy, verify, withdraw) may take, beyond the drain.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub step_limit: Duration,
+    /// Times in which nothing goes up by itself.
+    #[serde(default)]
+    pub freezes: Vec<Freeze>,
+    /// What is asked of the candidate after the last stage.
+    #[serde(default = "ValidationRule::of_old_plans")]
+    pub validation: ValidationRule,
+    /// How long the old pool is kept.
+    #[serde(default)]
+    pub retention: Retention,
 }
 
 /// Why a plan cannot be carried out.
@@ -81,18 +130,32 @@ impl Plan {
     }
 
     /// The stage with this index; the last one beyond the end.
-    pub(crate) fn stage(&self, index: usize) -> Stage {
-        self.stages[index.min(self.stages.len() - 1)]
+    pub(crate) fn stage(&self, index: usize) -> &Stage {
+        &self.stages[index.min(self.stages.len() - 1)]
+    }
+
+    /// The candidate's pool with its version, as an operator names it: `v2@3`.
+    #[must_use]
+    pub fn candidate_name(&self) -> String {
+        named(&self.candidate, self.candidate_version)
+    }
+
+    /// Stable's pool with its version, as an operator names it: `v1@1`.
+    #[must_use]
+    pub fn stable_name(&self) -> String {
+        named(&self.stable, self.stable_version)
     }
 
     fn problem(&self) -> Option<String> {
         if self.candidate.trim().is_empty() || self.stable.trim().is_empty() {
             return Some("it names no candidate or no stable pool".into());
         }
-        if self.candidate == self.stable {
+        // One name in two versions is two pools.
+        let versions = self.candidate_version.zip(self.stable_version);
+        if self.candidate == self.stable && versions.is_none_or(|(one, other)| one == other) {
             return Some(format!(
                 "{} cannot be both stable and candidate",
-                self.stable
+                self.stable_name()
             ));
         }
         let Some(last) = self.stages.last() else {
@@ -113,6 +176,12 @@ impl Plan {
                 ));
             }
             before = stage.percent.basis_points();
+            if let Some(problem) = stage.gate.problem() {
+                return Some(format!(
+                    "stage {}: {problem}",
+                    wording::share(stage.percent)
+                ));
+            }
         }
         for (name, span) in [
             ("interval", self.interval),
@@ -131,6 +200,12 @@ impl Plan {
                 wording::span(self.window)
             ));
         }
-        self.thresholds.problem()
+        self.validation
+            .problem()
+            .or_else(|| self.thresholds.problem())
     }
+}
+
+fn named(pool: &str, version: Option<u32>) -> String {
+    version.map_or_else(|| pool.to_owned(), |version| format!("{pool}@{version}"))
 }

@@ -5,8 +5,12 @@ use std::time::Duration;
 use dspex_flags::Percent;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{InvalidPlan, Plan, Stage};
+use crate::freeze::Freeze;
+use crate::gate::Gate;
+use crate::plan::{Chosen, InvalidPlan, Plan, Stage};
+use crate::retention::Retention;
 use crate::thresholds::{Thresholds, percent};
+use crate::validation_rule::ValidationRule;
 
 /// The form of the configuration. [`Settings::plan`] makes a [`Plan`] of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,7 +20,7 @@ pub struct Settings {
     pub stages: Vec<Stage>,
     /// The share of calls that are copied to the other lane and compared, from the deployment on.
     pub shadow: Percent,
-    /// Divides every hold: 1 is real life, 3600 makes seconds of hours for a rehearsal.
+    /// Divides every hold, and how long the old pool is kept: 1 is real life, 3600 makes seconds of hours for a rehearsal.
     pub time_scale: f64,
     /// How often the candidate is looked at. Made shorter where a scaled hold is shorter than two
     /// looks.
@@ -37,6 +41,12 @@ pub struct Settings {
     /// How long one step (preflight, deploy, verify, withdraw) may take, beyond the drain.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub step_limit: Duration,
+    /// Times in which nothing goes up by itself.
+    pub freezes: Vec<Freeze>,
+    /// What is asked of the candidate after the last stage.
+    pub validation: ValidationRule,
+    /// How long the old pool is kept.
+    pub retention: Retention,
     /// The rules.
     pub thresholds: Thresholds,
 }
@@ -47,6 +57,7 @@ impl Default for Settings {
         let stage = |basis_points, hours| Stage {
             percent: percent(basis_points),
             hold: hour * hours,
+            gate: Gate::Automatic,
         };
         Self {
             // The design's own stages. It leaves the last one without an end; a migration without
@@ -68,6 +79,9 @@ impl Default for Settings {
             drain_limit: Duration::from_secs(30),
             acknowledge_within: Duration::from_secs(10),
             step_limit: Duration::from_secs(300),
+            freezes: Vec::new(),
+            validation: ValidationRule::default(),
+            retention: Retention::default(),
             thresholds: Thresholds::default(),
         }
     }
@@ -82,8 +96,8 @@ impl Settings {
     /// makes no sense.
     pub fn plan(
         &self,
-        stable: &str,
-        candidate: &str,
+        stable: impl Into<Chosen>,
+        candidate: impl Into<Chosen>,
         time_scale: Option<f64>,
     ) -> Result<Plan, InvalidPlan> {
         let scale = time_scale.unwrap_or(self.time_scale);
@@ -91,15 +105,20 @@ impl Settings {
             let problem = format!("time_scale is {scale}, which is not a number above 0");
             return Err(InvalidPlan { problem });
         }
+        let scaled = |span: Duration| {
+            Duration::try_from_secs_f64(span.as_secs_f64() / scale).map_err(|error| InvalidPlan {
+                problem: format!("time_scale {scale}: {error}"),
+            })
+        };
         let mut stages = self.stages.clone();
         for stage in &mut stages {
-            stage.hold =
-                Duration::try_from_secs_f64(stage.hold.as_secs_f64() / scale).map_err(|error| {
-                    InvalidPlan {
-                        problem: format!("time_scale {scale}: {error}"),
-                    }
-                })?;
+            stage.hold = scaled(stage.hold)?;
         }
+        let retention = Retention {
+            warm: scaled(self.retention.warm)?,
+            decommission_after: scaled(self.retention.decommission_after)?,
+        };
+        let (stable, candidate) = (stable.into(), candidate.into());
         // A stage must be looked at at least twice, or its hold is decided by the interval.
         let shortest = stages
             .iter()
@@ -110,8 +129,10 @@ impl Settings {
             .interval
             .min((shortest / 2).max(Duration::from_millis(100)));
         let plan = Plan {
-            candidate: candidate.to_owned(),
-            stable: stable.to_owned(),
+            candidate: candidate.name,
+            stable: stable.name,
+            candidate_version: candidate.version,
+            stable_version: stable.version,
             stages,
             shadow: self.shadow,
             interval,
@@ -121,6 +142,9 @@ impl Settings {
             drain_limit: self.drain_limit,
             acknowledge_within: self.acknowledge_within,
             step_limit: self.step_limit,
+            freezes: self.freezes.clone(),
+            validation: self.validation,
+            retention,
         };
         plan.validate()?;
         Ok(plan)

@@ -6,7 +6,7 @@ use dspex_flags::Percent;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::event::Cause;
+use crate::cause::Cause;
 
 /// What became of one stage that was entered.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

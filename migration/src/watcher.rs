@@ -26,6 +26,10 @@ pub(crate) struct Watcher {
     counted: (u64, u64),
     /// The same at the last look, which becomes `counted` once the look is written down.
     read: (u64, u64),
+    /// When it was last seen whether the candidate serves all traffic.
+    seen: Instant,
+    /// Time in which it was seen to, and that is not written down.
+    served: Duration,
     /// How many workers of the candidate had failed, and when.
     failures: VecDeque<(Instant, u64)>,
     host: HostSampler,
@@ -38,6 +42,8 @@ impl Watcher {
             looked: now,
             counted: (0, 0),
             read: (0, 0),
+            seen: now,
+            served: Duration::ZERO,
             failures: VecDeque::new(),
             host: HostSampler::new(),
         }
@@ -46,6 +52,7 @@ impl Watcher {
     /// From now on, only what comes counts.
     pub(crate) fn begin_anew(&mut self, telemetry: &Telemetry, now: Instant) {
         self.began = now;
+        (self.seen, self.served) = (now, Duration::ZERO);
         self.failures.clear();
         self.traffic_set(telemetry, now);
     }
@@ -61,6 +68,21 @@ impl Watcher {
     pub(crate) fn looked(&mut self, now: Instant) {
         self.looked = self.looked.max(now);
         self.counted = self.read;
+    }
+
+    /// Whether the candidate serves all traffic, as of now. Counted once the migration is complete,
+    /// and never for longer than two looks are apart: not for time in which nobody looked.
+    pub(crate) fn serves(&mut self, state: &State, all: bool, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.seen);
+        self.seen = now;
+        if state.completed_at.is_some() && all {
+            self.served += elapsed.min(state.plan.interval * 2);
+        }
+    }
+
+    /// The time in which the candidate served all traffic is written down, or begins to count.
+    pub(crate) fn served_is_told(&mut self) {
+        self.served = Duration::ZERO;
     }
 
     pub(crate) fn look(
@@ -97,6 +119,7 @@ impl Watcher {
             evidence,
             elapsed: if at { elapsed } else { Duration::ZERO },
             calls: if at { since_counted } else { (0, 0) },
+            served: self.served,
         }
     }
 
@@ -170,10 +193,11 @@ mod tests {
 
     use super::*;
     use crate::candidate::Check;
-    use crate::event::{Entry, Event, Step};
+    use crate::event::{Entry, Event};
     use crate::id::MigrationId;
     use crate::plan::Plan;
     use crate::settings::Settings;
+    use crate::step::Step;
 
     /// A candidate that is not there: these tests are about calls.
     struct Absent;
@@ -222,6 +246,7 @@ mod tests {
         let done = |step| Event::StepDone {
             step,
             checks: Vec::new(),
+            saved: None,
         };
         for event in [
             done(Step::Preflight),

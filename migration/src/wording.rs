@@ -60,6 +60,23 @@ pub(crate) fn span(span: Duration) -> String {
     text.join(" ")
 }
 
+/// A size as text, in powers of 1,000.
+pub(crate) fn bytes(bytes: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let mut size = bytes as f64;
+    for unit in ["B", "kB", "MB"] {
+        if size < 1000.0 {
+            return if unit == "B" {
+                format!("{size:.0} {unit}")
+            } else {
+                format!("{size:.1} {unit}")
+            };
+        }
+        size /= 1000.0;
+    }
+    format!("{size:.1} GB")
+}
+
 /// A count with its noun, in the right number.
 pub(crate) fn count(number: u64, noun: &str) -> String {
     if number == 1 {
@@ -84,6 +101,9 @@ mod tests {
         assert_eq!(span(Duration::from_secs(5400)), "1h 30m");
         assert_eq!(span(Duration::from_millis(2500)), "2.5s");
         assert_eq!(span(Duration::from_secs(5)), "5s");
+        assert_eq!(bytes(17), "17 B");
+        assert_eq!(bytes(1_234_567), "1.2 MB");
+        assert_eq!(bytes(5_300_000_000_000), "5300.0 GB");
         assert_eq!(count(1, "call"), "1 call");
         assert_eq!(count(38, "more call"), "38 more calls");
     }

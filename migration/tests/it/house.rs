@@ -2,6 +2,7 @@
 //! candidate, simulated traffic and a router that acknowledges.
 #![allow(unreachable_pub, reason = "a test binary has no users")]
 
+pub mod parts;
 pub mod simulated;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use parts::Simulations;
 pub use simulated::Simulated;
 
 /// How calls of one lane go.
@@ -51,6 +53,7 @@ pub struct House {
     pub flags: Arc<Flags>,
     pub telemetry: Arc<Telemetry>,
     pub candidate: Arc<Simulated>,
+    pub others: Arc<Simulations>,
     pub journal: Arc<dyn Journal>,
     pub tracker: TaskTracker,
     pub stop: CancellationToken,
@@ -120,6 +123,8 @@ impl House {
         let flags = Flags::open(store, declarations()).await.expect("opened");
         let candidate = Arc::new(Simulated::default());
         *candidate.flags.lock().expect("unpoisoned") = Some(flags.clone());
+        let others = Arc::new(Simulations::default());
+        *others.flags.lock().expect("unpoisoned") = Some(flags.clone());
         let house = Self {
             // Slots of 5 s instead of 1 s make the simulation five times as fast.
             telemetry: Telemetry::new(Config {
@@ -127,6 +132,7 @@ impl House {
                 ..Config::default()
             }),
             candidate,
+            others,
             journal,
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -228,6 +234,10 @@ impl House {
             flags: self.flags.clone(),
             telemetry: self.telemetry.clone(),
             candidate: self.candidate.clone(),
+            vault: self.others.clone(),
+            validator: self.others.clone(),
+            succession: self.others.clone(),
+            gatekeeper: self.others.clone(),
         })
         .await
         .expect("opened");

@@ -7,8 +7,8 @@ use std::time::Duration;
 use dspex_flags::{Percent, Revision};
 use dspex_migration::{
     Act, Action, Cause, Check, Command, CommandRow, Decision, Entry, Event, Evidence, FlagsSeen,
-    Lever, Look, MigrationId, NotRaised, NotZeroed, Observation, Outcome, Phase, Plan, Settings,
-    State, Step, Verdict, decide,
+    Insisted, Lever, Look, MigrationId, NotRaised, NotZeroed, Observation, Outcome, Phase, Plan,
+    Saved, Scenario, Settings, State, Step, Verdict, decide,
 };
 use dspex_telemetry::{Blame, HostUsage, LaneWindow};
 use jiff::Timestamp;
@@ -198,8 +198,23 @@ impl Life {
         };
         let no = || "no".to_owned();
         Some(match self.state.wants()? {
-            Act::Step(Step::Deploy) => Outcome::Deployed(if well { Ok(()) } else { Err(no()) }),
+            Act::Step(step @ (Step::Backup | Step::Archive)) => {
+                let (place, sha256) = ("/backup".to_owned(), "00".to_owned());
+                let bytes = 1;
+                let saved = Saved {
+                    place,
+                    bytes,
+                    sha256,
+                };
+                Outcome::Saved(step, if well { Ok(saved) } else { Err(no()) })
+            }
+            Act::Step(step @ (Step::Deploy | Step::Promote | Step::Settle | Step::Retire)) => {
+                Outcome::Done(step, if well { Ok(()) } else { Err(no()) })
+            }
             Act::Step(step) => Outcome::Checked(step, check(well)),
+            Act::Demote => Outcome::Demoted(if well { Ok(()) } else { Err(no()) }),
+            Act::Rest => Outcome::Rested(if well { Ok((1, 0)) } else { Err(no()) }),
+            Act::Ask { stage } => Outcome::Asked(stage, Err(no())),
             Act::Raise { to, .. } if well => Outcome::Raised(to, Ok(self.set(true, to))),
             Act::Raise { to, .. } => Outcome::Raised(to, Err(NotRaised::Delayed(no()))),
             Act::Zero if well => Outcome::Zeroed(Ok(self.set(false, Percent::ZERO))),
@@ -230,6 +245,7 @@ impl Life {
                 evidence: evidence(kind, percent),
                 elapsed: Duration::from_secs(seconds),
                 calls: (10, 2),
+                served: Duration::ZERO,
             })
         };
         match happens {
@@ -242,10 +258,12 @@ impl Life {
                 seen.look = look(*kind, 5);
             }
             Happens::Insisted => {
-                seen.insisted = Some(Cause::Person {
+                let cause = Cause::Person {
                     who: "ada".into(),
                     why: "now".into(),
-                });
+                };
+                let scenario = Scenario::Manual;
+                seen.insisted = Some(Insisted { cause, scenario });
             }
             Happens::SetByHand(basis_points) => {
                 let percent = Percent::from_basis_points(*basis_points).expect("a share");

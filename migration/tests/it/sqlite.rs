@@ -217,6 +217,7 @@ async fn a_migration_on_a_file_survives_its_controller() {
     let stage = |basis_points| Stage {
         percent: Percent::from_basis_points(basis_points).expect("a share"),
         hold: Duration::from_millis(400),
+        gate: dspex_migration::Gate::Automatic,
     };
     let stages = vec![stage(5_000), stage(10_000)];
     let settings = Settings {

@@ -41,7 +41,11 @@ impl Plan {
         }
         let plan = config
             .migration
-            .plan(&config.lanes.stable, &candidate, self.time_scale)
+            .plan(
+                config.lanes.stable.as_str(),
+                candidate.as_str(),
+                self.time_scale,
+            )
             .map_err(|error| Failure::new(Exit::Usage, error))?;
         output.either(&plan, |paint| text(&plan, paint))
     }

@@ -22,6 +22,8 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(resume))
         .routes(routes!(promote))
         .routes(routes!(rollback))
+        .routes(routes!(approve))
+        .routes(routes!(decommission))
         .routes(routes!(events))
 }
 
@@ -70,7 +72,7 @@ async fn start(
     let plan = house
         .config
         .migration
-        .plan(&lanes.stable, candidate, body.time_scale)
+        .plan(lanes.stable.as_str(), candidate.as_str(), body.time_scale)
         .map_err(|error| Problem::invalid("plan", error.problem))?;
     let id = house.migrations.start(plan, &who, &why).await?;
     let status = house.migrations.status();
@@ -190,6 +192,26 @@ async fn promote(ready: Ready, Json(body): Json<PromoteBody>) -> Steered {
 )]
 async fn rollback(ready: Ready, Json(body): Json<CommandBody>) -> Steered {
     steer(ready, Command::Rollback, body.who, body.why).await
+}
+
+/// The stage's gate may open.
+#[utoipa::path(
+    post, path = "/admin/v1/migrations/current/approve", tag = TAG, security(("token" = [])),
+    request_body = CommandBody,
+    responses((status = 200, body = Value), (status = 404, body = ProblemDocument, content_type = "application/problem+json"), (status = 409, body = ProblemDocument, content_type = "application/problem+json")),
+)]
+async fn approve(ready: Ready, Json(body): Json<CommandBody>) -> Steered {
+    steer(ready, Command::Approve, body.who, body.why).await
+}
+
+/// Take the old pool out of service, for good.
+#[utoipa::path(
+    post, path = "/admin/v1/migrations/current/decommission", tag = TAG, security(("token" = [])),
+    request_body = CommandBody,
+    responses((status = 200, body = Value), (status = 404, body = ProblemDocument, content_type = "application/problem+json"), (status = 409, body = ProblemDocument, content_type = "application/problem+json")),
+)]
+async fn decommission(ready: Ready, Json(body): Json<CommandBody>) -> Steered {
+    steer(ready, Command::Decommission, body.who, body.why).await
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

@@ -49,7 +49,7 @@ impl Simulated {
     }
 }
 
-fn check(name: &str, fails: bool) -> Vec<Check> {
+pub fn check(name: &str, fails: bool) -> Vec<Check> {
     let value = if fails { "3.8" } else { "3.12" };
     vec![Check {
         name: name.into(),

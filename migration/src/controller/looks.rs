@@ -1,0 +1,124 @@
+//! What a look at the candidate comes to: a stage that ages, waits or is left; after the last stage,
+//! a word about how it goes.
+
+use std::time::Duration;
+
+use super::Deciding;
+use crate::analysis::{Analysis, Verdict};
+use crate::cause::Cause;
+use crate::event::Event;
+use crate::gate::Gate;
+use crate::lever::Lever;
+use crate::observation::Look;
+use crate::phase::Phase;
+use crate::state::State;
+use crate::thresholds::Action;
+use crate::waiting::Waiting;
+use crate::wording;
+
+impl Deciding {
+    /// A look: write down what was seen, and do what follows from it.
+    pub(super) fn look(&mut self, before: &State, look: &Look, analysis: &Analysis) {
+        // Whatever else was decided just now, the look was at the state before it.
+        let resumed = before.paused.is_some() && self.state.paused.is_none();
+        if self.state.phase != before.phase || self.state.stage != before.stage || resumed {
+            return;
+        }
+        if self.state.phase == Phase::Rollout {
+            self.stage(before, look, analysis);
+        } else if self.state.is_watched() {
+            self.watch(look, analysis);
+        }
+    }
+
+    /// In a stage: let it age, pause it, or leave it.
+    fn stage(&mut self, before: &State, look: &Look, analysis: &Analysis) {
+        let at = matches!(before.lever, Lever::At { .. }) && self.state.lever == before.lever;
+        let ages = at && self.state.paused.is_none() && analysis.verdict == Verdict::Healthy;
+        let credit = if ages {
+            look.elapsed.min(self.state.plan.interval * 2)
+        } else {
+            Duration::ZERO
+        };
+        let credit_ms = milliseconds(credit);
+        let told = self.state.analysis.as_ref().map(|told| told.verdict);
+        if credit_ms > 0 || look.calls != (0, 0) || told != Some(analysis.verdict) {
+            self.push(Event::Ticked {
+                credit_ms,
+                calls_stable: look.calls.0,
+                calls_candidate: look.calls.1,
+                analysis: analysis.clone(),
+            });
+            self.uncounted = (0, 0);
+        }
+        if analysis.action() == Some(Action::Pause) {
+            self.pause(analysis.summary());
+        }
+        if ages && self.state.is_held() && self.state.paused.is_none() {
+            self.leave_when_let();
+        }
+    }
+
+    /// The hold was seen: leave the stage, unless a freeze or its gate keeps it.
+    fn leave_when_let(&mut self) {
+        if self.freezes() {
+            return;
+        }
+        let stage = self.state.stage.unwrap_or_default();
+        match self.state.closed_gate().cloned() {
+            Some(gate) => self.wait_at(stage, &gate),
+            None => {
+                let why = format!("seen healthy for {}", wording::span(self.state.healthy));
+                self.advance(Cause::Controller { why }, stage + 1, false);
+            }
+        }
+    }
+
+    fn wait_at(&mut self, stage: usize, gate: &Gate) {
+        if matches!(self.state.waiting, Some(Waiting::Gate { .. })) {
+            return;
+        }
+        let reason = match gate {
+            Gate::Webhook { url } => format!("{url} is asked"),
+            Gate::Approval | Gate::Automatic => {
+                "a person must approve it: `dspex migrate approve`".to_owned()
+            }
+        };
+        self.push(Event::GateWaiting { stage, reason });
+    }
+
+    /// After the last stage: say what has changed, and count the time that the old pool is kept.
+    fn watch(&mut self, look: &Look, analysis: &Analysis) {
+        let state = &self.state;
+        let retention = state.plan.retention;
+        let told = state.analysis.as_ref().map(|told| loudness(told.verdict));
+        let changed = told != Some(loudness(analysis.verdict));
+        let counts = state.served < retention.longest();
+        let due = counts && !look.served.is_zero() && look.served >= retention.grain();
+        if changed || due {
+            let served_ms = if counts { milliseconds(look.served) } else { 0 };
+            self.push(Event::Watched {
+                served_ms,
+                analysis: analysis.clone(),
+            });
+        }
+        // A person weighs what may not, or not any more, be done by itself.
+        let stops = matches!(analysis.action(), Some(Action::Pause | Action::Rollback));
+        if stops && self.state.phase != Phase::Complete {
+            self.pause(analysis.summary());
+        }
+    }
+}
+
+/// Whether traffic comes and goes in the night is no news; whether a rule is broken is.
+fn loudness(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Healthy | Verdict::Inconclusive => 0,
+        Verdict::Warning => 1,
+        Verdict::Critical => 2,
+    }
+}
+
+fn milliseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
