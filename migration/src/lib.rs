@@ -33,6 +33,7 @@ mod sample;
 mod scenario;
 mod sequential;
 mod settings;
+pub mod simulation;
 mod stage_record;
 mod state;
 mod status;

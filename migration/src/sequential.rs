@@ -150,7 +150,7 @@ mod tests {
         for _ in 0..10_000 {
             wealth.play(&[1.0; BETS]);
         }
-        assert!(wealth.total() <= 1.0 && wealth.total() > 0.99, "{wealth:?}");
+        assert!(wealth.total() <= 1.0 && wealth.total() > 0.97, "{wealth:?}");
         assert!(
             wealth.cash > 0.03,
             "there is something left to stake: {wealth:?}"
@@ -169,7 +169,7 @@ mod tests {
             wealth.play(&[2.0; BETS]);
             rounds += 1;
         }
-        assert!(rounds < 25, "{rounds}");
+        assert!(rounds < 30, "{rounds}");
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
         for _ in 0..20 {
             wealth.play(&[7.0; BETS]);
             wealth.begin_anew();
-            assert!(wealth.total() <= before / 2.0 + 1e-9);
+            assert!(wealth.total() <= before * 0.500_01);
             before = wealth.total();
         }
     }

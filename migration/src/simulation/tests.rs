@@ -1,0 +1,107 @@
+//! The proof: how often equal lanes are told apart, and how often unequal ones are not. Seeds are
+//! fixed, so the counts are exact; a thousand runs of each are made by `cargo xtask bench migrate`.
+
+use super::*;
+use crate::settings::Settings;
+
+const RUNS: u64 = 200;
+
+/// The owner's sixteen hours, at a twentieth of their length, so that two hundred of them are made in
+/// a few seconds: the looks are as many to a call as at five times the load.
+fn plan() -> Plan {
+    let settings = Settings {
+        interval: Duration::from_secs(5),
+        ..Settings::default()
+    };
+    settings.plan("v1", "v2", Some(20.0)).expect("valid")
+}
+
+fn runs(difference: Difference) -> Vec<Ended> {
+    let (plan, load) = (plan(), Load::typical(20.0));
+    (0..RUNS)
+        .map(|seed| migrate(&plan, &load, &difference, seed, Until::Told))
+        .collect()
+}
+
+#[test]
+fn equal_lanes_pass_and_are_told_apart_no_more_often_than_the_plan_allows() {
+    let ended = runs(Difference::default());
+    let told = ended.iter().filter(|ended| ended.told.is_some()).count();
+    // 1 % of 200 is 2.
+    assert!(
+        told <= 2,
+        "{told}: {:?}",
+        ended.iter().find_map(|ended| ended.told.clone())
+    );
+    let passed = ended.iter().filter(|ended| ended.passed).count();
+    assert!(passed >= 198, "{passed}");
+    assert!(ended[0].looks > 500, "{:?}", ended[0]);
+}
+
+#[test]
+fn five_in_a_hundred_more_failures_are_taken_back() {
+    let ended = runs(Difference {
+        failing: 0.05,
+        ..Difference::default()
+    });
+    let told = ended.iter().filter(|ended| ended.told.is_some()).count();
+    assert!(told >= 190, "{told}");
+    assert!(ended.iter().all(|ended| !ended.passed));
+}
+
+#[test]
+fn a_fifth_longer_is_told() {
+    let ended = runs(Difference {
+        slower: 0.2,
+        ..Difference::default()
+    });
+    let told = ended.iter().filter_map(|ended| ended.told.as_ref());
+    let by_latency = told.filter(|told| told.rule == "degradation" || told.rule == "p99_ratio");
+    assert!(by_latency.count() >= 190);
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let run = |seed| {
+        let difference = Difference {
+            failing: 0.03,
+            slower: 0.1,
+        };
+        migrate(&plan(), &Load::typical(5.0), &difference, seed, Until::Told)
+    };
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7), run(8));
+}
+
+#[test]
+fn a_stage_alone_says_how_many_calls_it_needed() {
+    let difference = Difference {
+        failing: 0.05,
+        ..Difference::default()
+    };
+    let limits = (Duration::from_secs(3 * 3600), 500_000);
+    let seen = |percent: usize| {
+        stage(
+            &plan(),
+            percent,
+            &Load::typical(20.0),
+            &difference,
+            1,
+            limits,
+        )
+    };
+    let (first, fourth) = (seen(0).expect("seen"), seen(3).expect("seen"));
+    assert!(
+        first.calls.1 < fourth.calls.1 * 20 && first.after > fourth.after,
+        "{first:?} {fourth:?}"
+    );
+    let nothing = stage(
+        &plan(),
+        3,
+        &Load::typical(20.0),
+        &Difference::default(),
+        1,
+        limits,
+    );
+    assert_eq!(nothing, None);
+}
