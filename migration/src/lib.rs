@@ -8,6 +8,7 @@
 mod acts;
 mod alert;
 mod analysis;
+mod backtest;
 mod candidate;
 mod cause;
 mod clock;
@@ -28,6 +29,7 @@ mod migrations;
 mod observation;
 mod phase;
 mod plan;
+mod recording;
 mod retention;
 mod sample;
 mod scenario;
@@ -52,6 +54,7 @@ mod wording;
 
 pub use alert::{Alert, Alerts};
 pub use analysis::{Analysis, LaneSeen, Reason, Verdict, analyse};
+pub use backtest::{Backtest, Judgement, Stop, Verdicts, backtest};
 pub use candidate::{Candidate, Check};
 pub use cause::Cause;
 pub use command::{Command, CommandRow};
@@ -71,6 +74,9 @@ pub use migrations::{Migrations, Parts};
 pub use observation::{FlagsSeen, Insisted, Look, NotRaised, NotZeroed, Observation, Outcome};
 pub use phase::Phase;
 pub use plan::{Chosen, InvalidPlan, Plan, Stage};
+#[cfg(any(test, feature = "testing"))]
+pub use recording::conformance as recording_conformance;
+pub use recording::{Keep, MemoryRecorder, Recorded, Recorder, SqliteRecorder};
 pub use retention::Retention;
 pub use sample::Sample;
 pub use scenario::Scenario;
