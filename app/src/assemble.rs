@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dspex_flags::{FlagError, Flags};
-use dspex_migration::{Journal, MigrationError, Migrations, Parts};
+use dspex_migration::{Journal, MigrationError, Migrations, Parts, Recorder};
 use dspex_pool::{Drained, SharedPool, Switches};
 use dspex_router::{Catalog, InvalidConfig, Router, RouterError, RouterParts, SessionStore};
 use dspex_telemetry::{Gauges, HostSampler, HostUsage, Prometheus, Telemetry};
@@ -40,6 +40,7 @@ pub(crate) struct Materials {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) recorder: Arc<dyn Recorder>,
     /// The stable pool, with its workers ready.
     pub(crate) stable: SharedPool,
     /// Where the candidate comes from.
@@ -127,6 +128,7 @@ impl House {
             validator: Arc::new(Rehearsal),
             succession: Arc::new(Heir),
             gatekeeper: Arc::new(Webhooks),
+            recorder: materials.recorder,
         })
         .await?;
         let (tell_host, host) = watch::channel(HostUsage::default());

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dspex_flags::{Flags, SqliteStore};
-use dspex_migration::{MigrationError, SqliteJournal};
+use dspex_migration::{Keep, MigrationError, SqliteJournal, SqliteRecorder};
 use dspex_pool::python::PythonError;
 use dspex_pool::{PoolError, Spawner};
 use dspex_router::{RouterError, SqliteCatalog, SqliteSessions};
@@ -286,7 +286,7 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
     let spawner = Spawner::start()
         .map_err(|error| error.to_string())
         .map_err(machine("the thread that starts workers cannot be started"))?;
-    let stores = Stores::open(store, &tasks.tracker).await?;
+    let stores = Stores::open(store, &tasks.tracker, config.migration.recording).await?;
     // The flags before the pools: a pool begins as they say.
     let flags = Flags::open(stores.flags, dspex_flags::dspex::declarations())
         .await
@@ -319,6 +319,7 @@ async fn build(config: &Arc<Config>, store: &Store, tasks: &Tasks) -> Result<Hou
         catalog: stores.catalog,
         sessions: stores.sessions,
         journal: stores.journal,
+        recorder: stores.recorder,
         stable: pool,
         pools,
         prometheus,
@@ -332,12 +333,13 @@ struct Stores {
     catalog: Arc<SqliteCatalog>,
     sessions: Arc<SqliteSessions>,
     journal: Arc<SqliteJournal>,
+    recorder: Arc<SqliteRecorder>,
 }
 
 impl Stores {
     /// Brings the tables of every part to this version's form, before workers are started: a
     /// database that cannot be used is told in milliseconds.
-    async fn open(store: &Store, tracker: &TaskTracker) -> Result<Self, AssembleError> {
+    async fn open(store: &Store, tracker: &TaskTracker, keep: Keep) -> Result<Self, AssembleError> {
         let (writer, reader) = (|| store.writer.clone(), || store.reader.clone());
         Ok(Self {
             flags: Arc::new(SqliteStore::open(writer(), reader()).await?),
@@ -353,6 +355,11 @@ impl Stores {
             ),
             journal: Arc::new(
                 SqliteJournal::open(writer(), reader())
+                    .await
+                    .map_err(MigrationError::from)?,
+            ),
+            recorder: Arc::new(
+                SqliteRecorder::open(writer(), reader(), keep)
                     .await
                     .map_err(MigrationError::from)?,
             ),

@@ -21,10 +21,6 @@ use crate::step::Step;
 use crate::traffic;
 use crate::wording;
 
-/// As much of the reason for a rollback as goes into the flags' audit, in characters: four bytes at
-/// most, and flags take 4,096 of them.
-const WHY: usize = 1_000;
-
 /// How long a webhook may take to answer. It is asked again, so a slow one is not worth a wait.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
@@ -145,9 +141,9 @@ pub(crate) fn zero(
         || "rollback".to_owned(),
         |cause| format!("rollback: {cause}"),
     );
-    // Flags refuse a reason that is too long, and this write must not be refused. The whole of it is
-    // in the journal.
-    let why: String = why.chars().take(WHY).collect();
+    // Flags refuse a reason that is too long or has a NUL in it, and this write must not be refused.
+    // The whole of it is in the journal.
+    let why: String = why.replace('\0', " ").chars().take(traffic::WHY).collect();
     let limit = state.plan.acknowledge_within;
     Box::pin(async move { Outcome::Zeroed(traffic::zero(&flags, zeroed, &who, &why, limit).await) })
 }

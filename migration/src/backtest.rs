@@ -128,7 +128,9 @@ pub fn backtest(
             })
         })
     };
-    let changed = verdicts.iter().filter(|look| look.then.verdict != look.now.verdict);
+    let changed = verdicts
+        .iter()
+        .filter(|look| look.then.verdict != look.now.verdict);
     Backtest {
         looks: looks.len() as u64,
         missing: looks.iter().map(|look| look.missing).sum(),
@@ -182,7 +184,8 @@ mod tests {
                 Recorded {
                     migration: MigrationId::from_text("m-1"),
                     seq,
-                    at: Timestamp::from_second(5 * i64::try_from(seq).expect("small")).expect("a time"),
+                    at: Timestamp::from_second(5 * i64::try_from(seq).expect("small"))
+                        .expect("a time"),
                     stage: Some(0),
                     epoch: 1,
                     missing: u64::from(seq == 4),
@@ -200,7 +203,10 @@ mod tests {
     fn by_the_same_rules_every_verdict_is_the_same() {
         let looks = recorded(0.08);
         let replayed = backtest(&plan(), &[], &looks, &plan().thresholds);
-        assert_eq!((replayed.looks, replayed.changed, replayed.missing), (60, 0, 1));
+        assert_eq!(
+            (replayed.looks, replayed.changed, replayed.missing),
+            (60, 0, 1)
+        );
         assert!(replayed.then.is_some());
         assert_eq!(replayed.then, replayed.now);
     }
@@ -223,8 +229,14 @@ mod tests {
     #[test]
     fn what_was_proved_before_a_person_went_on_does_not_count() {
         let looks = recorded(0.08);
-        let first = backtest(&plan(), &[], &looks, &plan().thresholds).now.expect("stopped");
-        let seq = looks.iter().find(|look| look.at == first.at).expect("there").seq;
+        let first = backtest(&plan(), &[], &looks, &plan().thresholds)
+            .now
+            .expect("stopped");
+        let seq = looks
+            .iter()
+            .find(|look| look.at == first.at)
+            .expect("there")
+            .seq;
         let resumed = Entry {
             seq,
             at: first.at,
@@ -234,7 +246,11 @@ mod tests {
         };
         let replayed = backtest(&plan(), &[resumed], &looks, &plan().thresholds);
         let now = &replayed.verdicts[usize::try_from(seq).expect("small")].now;
-        assert_ne!(now.action, Some(Action::Rollback), "the very next look begins anew");
+        assert_ne!(
+            now.action,
+            Some(Action::Rollback),
+            "the very next look begins anew"
+        );
         assert!(replayed.changed > 0);
     }
 }

@@ -5,10 +5,13 @@
 //! one thing: where a rollback cannot be written down, traffic is taken to 0 % all the same, and
 //! writing is tried on until it works.
 
+mod backoff;
+mod ear;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_flags::Revision;
+use dspex_flags::{Percent, Revision};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -23,16 +26,19 @@ use crate::journal::{Append, read_all};
 use crate::lever::Act;
 use crate::migrations::Migrations;
 use crate::observation::{FlagsSeen, Insisted, Observation, Outcome};
+use crate::recording::Recorded;
 use crate::scenario::Scenario;
 use crate::state::State;
 use crate::status::{Status, outcome};
 use crate::traffic;
 use crate::watcher::Watcher;
+use backoff::Backoff;
+use ear::Ear;
 
 /// How often the store is looked into while there is nothing to do.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// How long until something that failed is tried again, at most.
+/// How long until a store that failed is tried again, at most.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a rollback waits to be written down before it is done unwritten.
@@ -57,8 +63,8 @@ pub(crate) struct Driver {
     look: Option<Analysis>,
     trouble: Option<String>,
     next_turn: Instant,
-    /// No act is begun again before this.
-    not_before: Instant,
+    backoff: Backoff,
+    ear: Ear,
 }
 
 enum Wake {
@@ -83,7 +89,8 @@ impl Driver {
             look: None,
             trouble: None,
             next_turn: now,
-            not_before: now,
+            backoff: Backoff::default(),
+            ear: Ear::default(),
         }
     }
 
@@ -94,6 +101,7 @@ impl Driver {
                 biased;
                 () = stop.cancelled() => Wake::Stop,
                 () = house.wake.notified() => Wake::Asked,
+                () = self.ear.heard() => Wake::Asked,
                 outcome = under_way(&mut self.running) => Wake::Done(outcome),
                 () = tokio::time::sleep_until(self.next_turn) => Wake::Time,
             };
@@ -101,16 +109,7 @@ impl Driver {
                 Wake::Stop => return,
                 Wake::Asked => {}
                 Wake::Time => self.next_turn = Instant::now() + self.interval(),
-                Wake::Done(outcome) => {
-                    self.running = None;
-                    if let Outcome::Zeroed(Err(not)) = &outcome {
-                        self.zeroed = not.written;
-                    }
-                    if acts::failed(&outcome) {
-                        self.again_soon();
-                    }
-                    self.outcome = Some(outcome);
-                }
+                Wake::Done(outcome) => self.done(outcome),
             }
             // A turn may be cut off anywhere: what was written down is found again, what was not
             // has not happened.
@@ -121,17 +120,28 @@ impl Driver {
         }
     }
 
-    fn interval(&self) -> Duration {
-        match &self.state {
-            Some(state) if state.phase.is_live() => state.plan.interval,
-            _ => IDLE,
+    /// An act has ended.
+    fn done(&mut self, outcome: Outcome) {
+        let Some((act, _)) = self.running.take() else {
+            return;
+        };
+        if let Outcome::Zeroed(Err(not)) = &outcome {
+            self.zeroed = not.written;
         }
+        if acts::failed(&outcome) {
+            let again = self.backoff.failed(act, self.interval(), Instant::now());
+            self.next_turn = self.next_turn.min(again);
+        } else {
+            self.backoff.succeeded(act);
+        }
+        self.outcome = Some(outcome);
     }
 
-    /// Something failed: it is tried again, but not at once.
-    fn again_soon(&mut self) {
-        self.not_before = Instant::now() + AGAIN.min(self.interval());
-        self.next_turn = self.next_turn.min(self.not_before);
+    fn interval(&self) -> Duration {
+        match &self.state {
+            Some(state) if state.phase.is_live() || state.is_watched() => state.plan.interval,
+            _ => IDLE,
+        }
     }
 
     async fn turn(&mut self) {
@@ -143,9 +153,11 @@ impl Driver {
             }
         }
         if trouble.is_some() {
-            self.again_soon();
+            let soon = Instant::now() + AGAIN.min(self.interval());
+            self.next_turn = self.next_turn.min(soon);
         }
         self.trouble = trouble;
+        self.listen();
         self.publish();
     }
 
@@ -174,16 +186,35 @@ impl Driver {
             }
         };
         self.outcome = None;
+        self.keep(&next, &seen, &decision, at);
         if !next.may_roll_back() {
             self.insisted = None;
             self.house.answered(&next.id);
         }
         self.wind_clocks(&decision.events, now);
         self.state = Some(next);
-        if let Some(act) = decision.actions.first() {
-            self.act(*act, decision.rollback().is_some());
-        }
+        let act = decision.actions.first().copied();
+        self.act(act, decision.rollback().is_some());
         inbox
+    }
+
+    /// Has what was seen kept, and what was made of it.
+    fn keep(&self, state: &State, seen: &Observation, decision: &Decision, at: jiff::Timestamp) {
+        if let (Some(look), Some(analysis)) = (&seen.look, &decision.analysis) {
+            self.house.parts.recorder.record(Recorded {
+                migration: state.id.clone(),
+                seq: state.seq,
+                at,
+                stage: state.stage,
+                epoch: look.epoch,
+                missing: 0,
+                pools: [state.plan.stable.clone(), state.plan.candidate.clone()],
+                sample: look.sample.clone(),
+                verdict: analysis.verdict,
+                action: analysis.action(),
+                summary: analysis.summary(),
+            });
+        }
     }
 
     /// Reads the newest migration, where it is not the one at hand.
@@ -240,7 +271,9 @@ impl Driver {
                 ..flags
             };
         }
+        let all = flags.effective() == Percent::HUNDRED;
         let look = state.is_watched().then(|| {
+            self.watcher.serves(state, all, now);
             self.watcher
                 .look(state, &parts.telemetry, &*parts.candidate, now)
         });
@@ -356,6 +389,7 @@ impl Driver {
                 Event::StageEntered { .. } | Event::Resumed { .. } => {
                     self.watcher.begin_anew(&telemetry, now);
                 }
+                Event::Completed | Event::Watched { .. } => self.watcher.served_is_told(),
                 Event::TrafficSet { .. } => {
                     self.watcher.traffic_set(&telemetry, Instant::now());
                 }
@@ -366,19 +400,36 @@ impl Driver {
         }
     }
 
-    /// Begins the act, unless it is under way. Only a rollback cuts another act off.
-    fn act(&mut self, act: Act, rolls_back_now: bool) {
-        let running = self.running.as_ref().map(|(running, _)| *running);
-        let free = match running {
+    /// Begins the act, unless it is under way. Only a rollback cuts another act off; what only asks
+    /// or looks is dropped once nobody wants to know.
+    fn act(&mut self, act: Option<Act>, rolls_back_now: bool) {
+        let Some(state) = &self.state else { return };
+        let wanted = state.wants();
+        self.running
+            .take_if(|(running, _)| running.may_be_dropped() && wanted != Some(*running));
+        let Some(act) = act else { return };
+        let free = match self.running.as_ref().map(|(running, _)| *running) {
             None => true,
             Some(running) => act == Act::Zero && running != Act::Zero,
         };
-        let waits = Instant::now() < self.not_before && !rolls_back_now;
-        let Some(state) = self.state.as_ref().filter(|_| free && !waits) else {
-            return;
-        };
-        tracing::debug!(migration = %state.id, ?act, "begins");
-        self.running = Some((act, acts::begin(act, state, &self.house.parts, self.zeroed)));
+        let waits = self.backoff.waits(act, Instant::now()) && !rolls_back_now;
+        if free && !waits {
+            tracing::debug!(migration = %state.id, ?act, "begins");
+            self.running = Some((act, acts::begin(act, state, &self.house.parts, self.zeroed)));
+        }
+    }
+
+    /// Listens for what other processes ask of the migration at hand. Not in trouble: what is there
+    /// cannot be taken, and it is looked for at the next try.
+    fn listen(&mut self) {
+        match &self.state {
+            _ if self.trouble.is_some() => self.ear.close(),
+            Some(state) if state.phase.is_live() || state.may_roll_back() => {
+                let journal = &self.house.parts.journal;
+                self.ear.listen(journal, &state.id, state.last_command);
+            }
+            _ => self.ear.close(),
+        }
     }
 
     fn publish(&self) {

@@ -119,3 +119,13 @@ impl From<JournalError> for MigrationError {
         }
     }
 }
+
+/// Whether it is said who asks for something, and why.
+pub(crate) fn signed(who: &str, why: &str) -> Result<(), MigrationError> {
+    for (missing, text) in [("who", who), ("why", why)] {
+        if text.trim().is_empty() {
+            return Err(MigrationError::Unsigned { missing });
+        }
+    }
+    Ok(())
+}

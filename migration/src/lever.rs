@@ -62,3 +62,10 @@ pub enum Act {
     /// Make the old pool cold.
     Rest,
 }
+
+impl Act {
+    /// Whether it only asks or looks, so that it is dropped once nobody wants to know.
+    pub(crate) fn may_be_dropped(self) -> bool {
+        matches!(self, Self::Ask { .. } | Self::Step(Step::Validate))
+    }
+}

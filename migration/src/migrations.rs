@@ -17,7 +17,7 @@ use crate::cause::Cause;
 use crate::clock;
 use crate::command::Command;
 use crate::driver::Driver;
-use crate::error::{JournalError, MigrationError};
+use crate::error::{JournalError, MigrationError, signed};
 use crate::event::{Entry, Event};
 use crate::gate::Gatekeeper;
 use crate::id::MigrationId;
@@ -93,6 +93,7 @@ impl Migrations {
             let entries = read_all(&*house.parts.journal, &newest.id).await?;
             let state = State::replay(&newest.id, &entries).map_err(JournalError::from)?;
             house.publish(Status::of(&state, None, None), &state);
+            house.obey_before_traffic(&state).await?;
         }
         Ok(Arc::new(house))
     }
@@ -244,6 +245,26 @@ impl Migrations {
         Driver::new(self).run(stop).await;
     }
 
+    /// A rollback that was left while nobody ran is done in turn, like any other; but before it is, no
+    /// traffic goes to the candidate, and nobody brings one up.
+    async fn obey_before_traffic(&self, state: &State) -> Result<(), MigrationError> {
+        let journal = &self.parts.journal;
+        let left = journal.commands(&state.id, state.last_command).await?;
+        let rollback = left.iter().find(|row| row.command == Command::Rollback);
+        if let Some(row) = rollback.filter(|_| state.may_roll_back()) {
+            tracing::warn!(
+                migration = %state.id, who = row.who, why = row.why,
+                "a rollback was left while no server ran: traffic to 0 % first"
+            );
+            let who = format!("migration {}", state.id);
+            let why = format!("rollback: {}: {}", row.who, row.why).replace('\0', " ");
+            let why: String = why.chars().take(traffic::WHY).collect();
+            traffic::without_the_store(&self.parts.flags, &traffic::zero_write(&who, &why));
+            *lock(&self.wanted) = None;
+        }
+        Ok(())
+    }
+
     /// Publishes where the newest migration is.
     pub(crate) fn publish(&self, status: Status, state: &State) {
         self.status.send_if_modified(|current| {
@@ -329,15 +350,6 @@ impl Migrations {
         }
         Ok(Status::clone(&status))
     }
-}
-
-fn signed(who: &str, why: &str) -> Result<(), MigrationError> {
-    for (missing, text) in [("who", who), ("why", why)] {
-        if text.trim().is_empty() {
-            return Err(MigrationError::Unsigned { missing });
-        }
-    }
-    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

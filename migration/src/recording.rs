@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::analysis::Verdict;
 use crate::error::JournalError;
@@ -52,11 +53,13 @@ pub struct Recorded {
 }
 
 /// How much is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Keep {
     /// Looks, of all migrations together.
     pub looks: u64,
-    /// How long each is kept.
+    /// How long each is kept. Text with a unit, such as `"90d"`.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub age: Duration,
 }
 

@@ -14,6 +14,10 @@ use crate::observation::{FlagsSeen, NotRaised, NotZeroed};
 /// who moved the lever before nobody is named.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// As much of the reason for a rollback as goes into the flags' audit, in characters: four bytes at
+/// most, and flags take 4,096 of them.
+pub(crate) const WHY: usize = 1_000;
+
 /// Tries against writers who come in between, before it is left to the next look.
 const TRIES: usize = 5;
 
@@ -112,7 +116,7 @@ pub(crate) async fn copy(
     written.map(drop).map_err(failed)
 }
 
-fn shadow(share: Percent) -> (String, FlagValue) {
+pub(crate) fn shadow(share: Percent) -> (String, FlagValue) {
     (SHADOW_PERCENTAGE.key.to_owned(), FlagValue::Percent(share))
 }
 
@@ -141,7 +145,7 @@ pub(crate) async fn zero(
     let mut tries = 0;
     while revision.is_none() {
         tries += 1;
-        let mut write = lever_write(None, false, Percent::ZERO, who, why);
+        let mut write = zero_write(who, why);
         if flags.snapshot().percent(&SHADOW_PERCENTAGE) > Percent::ZERO {
             // Nothing is sent to a candidate that is taken back, copies neither.
             write.set.push(shadow(Percent::ZERO));
@@ -176,8 +180,13 @@ pub(crate) async fn zero(
     }
 }
 
+/// The write that takes traffic to 0 %, whatever the store is at.
+pub(crate) fn zero_write(who: &str, why: &str) -> Write {
+    lever_write(None, false, Percent::ZERO, who, why)
+}
+
 /// Takes traffic away in this process, until the store takes the write.
-fn without_the_store(flags: &Flags, write: &Write) {
+pub(crate) fn without_the_store(flags: &Flags, write: &Write) {
     if let Err(error) = flags.override_until_written(write.clone()) {
         tracing::error!(%error, "traffic cannot be taken to 0 % without the store either");
     }

@@ -34,6 +34,10 @@ pub(crate) struct Watcher {
     proved: Option<Ledger>,
     /// What looks have changed in it since the last one that was written down.
     unwritten: LedgerChange,
+    /// When it was last seen whether the candidate serves all traffic.
+    seen: Instant,
+    /// Time in which it was seen to, and that is not written down.
+    served: Duration,
     host: HostSampler,
 }
 
@@ -48,6 +52,8 @@ impl Watcher {
             epoch: None,
             proved: None,
             unwritten: LedgerChange::default(),
+            seen: now,
+            served: Duration::ZERO,
             host: HostSampler::new(),
         }
     }
@@ -57,6 +63,7 @@ impl Watcher {
         self.windows = Windows::default();
         (self.epoch, self.proved) = (None, None);
         self.unwritten = LedgerChange::default();
+        (self.seen, self.served) = (now, Duration::ZERO);
         self.traffic_set(telemetry, now);
     }
 
@@ -73,6 +80,21 @@ impl Watcher {
         self.looked = self.looked.max(now);
         self.counted = self.read;
         self.unwritten = LedgerChange::default();
+    }
+
+    /// Whether the candidate serves all traffic, as of now. Counted once the migration is complete,
+    /// and never for longer than two looks are apart: not for time in which nobody looked.
+    pub(crate) fn serves(&mut self, state: &State, all: bool, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.seen);
+        self.seen = now;
+        if state.completed_at.is_some() && all {
+            self.served += elapsed.min(state.plan.interval * 2);
+        }
+    }
+
+    /// The time in which the candidate served all traffic is written down, or begins to count.
+    pub(crate) fn served_is_told(&mut self) {
+        self.served = Duration::ZERO;
     }
 
     pub(crate) fn look(
@@ -103,7 +125,7 @@ impl Watcher {
             sample,
             elapsed: if at { elapsed } else { Duration::ZERO },
             calls: if at { since_counted } else { (0, 0) },
-            served: Duration::ZERO,
+            served: self.served,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -30,6 +31,7 @@ where
     at_most_one_is_live(&*open().await).await;
     an_ended_one_may_live_again_alone(&*open().await).await;
     commands_wait_in_order(&*open().await).await;
+    news_is_heard(open().await).await;
     unknown_ones_are_named(&*open().await).await;
     writers_at_once_leave_no_gap(open().await).await;
 }
@@ -196,6 +198,7 @@ async fn an_ended_one_may_live_again_alone(journal: &dyn Journal) {
 async fn commands_wait_in_order(journal: &dyn Journal) {
     let id = begin(journal, 1).await.expect("begun");
     assert!(journal.commands(&id, 0).await.expect("read").is_empty());
+    assert_eq!(journal.last_command(&id).await.expect("read"), 0);
     let mut numbers = Vec::new();
     for command in [
         Command::Pause,
@@ -211,6 +214,7 @@ async fn commands_wait_in_order(journal: &dyn Journal) {
         numbers.push(journal.post(&id, post).await.expect("posted"));
     }
     assert!(numbers[0] > 0 && numbers.is_sorted(), "{numbers:?}");
+    assert_eq!(journal.last_command(&id).await.expect("read"), numbers[2]);
     let rows = journal.commands(&id, 0).await.expect("read");
     assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), numbers);
     assert_eq!(rows[1].command, Command::Promote { to_end: true });
@@ -222,6 +226,29 @@ async fn commands_wait_in_order(journal: &dyn Journal) {
         journal.commands(&id, numbers[1]).await.expect("read"),
         rows[2..]
     );
+}
+
+async fn news_is_heard(journal: Arc<dyn Journal>) {
+    let id = begin(&*journal, 1).await.expect("begun");
+    let post = || async {
+        let (command, who, why) = (Command::Pause, "ada", "because");
+        let post = Post {
+            command,
+            who,
+            why,
+            at: at(5),
+        };
+        journal.post(&id, post).await.expect("posted")
+    };
+    let first = post().await;
+    let heard = |after, within| tokio::time::timeout(within, journal.news(&id, after));
+    heard(0, Duration::from_secs(10))
+        .await
+        .expect("it is there");
+    let nothing = heard(first, Duration::from_millis(400)).await;
+    assert!(nothing.is_err(), "there is nothing after it");
+    let (heard, _) = tokio::join!(heard(first, Duration::from_secs(10)), post());
+    heard.expect("it came while somebody listened");
 }
 
 async fn unknown_ones_are_named(journal: &dyn Journal) {

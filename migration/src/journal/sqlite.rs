@@ -306,6 +306,17 @@ impl Inbox for SqliteJournal {
             })
             .collect()
     }
+
+    async fn last_command(&self, id: &MigrationId) -> Result<u64, JournalError> {
+        let row = sqlx::query(
+            "SELECT coalesce(max(id), 0) AS last FROM migration_commands WHERE migration = ?",
+        )
+        .bind(id.as_str())
+        .fetch_one(&self.reader)
+        .await
+        .map_err(sql)?;
+        number(id, &row, "last")
+    }
 }
 
 async fn insert(

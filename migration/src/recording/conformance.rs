@@ -75,18 +75,34 @@ async fn reads_back_what_is_judged_alike(recorder: &dyn Recorder) {
     assert_eq!(before.ledger, after.ledger);
     let analyses = [&before, &after].map(|seen| {
         let analysis = crate::analysis::analyse(&plan.thresholds, seen);
-        (analysis.verdict, analysis.reasons.len(), analysis.stable.calls, analysis.candidate.failed)
+        (
+            analysis.verdict,
+            analysis.reasons.len(),
+            analysis.stable.calls,
+            analysis.candidate.failed,
+        )
     });
     assert_eq!(analyses[0], analyses[1]);
     assert_eq!(before.stage.len(), after.stage.len());
     for (program, lanes) in &before.stage {
         for (lane, calls) in lanes.iter().enumerate() {
-            assert!(calls.total.buckets().eq(after.stage[program][lane].total.buckets()));
+            assert!(
+                calls
+                    .total
+                    .buckets()
+                    .eq(after.stage[program][lane].total.buckets())
+            );
         }
     }
     let told = |look: &Recorded| {
         let of_look = (look.seq, look.at, look.stage, look.epoch, look.missing);
-        (of_look, look.pools.clone(), look.verdict, look.action, look.summary.clone())
+        (
+            of_look,
+            look.pools.clone(),
+            look.verdict,
+            look.action,
+            look.summary.clone(),
+        )
     };
     assert_eq!(told(&read), told(&written));
     assert_eq!(read.sample.percent, written.sample.percent);
@@ -104,7 +120,10 @@ async fn keeps_migrations_apart_and_in_order(recorder: &dyn Recorder) {
     assert_eq!(seqs(all), [1, 2, 4, 5, 7, 8]);
     let some = recorder.looks(&ids[0], 2, 3).await.expect("read");
     assert_eq!(seqs(some), [4, 5, 7]);
-    let other = recorder.looks(&MigrationId::from_text("m-9"), 0, 5).await.expect("read");
+    let other = recorder
+        .looks(&MigrationId::from_text("m-9"), 0, 5)
+        .await
+        .expect("read");
     assert!(other.is_empty());
     assert_eq!(recorder.lost(), 0);
 }
@@ -126,5 +145,8 @@ async fn bounds_their_age(recorder: &dyn Recorder) {
         recorder.settled().await;
     }
     let looks = recorder.looks(&id, 0, 100).await.expect("read");
-    assert_eq!(looks.iter().map(|look| look.seq).collect::<Vec<_>>(), [30, 34]);
+    assert_eq!(
+        looks.iter().map(|look| look.seq).collect::<Vec<_>>(),
+        [30, 34]
+    );
 }

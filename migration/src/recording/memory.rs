@@ -33,7 +33,9 @@ impl Recorder for MemoryRecorder {
         let now = look.at.as_second();
         rows.push_back(look);
         while rows.len() as u64 > self.keep.looks
-            || rows.front().is_some_and(|row| now.saturating_sub(row.at.as_second()) > age)
+            || rows
+                .front()
+                .is_some_and(|row| now.saturating_sub(row.at.as_second()) > age)
         {
             rows.pop_front();
         }
@@ -67,9 +69,9 @@ mod tests {
 
     #[tokio::test]
     async fn it_conforms() {
-        conformance::run(|keep| async move {
-            Arc::new(MemoryRecorder::new(keep)) as Arc<dyn Recorder>
-        })
+        conformance::run(
+            |keep| async move { Arc::new(MemoryRecorder::new(keep)) as Arc<dyn Recorder> },
+        )
         .await;
     }
 }

@@ -84,9 +84,12 @@ impl SqliteRecorder {
             false,
         )]);
         migrator.dangerous_set_table_name("_dspex_recording_migrations");
-        migrator.run(&writer).await.map_err(|error| JournalError::Store {
-            problem: format!("the table of recorded looks cannot be set up: {error}"),
-        })?;
+        migrator
+            .run(&writer)
+            .await
+            .map_err(|error| JournalError::Store {
+                problem: format!("the table of recorded looks cannot be set up: {error}"),
+            })?;
         Ok(Self {
             writer,
             reader,
@@ -134,7 +137,10 @@ impl SqliteRecorder {
             insert(&mut tx, look).await?;
         }
         if let Some(newest) = batch.last().filter(|_| sweep) {
-            let oldest = newest.at.checked_sub(self.keep.age).unwrap_or(Timestamp::MIN);
+            let oldest = newest
+                .at
+                .checked_sub(self.keep.age)
+                .unwrap_or(Timestamp::MIN);
             sqlx::query("DELETE FROM pool_metrics WHERE timestamp < ?")
                 .bind(text(oldest))
                 .execute(&mut *tx)
@@ -152,17 +158,16 @@ impl SqliteRecorder {
     }
 }
 
-async fn insert(
-    tx: &mut Transaction<'static, Sqlite>,
-    look: &Recorded,
-) -> Result<(), sqlx::Error> {
+async fn insert(tx: &mut Transaction<'static, Sqlite>, look: &Recorded) -> Result<(), sqlx::Error> {
     let json = |text: Result<String, serde_json::Error>| {
         text.map_err(|error| sqlx::Error::Encode(Box::new(error)))
     };
     let row = json(serde_json::to_string(&LookRow::of(look)))?;
     let at = text(look.at);
     for (place, lane) in ["stable", "candidate"].into_iter().enumerate() {
-        let metrics = json(serde_json::to_string(&LaneRow::of(&look.sample.lanes[place])))?;
+        let metrics = json(serde_json::to_string(&LaneRow::of(
+            &look.sample.lanes[place],
+        )))?;
         sqlx::query(
             "INSERT INTO pool_metrics (pool_name, timestamp, metrics, migration, seq, lane, look, \
              inserted_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?2, ?2)",
@@ -253,7 +258,9 @@ fn pair_of(migration: &MigrationId, pair: &[SqliteRow]) -> Result<Recorded, Stri
         Ok(lane.read())
     };
     let look: LookRow = parsed(&field(candidate, "look")?)?;
-    let seq: i64 = candidate.try_get("seq").map_err(|error| error.to_string())?;
+    let seq: i64 = candidate
+        .try_get("seq")
+        .map_err(|error| error.to_string())?;
     let at = field(candidate, "timestamp")?;
     Ok(Recorded {
         migration: migration.clone(),

@@ -69,6 +69,14 @@ impl Inbox for Deadly {
     ) -> Result<Vec<CommandRow>, JournalError> {
         self.inner.commands(id, after).await
     }
+
+    async fn last_command(&self, id: &MigrationId) -> Result<u64, JournalError> {
+        self.inner.last_command(id).await
+    }
+
+    async fn news(&self, id: &MigrationId, after: u64) {
+        self.inner.news(id, after).await;
+    }
 }
 
 /// What is the same, however often the controller died.

@@ -6,9 +6,12 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod afterwards;
 mod commands;
 mod crashes;
 mod drift;
+mod emergencies;
+mod gates;
 mod house;
 mod laws;
 mod life;

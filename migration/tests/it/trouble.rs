@@ -86,6 +86,14 @@ impl Inbox for Troubled {
     ) -> Result<Vec<CommandRow>, JournalError> {
         self.inner.commands(id, after).await
     }
+
+    async fn last_command(&self, id: &MigrationId) -> Result<u64, JournalError> {
+        self.inner.last_command(id).await
+    }
+
+    async fn news(&self, id: &MigrationId, after: u64) {
+        self.inner.news(id, after).await;
+    }
 }
 
 /// A migration in its second stage.
@@ -244,7 +252,11 @@ async fn a_rollback_of_one_migration_never_hits_the_next() {
         why: "elsewhere".into(),
     };
     let events = [
-        Event::RollbackBegan { cause },
+        Event::RollbackBegan {
+            cause,
+            scenario: None,
+            snapshot: None,
+        },
         Event::TrafficZeroed {
             revision: Revision::new(99),
         },
