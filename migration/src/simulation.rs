@@ -5,6 +5,7 @@
 //! ([`decide`], [`analyse`] and the windows are the real ones); a simulated candidate differs from
 //! stable by what [`Difference`] says, and by nothing else.
 
+mod power;
 mod random;
 mod traffic;
 
@@ -32,8 +33,9 @@ use crate::thresholds::Action;
 use crate::vault::Saved;
 use crate::windows::{Judged, Windows};
 
+pub use power::{Needed, Power, power};
 pub use random::Random;
-pub use traffic::{Difference, Load, Program as SimulatedProgram, Spread, Traffic};
+pub use traffic::{Difference, Load, Program, Spread, Traffic};
 
 /// The rules that a difference of failures or of latencies breaks.
 const RULES: [&str; 5] = [

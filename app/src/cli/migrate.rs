@@ -1,8 +1,10 @@
 //! `dspex migrate`: moves live traffic from the stable pool to the candidate, and back.
 
+mod backtest;
 mod plan;
 mod record;
 mod show;
+mod simulate;
 mod watch;
 
 use clap::{Args, Subcommand};
@@ -27,7 +29,7 @@ pub(crate) struct Migrate {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Show what a migration would do: stages, holds, rules. Asks no server.
+    /// Show what a migration would do: stages, holds, rules; with --simulate, what it would see.
     Plan(plan::Plan),
     /// Start a migration.
     Start(Start),
@@ -51,6 +53,8 @@ enum Verb {
     },
     /// Print the journal of a migration.
     Events(Events),
+    /// Judge a recorded run again by other rules: would they have rolled back, and when? Asks no server.
+    Backtest(backtest::Backtest),
 }
 
 #[derive(Debug, Args)]
@@ -120,13 +124,15 @@ const CURRENT: [&str; 4] = ["admin", "v1", "migrations", "current"];
 impl Migrate {
     /// Does it.
     pub(crate) async fn run(self, output: Output) -> Result<(), Failure> {
-        if let Verb::Plan(plan) = self.verb {
-            return plan.run(output);
-        }
+        let verb = match self.verb {
+            Verb::Plan(plan) => return plan.run(&self.remote, output).await,
+            Verb::Backtest(backtest) => return backtest.run(output).await,
+            verb => verb,
+        };
         let client = self.remote.client()?;
-        match self.verb {
+        match verb {
             // Answered above, before a server is needed.
-            Verb::Plan(_) => Ok(()),
+            Verb::Plan(_) | Verb::Backtest(_) => Ok(()),
             Verb::Start(start) => start.run(&client, output).await,
             Verb::Status => {
                 let body = record::current(&client).await?;

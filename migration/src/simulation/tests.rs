@@ -9,23 +9,28 @@ const RUNS: u64 = 200;
 /// The owner's sixteen hours, at a hundredth of their length, so that two hundred of them are made in
 /// a few seconds: the bench makes them whole.
 fn plan() -> Plan {
+    scaled(100.0)
+}
+
+fn scaled(by: f64) -> Plan {
     let settings = Settings {
         interval: Duration::from_secs(5),
         ..Settings::default()
     };
-    settings.plan("v1", "v2", Some(100.0)).expect("valid")
+    settings.plan("v1", "v2", Some(by)).expect("valid")
 }
 
-fn runs(difference: Difference) -> Vec<Ended> {
-    let (plan, load) = (plan(), Load::typical(40.0));
+fn runs(plan: &Plan, per_second: f64, difference: Difference) -> Vec<Ended> {
+    let load = Load::typical(per_second);
     (0..RUNS)
-        .map(|seed| migrate(&plan, &load, &difference, seed, Until::Told))
+        .map(|seed| migrate(plan, &load, &difference, seed, Until::Told))
         .collect()
 }
 
 #[test]
 fn equal_lanes_pass_and_are_told_apart_no_more_often_than_the_plan_allows() {
-    let ended = runs(Difference::default());
+    // Shorter still: a run of equal lanes goes to its end.
+    let ended = runs(&scaled(300.0), 30.0, Difference::default());
     let told = ended.iter().filter(|ended| ended.told.is_some()).count();
     // 1 % of 200 is 2.
     assert!(
@@ -35,15 +40,19 @@ fn equal_lanes_pass_and_are_told_apart_no_more_often_than_the_plan_allows() {
     );
     let passed = ended.iter().filter(|ended| ended.passed).count();
     assert!(passed >= 198, "{passed}");
-    assert!(ended[0].looks > 100, "{:?}", ended[0]);
+    assert!(ended[0].looks > 40, "{:?}", ended[0]);
 }
 
 #[test]
 fn five_in_a_hundred_more_failures_are_taken_back() {
-    let ended = runs(Difference {
-        failing: 0.05,
-        ..Difference::default()
-    });
+    let ended = runs(
+        &plan(),
+        40.0,
+        Difference {
+            failing: 0.05,
+            ..Difference::default()
+        },
+    );
     let told = ended.iter().filter(|ended| ended.told.is_some()).count();
     assert!(told >= 190, "{told}");
     assert!(ended.iter().all(|ended| !ended.passed));
@@ -51,10 +60,14 @@ fn five_in_a_hundred_more_failures_are_taken_back() {
 
 #[test]
 fn a_fifth_longer_is_told() {
-    let ended = runs(Difference {
-        slower: 0.2,
-        ..Difference::default()
-    });
+    let ended = runs(
+        &plan(),
+        40.0,
+        Difference {
+            slower: 0.2,
+            ..Difference::default()
+        },
+    );
     let told = ended.iter().filter_map(|ended| ended.told.as_ref());
     let by_latency = told.filter(|told| told.rule == "degradation" || told.rule == "p99_ratio");
     assert!(by_latency.count() >= 190);
@@ -104,4 +117,26 @@ fn a_stage_alone_says_how_many_calls_it_needed() {
         limits,
     );
     assert_eq!(nothing, None);
+}
+
+#[test]
+fn what_it_takes_is_less_for_a_larger_difference_and_none_where_there_is_none_to_see() {
+    let of = |failing| {
+        let difference = Difference {
+            failing,
+            ..Difference::default()
+        };
+        power(&plan(), &Load::typical(40.0), &difference, 8)
+    };
+    let (large, small) = (of(0.2), of(0.05));
+    assert_eq!(large.len(), 5, "at 100 % there is nothing to compare with");
+    let candidate = |power: &Power| power.half.map(|needed| needed.candidate).expect("seen");
+    for (large, small) in large.iter().zip(&small).skip(2) {
+        assert!(candidate(large) < candidate(small), "{large:?} {small:?}");
+        assert!(
+            large.told >= large.within_hold && large.most >= large.half,
+            "{large:?}"
+        );
+    }
+    assert_eq!(large[3].within_hold, 1.0);
 }
