@@ -3,7 +3,9 @@
 //! Read in this order: [`Settings`] and [`Plan`] (what is going to be done), [`Event`] and
 //! [`State`] (what can happen, and what it comes to), [`Thresholds`], [`Evidence`] and [`analyse`]
 //! (is the candidate well?), [`decide`] (what to do about it: pure), [`Journal`] (written down
-//! first), [`Candidate`] (who brings one up), and [`Migrations`] (the handle on all of it).
+//! first), [`Candidate`], [`Vault`], [`Validator`], [`Succession`] and [`Gatekeeper`] (who does what
+//! the controller only decides), [`Migrations`] (the handle on all of it), and [`emergency`] (what
+//! can be done without one).
 
 mod acts;
 mod alert;
@@ -28,6 +30,7 @@ mod journal;
 mod ledger;
 mod lever;
 mod migrations;
+mod nobody;
 mod observation;
 mod phase;
 mod plan;
@@ -74,6 +77,7 @@ pub use journal::{Append, Inbox, Journal, MemoryJournal, Post, SqliteJournal, St
 pub use ledger::{Ledger, LedgerChange};
 pub use lever::{Act, Lever};
 pub use migrations::{Migrations, Parts};
+pub use nobody::Nobody;
 pub use observation::{FlagsSeen, Insisted, Look, NotRaised, NotZeroed, Observation, Outcome};
 pub use phase::Phase;
 pub use plan::{Chosen, InvalidPlan, Plan, Stage};

@@ -170,7 +170,7 @@ fn span(value: &Value) -> String {
 
 fn phase_tone(phase: &str) -> Tone {
     match phase {
-        "complete" => Tone::Good,
+        "complete" | "decommissioned" => Tone::Good,
         "rolling_back" | "rolled_back" | "stuck" => Tone::Bad,
         _ => Tone::Strong,
     }
@@ -218,7 +218,7 @@ pub(super) fn events(entries: &[Entry], paint: Paint) -> String {
 
 /// What an entry of the journal says.
 pub(super) fn told(entry: &Entry) -> (String, Tone) {
-    if entry.kind() == "ticked" {
+    if matches!(entry.kind(), "ticked" | "watched") {
         let analysis = entry.analysis();
         return (
             verdict(&analysis, Paint::new(false)),
@@ -234,11 +234,15 @@ pub(super) fn told(entry: &Entry) -> (String, Tone) {
 
 fn event_tone(event: &Event) -> Tone {
     match event {
-        Event::Completed => Tone::Good,
+        Event::Completed | Event::GateOpened { .. } | Event::Decommissioned => Tone::Good,
         Event::Started { .. } | Event::StageEntered { .. } => Tone::Strong,
         Event::Commanded { refused: None, .. } => Tone::Strong,
         Event::Commanded { .. }
         | Event::Paused { .. }
+        | Event::GateWaiting { .. }
+        | Event::Frozen { .. }
+        | Event::RestDelayed { .. }
+        | Event::DecommissionCalledOff { .. }
         | Event::TrafficDelayed { .. }
         | Event::WithdrawFailed { .. } => Tone::Warn,
         Event::StepFailed { .. }

@@ -70,8 +70,13 @@ fn an_event_is_told_in_its_own_words_and_a_look_by_its_verdict() {
         Event::StepDone {
             step: Step::Deploy,
             checks: Vec::new(),
+            saved: None,
         },
-        Event::RollbackBegan { cause },
+        Event::RollbackBegan {
+            cause,
+            scenario: None,
+            snapshot: None,
+        },
         Event::RolledBack,
     ] {
         let json = serde_json::to_value(&event).unwrap();
