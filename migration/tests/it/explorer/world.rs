@@ -6,7 +6,7 @@ use dspex_flags::{Percent, Revision};
 use dspex_migration::{
     Act, Action, Answer, Cause, Check, Command, CommandRow, Decision, Entry, Event, Evidence,
     FlagsSeen, Freeze, Gate, Lever, Look, MigrationId, NotRaised, NotZeroed, Observation, Outcome,
-    Phase, Plan, Retention, Saved, Settings, Stage, State, Step, When,
+    Phase, Plan, Retention, Sample, Saved, Settings, Stage, State, Step, When,
 };
 use dspex_telemetry::{Blame, HostUsage, LaneWindow};
 use jiff::{SignedDuration, Timestamp};
@@ -158,14 +158,13 @@ fn evidence(seen: Seen, percent: Percent) -> Evidence {
         Seen::Critical => (400, 200),
         Seen::Healthy | Seen::PausesOn => (400, 0),
     };
-    Evidence {
+    let sample = Sample {
         // As bad as the candidate, so that only the absolute rules speak.
-        stable: lane(400, if seen == Seen::Warning { 25 } else { 0 }),
-        candidate: lane(calls, faults),
+        lanes: [
+            lane(400, if seen == Seen::Warning { 25 } else { 0 }),
+            lane(calls, faults),
+        ],
         candidate_pool: Some(crate::house::simulated::pool_status("v2", 0)),
-        stable_growth: None,
-        differences: None,
-        worker_failures: 0,
         host: HostUsage {
             cpu_percent: Some(if seen == Seen::PausesOn { 99.0 } else { 10.0 }),
             memory_percent: Some(10.0),
@@ -173,8 +172,10 @@ fn evidence(seen: Seen, percent: Percent) -> Evidence {
         },
         recorded: true,
         percent,
-        windows: 1.0,
-    }
+        counts: true,
+        ..Sample::default()
+    };
+    Evidence::at_once(&plan(), &sample)
 }
 
 impl World {
@@ -358,6 +359,7 @@ impl World {
             elapsed: INTERVAL,
             calls: (10, 2),
             served: if all { INTERVAL } else { Duration::ZERO },
+            ..Look::default()
         }
     }
 
