@@ -117,6 +117,7 @@ fn share(rounds: u32) -> f64 {
 
 /// Down to six digits, so that it reads back from text as the very same number. Down, because money
 /// may be lost and must not be made.
+#[expect(clippy::cast_possible_truncation, reason = "a number of digits")]
 fn rounded(money: f64) -> f64 {
     if money.is_nan() || money < LEAST {
         return 0.0;

@@ -22,6 +22,9 @@ use crate::sequential::{calls_for_quantile, quantile_ranks};
 use crate::thresholds::{Action, Thresholds};
 use crate::wording;
 
+/// One of the two latencies of a program's calls.
+type Of = fn(&ProgramWindow) -> &Latency;
+
 pub(super) fn judge(thresholds: &Thresholds, seen: &Evidence) -> Vec<Reason> {
     let mut reasons = Vec::from_iter(overhead(thresholds, seen));
     let mut judged = 0;
@@ -117,7 +120,7 @@ fn program(
     seen: &Evidence,
 ) -> Vec<Reason> {
     let recent = seen.recent.get(name);
-    let measures: [(_, _, fn(&ProgramWindow) -> &Latency); 2] = [
+    let measures: [(_, _, Of); 2] = [
         (Measure::Overhead, "overhead", |calls| &calls.overhead),
         (Measure::Total, "whole calls", |calls| &calls.total),
     ];
