@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dspex_flags::{FlagError, Flags};
-use dspex_migration::{Candidate as _, Check, Journal, MigrationError, Migrations, Parts, Plan};
+use dspex_migration::{
+    Candidate as _, Check, Journal, MigrationError, Migrations, Parts, Plan, Recorder,
+};
 use dspex_pool::{Drained, Switches};
 use dspex_router::{Catalog, InvalidConfig, Router, RouterError, RouterParts, SessionStore};
 use dspex_telemetry::{Gauges, HostSampler, HostUsage, Prometheus, Telemetry};
@@ -45,6 +47,7 @@ pub(crate) struct Materials {
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) sessions: Arc<dyn SessionStore>,
     pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) recorder: Arc<dyn Recorder>,
     /// The configurations of pools, and which is stable.
     pub(crate) configurations: Arc<Configurations>,
     /// The stable pool.
@@ -174,6 +177,7 @@ impl House {
             vault: Arc::new(vault),
             succession: Arc::clone(&deployer) as _,
             gatekeeper: Arc::new(gates),
+            recorder: materials.recorder,
         })
         .await?;
         let (tell_host, host) = watch::channel(HostUsage::default());

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dspex_flags::{FlagStore, Flags, SqliteStore};
-use dspex_migration::{MigrationError, SqliteJournal};
+use dspex_migration::{Keep, MigrationError, SqliteJournal, SqliteRecorder};
 use dspex_pool::python::PythonError;
 use dspex_pool::{PoolError, Spawner};
 use dspex_router::{RouterError, SqliteCatalog, SqliteSessions};
@@ -312,7 +312,8 @@ async fn build(
     let flags = flag_store::open(&config.flags.store, store)
         .await
         .map_err(AssembleError::from)?;
-    let stores = Stores::with_flags(flags, store, &tasks.tracker).await?;
+    let keep = config.migration.recording;
+    let stores = Stores::with(flags, keep, store, &tasks.tracker).await?;
     // The flags before the pools: a pool begins as they say.
     let declarations = dspex_flags::dspex::declarations();
     let flags = Flags::open_layered(stores.flags, declarations, config.flag_layers())
@@ -357,6 +358,7 @@ async fn build(
         catalog: stores.catalog,
         sessions: stores.sessions,
         journal: stores.journal,
+        recorder: stores.recorder,
         configurations,
         stable,
         pools,
@@ -414,6 +416,7 @@ pub(crate) struct Stores {
     pub(crate) catalog: Arc<SqliteCatalog>,
     pub(crate) sessions: Arc<SqliteSessions>,
     pub(crate) journal: Arc<SqliteJournal>,
+    pub(crate) recorder: Arc<SqliteRecorder>,
     pub(crate) cursors: Arc<SqliteCursors>,
 }
 
@@ -422,12 +425,13 @@ impl Stores {
     /// database that cannot be used is told in milliseconds.
     pub(crate) async fn open(store: &Store, tracker: &TaskTracker) -> Result<Self, AssembleError> {
         let flags = SqliteStore::open(store.writer.clone(), store.reader.clone()).await?;
-        Self::with_flags(Arc::new(flags), store, tracker).await
+        Self::with(Arc::new(flags), Keep::default(), store, tracker).await
     }
 
-    /// The same, with the flags in a store of their own.
-    async fn with_flags(
+    /// The same, with the flags in a store of their own, and as much of what was seen as is kept.
+    async fn with(
         flags: Arc<dyn FlagStore>,
+        keep: Keep,
         store: &Store,
         tracker: &TaskTracker,
     ) -> Result<Self, AssembleError> {
@@ -446,6 +450,11 @@ impl Stores {
             ),
             journal: Arc::new(
                 SqliteJournal::open(writer(), reader())
+                    .await
+                    .map_err(MigrationError::from)?,
+            ),
+            recorder: Arc::new(
+                SqliteRecorder::open(writer(), reader(), keep)
                     .await
                     .map_err(MigrationError::from)?,
             ),

@@ -4,8 +4,8 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use dspex_flags::Percent;
 use dspex_migration::{
-    Action, Analysis, Append, Event, Journal, LaneSeen, MigrationId, Phase, Reason, Settings,
-    SqliteJournal, Start, State, Verdict,
+    Action, Analysis, Append, Event, Journal, LaneSeen, LedgerChange, MigrationId, Phase, Reason,
+    Settings, SqliteJournal, Start, State, Verdict,
 };
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
@@ -57,6 +57,7 @@ fn look() -> Event {
             stable: lane,
             candidate: lane,
         },
+        ledger: LedgerChange::default(),
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! Invariants (laws 3 and 7): unknown is not healthy; pool faults speak against the candidate by
 //! themselves, every other fault only by a significant difference between the lanes, and the
-//! caller's never. A rule that moves or stops traffic fires on a bound that the truth lies beyond
-//! with 99 % confidence, so a handful of samples never rolls back; a rule that only reports or
-//! holds fires on what was measured, because holding for nothing costs time alone.
+//! caller's never. A rule on calls that moves or stops traffic, and every comparison of the lanes,
+//! fires only where the [`Ledger`](crate::Ledger) has proved it at the plan's significance, over the
+//! whole migration and all looks; and then only where what is seen now is beyond its limit too. So a
+//! handful of samples never rolls back. An absolute rule that only reports or holds fires on what was
+//! measured, because holding for nothing costs time alone.
 
 mod differences;
 mod errors;
@@ -22,6 +24,8 @@ use serde::{Deserialize, Serialize};
 use crate::evidence::Evidence;
 use crate::thresholds::{Action, Thresholds};
 use crate::wording;
+
+pub(crate) use statistics::{ln_gamma, number};
 
 /// What an analysis comes to, from the best to the worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -20,13 +20,14 @@ use tokio_util::sync::CancellationToken;
 use crate::acts::{self, UnderWay};
 use crate::analysis::Analysis;
 use crate::clock;
-use crate::controller::decide;
+use crate::controller::{Decision, decide};
 use crate::error::JournalError;
 use crate::event::Event;
 use crate::id::MigrationId;
 use crate::lever::Act;
 use crate::migrations::Migrations;
-use crate::observation::{Insisted, Outcome};
+use crate::observation::{Insisted, Observation, Outcome};
+use crate::recording::Recorded;
 use crate::scenario::Scenario;
 use crate::state::State;
 use crate::status::Status;
@@ -185,6 +186,7 @@ impl Driver {
             }
         };
         self.outcome = None;
+        self.keep(&next, &seen, &decision, at);
         if !next.may_roll_back() {
             self.insisted = None;
             self.house.answered(&next.id);
@@ -194,6 +196,25 @@ impl Driver {
         let act = decision.actions.first().copied();
         self.act(act, decision.rollback().is_some());
         inbox
+    }
+
+    /// Has what was seen kept, and what was made of it.
+    fn keep(&self, state: &State, seen: &Observation, decision: &Decision, at: jiff::Timestamp) {
+        if let (Some(look), Some(analysis)) = (&seen.look, &decision.analysis) {
+            self.house.parts.recorder.record(Recorded {
+                migration: state.id.clone(),
+                seq: state.seq,
+                at,
+                stage: state.stage,
+                epoch: look.epoch,
+                missing: 0,
+                pools: [state.plan.stable.clone(), state.plan.candidate.clone()],
+                sample: look.sample.clone(),
+                verdict: analysis.verdict,
+                action: analysis.action(),
+                summary: analysis.summary(),
+            });
+        }
     }
 
     /// What the events mean for the windows and the time since the last look.

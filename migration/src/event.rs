@@ -11,6 +11,7 @@ use crate::analysis::{Analysis, Verdict};
 use crate::candidate::Check;
 use crate::cause::Cause;
 use crate::command::Command;
+use crate::ledger::LedgerChange;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::step::Step;
@@ -96,6 +97,9 @@ pub enum Event {
         calls_candidate: u64,
         /// What was seen.
         analysis: Analysis,
+        /// What it has proved.
+        #[serde(default, skip_serializing_if = "LedgerChange::is_empty")]
+        ledger: LedgerChange,
     },
     /// The candidate was looked at after the last stage: written down where what is to be said of it
     /// has changed, and now and then while the old pool is still kept.

@@ -66,6 +66,7 @@ impl fmt::Display for Event {
                 calls_stable,
                 calls_candidate,
                 analysis,
+                ..
             } => write!(
                 f,
                 "{}: {:.1}s credited, {calls_stable} on stable and {calls_candidate} on the candidate",

@@ -1,20 +1,33 @@
 //! What was seen of the candidate, of stable, and of the machine: what an analysis judges.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use dspex_flags::Percent;
 use dspex_pool::{Growth, PoolStatus};
-use dspex_telemetry::{HostUsage, LaneWindow};
+use dspex_telemetry::{HostUsage, LaneWindow, ProgramWindow};
+use serde::{Deserialize, Serialize};
 
+use crate::ledger::Ledger;
 use crate::plan::Plan;
+use crate::sample::Sample;
+use crate::windows::Windows;
+
+/// Calls by program, on stable and on the candidate.
+pub type Programs = BTreeMap<String, [ProgramWindow; 2]>;
 
 /// What was seen over one window. Both lanes over the same stretch of time.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Evidence {
     /// Calls on stable.
     pub stable: LaneWindow,
     /// Calls on the candidate.
     pub candidate: LaneWindow,
+    /// The same program by program, as far back as windows reach.
+    pub recent: Programs,
+    /// And since the stage began.
+    pub stage: Programs,
+    /// What all looks have proved, this one included.
+    pub ledger: Ledger,
     /// The candidate's pool, while it is up.
     pub candidate_pool: Option<PoolStatus>,
     /// How fast the memory of stable's workers grows, where its pool measures it.
@@ -31,12 +44,20 @@ pub struct Evidence {
     /// The share of traffic that the candidate is meant to have. At 100 % stable need not have any
     /// calls to compare with.
     pub percent: Percent,
-    /// How many separate windows the stage spans, at least one: a comparison is made anew in each.
-    pub windows: f64,
+}
+
+impl Evidence {
+    /// What there is to judge where all of this was seen in one look, the first of a stage.
+    #[must_use]
+    pub fn at_once(plan: &Plan, sample: &Sample) -> Self {
+        Windows::default()
+            .add(plan, &Ledger::default(), 1, sample)
+            .evidence
+    }
 }
 
 /// What the copies of one program's calls came to, since the candidate came up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Differences {
     /// Which program.
     pub program: String,
@@ -48,9 +69,4 @@ pub struct Differences {
     pub not_compared: u64,
     /// Why the last of them could not.
     pub trouble: Option<String>,
-}
-
-/// How many separate windows this stage spans.
-pub(crate) fn windows(plan: &Plan, hold: Duration) -> f64 {
-    (hold.as_secs_f64() / plan.window.as_secs_f64()).max(1.0)
 }

@@ -10,6 +10,7 @@
 mod acts;
 mod alert;
 mod analysis;
+mod backtest;
 mod candidate;
 mod cause;
 mod clock;
@@ -26,20 +27,26 @@ mod freeze;
 mod gate;
 mod id;
 mod journal;
+mod ledger;
 mod lever;
 mod migrations;
 mod nobody;
 mod observation;
 mod phase;
 mod plan;
+mod recording;
 pub mod report;
 mod retention;
+mod sample;
 mod scenario;
+mod sequential;
 mod settings;
+pub mod simulation;
 mod stage_record;
 mod state;
 mod status;
 mod step;
+mod stratum;
 mod succession;
 mod thresholds;
 mod traffic;
@@ -49,10 +56,12 @@ mod validator;
 mod vault;
 mod waiting;
 mod watcher;
+mod windows;
 mod wording;
 
 pub use alert::{Alert, Alerts};
 pub use analysis::{Analysis, LaneSeen, Reason, Verdict, analyse};
+pub use backtest::{Backtest, Judgement, Stop, Verdicts, backtest};
 pub use candidate::{Candidate, Check};
 pub use cause::Cause;
 pub use command::{Command, CommandRow};
@@ -60,27 +69,34 @@ pub use comparison::{Comparison, Throughput};
 pub use controller::{Decision, decide};
 pub use error::{JournalError, MigrationError};
 pub use event::{Entry, Event};
-pub use evidence::{Differences, Evidence};
+pub use evidence::{Differences, Evidence, Programs};
 pub use freeze::{Freeze, Frozen, When};
 pub use gate::{Answer, Gate, Gatekeeper, Question};
 pub use id::MigrationId;
 #[cfg(any(test, feature = "testing"))]
 pub use journal::conformance;
 pub use journal::{Append, Inbox, Journal, MemoryJournal, Post, SqliteJournal, Start, Summary};
+pub use ledger::{Ledger, LedgerChange};
 pub use lever::{Act, Lever};
 pub use migrations::{Migrations, Parts};
 pub use nobody::Nobody;
 pub use observation::{FlagsSeen, Insisted, Look, NotRaised, NotZeroed, Observation, Outcome};
 pub use phase::Phase;
 pub use plan::{Chosen, InvalidPlan, Plan, Stage};
+#[cfg(any(test, feature = "testing"))]
+pub use recording::conformance as recording_conformance;
+pub use recording::{Keep, MemoryRecorder, Recorded, Recorder, SqliteRecorder};
 pub use report::{Report, report};
 pub use retention::Retention;
+pub use sample::Sample;
 pub use scenario::Scenario;
+pub use sequential::Wealth;
 pub use settings::Settings;
 pub use stage_record::StageRecord;
 pub use state::{BrokenJournal, State};
 pub use status::Status;
 pub use step::Step;
+pub use stratum::Stratum;
 pub use succession::Succession;
 pub use thresholds::{Action, LatencyRule, RateRule, RatioRule, Thresholds};
 pub use validation::{
@@ -91,6 +107,8 @@ pub use validation_rule::{Validate, ValidationRule};
 pub use validator::Validator;
 pub use vault::{Saved, Vault};
 pub use waiting::Waiting;
+
+pub use windows::{Judged, Windows};
 
 /// Compiles and runs the README's example as a test.
 #[cfg(doctest)]

@@ -24,6 +24,7 @@ use crate::id::MigrationId;
 use crate::journal::{Journal, Post, Start, Summary, read_all};
 use crate::phase::Phase;
 use crate::plan::Plan;
+use crate::recording::Recorder;
 use crate::state::State;
 use crate::status::Status;
 use crate::succession::Succession;
@@ -56,6 +57,8 @@ pub struct Parts {
     pub succession: Arc<dyn Succession>,
     /// Who asks webhooks.
     pub gatekeeper: Arc<dyn Gatekeeper>,
+    /// Where what every look saw is kept.
+    pub recorder: Arc<dyn Recorder>,
 }
 
 /// All migrations of one house, of which at most one is under way.

@@ -11,6 +11,8 @@ use crate::cause::Cause;
 use crate::command::CommandRow;
 use crate::evidence::Evidence;
 use crate::gate::Answer;
+use crate::ledger::LedgerChange;
+use crate::sample::Sample;
 use crate::scenario::Scenario;
 use crate::step::Step;
 use crate::vault::Saved;
@@ -65,10 +67,16 @@ impl FlagsSeen {
 }
 
 /// A look at the candidate.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Look {
     /// What was seen.
     pub evidence: Evidence,
+    /// What it has proved, and looks before it that were not written down.
+    pub ledger: LedgerChange,
+    /// The how many-th beginning of the windows it belongs to.
+    pub epoch: u32,
+    /// What came since the look before.
+    pub sample: Sample,
     /// Time since the look before, by a monotonic clock: zero at the first look of a stage, and
     /// of a controller.
     pub elapsed: Duration,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::freeze::Freeze;
 use crate::gate::Gate;
 use crate::plan::{Chosen, InvalidPlan, Plan, Stage};
+use crate::recording::Keep;
 use crate::retention::Retention;
 use crate::thresholds::{Thresholds, percent};
 use crate::validation_rule::ValidationRule;
@@ -47,6 +48,8 @@ pub struct Settings {
     pub validation: ValidationRule,
     /// How long the old pool is kept.
     pub retention: Retention,
+    /// How much of what looks saw is kept, to be judged again by other rules.
+    pub recording: Keep,
     /// The rules.
     pub thresholds: Thresholds,
 }
@@ -82,6 +85,7 @@ impl Default for Settings {
             freezes: Vec::new(),
             validation: ValidationRule::default(),
             retention: Retention::default(),
+            recording: Keep::default(),
             thresholds: Thresholds::default(),
         }
     }

@@ -18,6 +18,7 @@ use crate::analysis::Analysis;
 use crate::cause::Cause;
 use crate::event::{Entry, Event};
 use crate::id::MigrationId;
+use crate::ledger::Ledger;
 use crate::lever::Lever;
 use crate::phase::Phase;
 use crate::plan::Plan;
@@ -70,6 +71,8 @@ pub struct State {
     pub stages: Vec<StageRecord>,
     /// The last look.
     pub analysis: Option<Analysis>,
+    /// What all looks have proved.
+    pub ledger: Ledger,
     /// The last warnings and criticals.
     pub alerts: Alerts,
     /// When it was complete, once it was.
@@ -162,6 +165,7 @@ impl State {
             revision: None,
             stages: Vec::new(),
             analysis: None,
+            ledger: Ledger::default(),
             alerts: Alerts::default(),
             completed_at: None,
             served: Duration::ZERO,

@@ -8,7 +8,9 @@ use std::time::Duration;
 use dspex_flags::Percent;
 use serde::{Deserialize, Serialize};
 
-/// What is done when a rule is broken, from the mildest to the strongest.
+/// What is done when a rule is broken, from the mildest to the strongest. In the words of those who
+/// run releases: `rollback` makes a rule a *guardrail*, `pause` a *signal*, `log` and `note` a *note*,
+/// of which `log` keeps the stage from ageing while it lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -70,23 +72,27 @@ pub struct Thresholds {
     pub latency_samples: u64,
     /// Calls on the candidate from which a catastrophe is acted on before the minimum is there.
     pub early_samples: u64,
-    /// Chance that a stage with two equal lanes is taken for a broken one by a comparison of error
-    /// rates. It is divided among the separate windows of the stage, because a test repeated
-    /// five hundred times at 1 % is wrong five times.
+    /// Chance that anything in a whole migration between two equal lanes is taken for the candidate's
+    /// fault by a rule on calls: that its failures, or its latencies, are beyond stable's, or the
+    /// pool's faults beyond the critical rate. It holds however often and however long it is looked at,
+    /// and is divided among the rules and the programs as [`Ledger`](crate::Ledger) says.
     pub significance: Percent,
     /// Pool faults, as a share of the candidate's calls.
     pub error_rate: RateRule,
     /// Pool faults at which nobody need be asked.
     pub critical_error_rate: RateRule,
-    /// All faults but the caller's, against stable's rate.
+    /// All faults but the caller's, against stable's rate. Broken where it is proved that the candidate
+    /// fails more often, and what is seen now is beyond the limit and the floor.
     pub error_ratio: RatioRule,
     /// Error rates at or below this are never compared: three times nothing is nothing.
     pub error_floor: Percent,
-    /// How much worse than stable, in errors or in p99, is worth a word.
+    /// How much worse than stable, in errors, in the median or in the 95th percentile, is worth a
+    /// warning, where it is proved that the candidate is worse.
     pub degradation: RateRule,
     /// p99 of the overhead (queue, dispatch, wire: all but the program) on the candidate.
     pub overhead_p99: LatencyRule,
-    /// p99 of overhead and of the whole call against stable's, program by program.
+    /// p99 of overhead and of the whole call against stable's, program by program: bounds of it
+    /// beyond the limit. Pauses at most where the calls in general are not slower.
     pub p99_ratio: RatioRule,
     /// A p99 that is worse than stable's by no more than this is never a breach of the ratio.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
@@ -95,12 +101,12 @@ pub struct Thresholds {
     /// within the window, as a share of all that ran. Not those replaced after a call timed out.
     pub worker_failure_rate: RateRule,
     /// Growth of the memory of the candidate's workers, as a share an hour, by the worst of them:
-    /// its lower bound at 99 % confidence where the rule stops or moves traffic. Where stable's
-    /// memory certainly grows too, what the candidate's does beyond it. Not judged, and nothing held
-    /// back, until its pool has measured for long enough.
+    /// its lower bound at 99 % confidence where the rule stops or moves traffic, and that of its
+    /// difference to stable's growth. Pauses at most where that difference is not certain. Not judged,
+    /// and nothing held back, until its pool has measured for long enough.
     pub memory_growth: RateRule,
     /// Copied calls that the candidate answered differently, as a share of those that were compared:
-    /// its bounds at 99 % confidence. Judged only where the plan has calls copied; then no stage
+    /// its bounds at a confidence of one less the significance. Judged only where the plan has calls copied; then no stage
     /// ages until the share is known to lie below this.
     pub difference_rate: RateRule,
     /// CPU of the host. A note by default, see above.
@@ -127,7 +133,7 @@ impl Default for Thresholds {
                 action: Action::Rollback,
             },
             error_floor: percent(100),
-            degradation: rate(1_000, Action::Note),
+            degradation: rate(1_000, Action::Log),
             overhead_p99: LatencyRule {
                 limit: Duration::from_millis(200),
                 action: Action::Log,

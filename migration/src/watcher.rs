@@ -1,59 +1,69 @@
-//! Looking at the candidate: which window, which calls are counted, which workers failed in it.
+//! Looking at the candidate: taking what came since the look before, and adding it up.
 //!
-//! Invariants: a window never reaches back before the stage began for this controller: telemetry
-//! cuts time into slots, and a window begins with the first one that lies wholly after its start.
-//! No call is counted twice for a stage, and none is left out.
+//! Invariants: nothing from before the stage began for this controller is looked at. No call is
+//! counted twice for a stage, and none is left out. What was proved and could not be written down is
+//! kept until it is.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use dspex_flags::Percent;
-use dspex_telemetry::{HostSampler, Lane, LaneWindow, Telemetry};
+use dspex_telemetry::{Cursor, HostSampler, Lane, Telemetry};
 use tokio::time::Instant;
 
 use crate::candidate::Candidate;
-use crate::evidence::{Evidence, windows};
+use crate::ledger::{Ledger, LedgerChange};
 use crate::lever::Lever;
 use crate::observation::Look;
+use crate::sample::Sample;
 use crate::state::State;
+use crate::windows::Windows;
 
 pub(crate) struct Watcher {
-    /// When the stage began, or when this controller did, or when it was resumed.
-    began: Instant,
     /// The last look whose credit was written down.
     looked: Instant,
     /// Calls on stable and on the candidate, by telemetry's own count, up to which all are counted.
     counted: (u64, u64),
     /// The same at the last look, which becomes `counted` once the look is written down.
     read: (u64, u64),
+    /// Up to where calls were taken, once there was a beginning.
+    cursor: Option<Cursor>,
+    windows: Windows,
+    /// The how many-th beginning this is, once it is known.
+    epoch: Option<u32>,
+    /// What all looks have proved, those that were not written down too.
+    proved: Option<Ledger>,
+    /// What looks have changed in it since the last one that was written down.
+    unwritten: LedgerChange,
     /// When it was last seen whether the candidate serves all traffic.
     seen: Instant,
     /// Time in which it was seen to, and that is not written down.
     served: Duration,
-    /// How many workers of the candidate had failed, and when.
-    failures: VecDeque<(Instant, u64)>,
     host: HostSampler,
 }
 
 impl Watcher {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
-            began: now,
             looked: now,
             counted: (0, 0),
             read: (0, 0),
+            cursor: None,
+            windows: Windows::default(),
+            epoch: None,
+            proved: None,
+            unwritten: LedgerChange::default(),
             seen: now,
             served: Duration::ZERO,
-            failures: VecDeque::new(),
             host: HostSampler::new(),
         }
     }
 
     /// From now on, only what comes counts.
     pub(crate) fn begin_anew(&mut self, telemetry: &Telemetry, now: Instant) {
-        self.began = now;
+        self.windows = Windows::default();
+        (self.epoch, self.proved) = (None, None);
+        self.unwritten = LedgerChange::default();
         (self.seen, self.served) = (now, Duration::ZERO);
-        self.failures.clear();
         self.traffic_set(telemetry, now);
     }
 
@@ -62,12 +72,14 @@ impl Watcher {
         self.looked = now;
         self.read = recorded(telemetry);
         self.counted = self.read;
+        self.cursor = Some(telemetry.cursor(now));
     }
 
     /// The look of `now` was written down, or there was nothing to write.
     pub(crate) fn looked(&mut self, now: Instant) {
         self.looked = self.looked.max(now);
         self.counted = self.read;
+        self.unwritten = LedgerChange::default();
     }
 
     /// Whether the candidate serves all traffic, as of now. Counted once the migration is complete,
@@ -92,86 +104,51 @@ impl Watcher {
         candidate: &dyn Candidate,
         now: Instant,
     ) -> Look {
-        let (stable, calls, since) = self.window(state, telemetry, now);
-        let (stable_pool, candidate_pool) = candidate.statuses();
-        let failures = candidate_pool.as_ref().map_or(0, |pool| pool.failures);
-        let evidence = Evidence {
-            stable,
-            candidate: calls,
-            worker_failures: self.failed_since(since, failures, state.plan.window_limit, now),
-            candidate_pool,
-            stable_growth: stable_pool.growth,
-            differences: (state.plan.shadow > Percent::ZERO).then(|| candidate.differences()),
-            host: self.host.sample(),
-            recorded: telemetry.is_enabled(),
-            percent: state.percent(),
-            windows: windows(&state.plan, state.hold().unwrap_or_default()),
-        };
+        // Until every router serves the share, calls and time belong to no stage.
+        let at = matches!(state.lever, Lever::At { .. });
+        let sample = self.sample(state, telemetry, candidate, now, at);
+        let proved = self.proved.get_or_insert_with(|| state.ledger.clone());
+        let epoch = *self.epoch.get_or_insert(proved.epoch + 1);
+        let judged = self.windows.add(&state.plan, proved, epoch, &sample);
+        *proved = judged.evidence.ledger.clone();
+        self.unwritten.merge(judged.change);
         self.read = recorded(telemetry);
         let since_counted = (
             self.read.0.saturating_sub(self.counted.0),
             self.read.1.saturating_sub(self.counted.1),
         );
-        // Until every router serves the share, calls and time belong to no stage.
-        let at = matches!(state.lever, Lever::At { .. });
         let elapsed = now.saturating_duration_since(self.looked);
         Look {
-            evidence,
+            evidence: judged.evidence,
+            ledger: self.unwritten.clone(),
+            epoch,
+            sample,
             elapsed: if at { elapsed } else { Duration::ZERO },
             calls: if at { since_counted } else { (0, 0) },
             served: self.served,
         }
     }
 
-    /// The shortest window that holds samples enough, up to the limit.
-    fn window(
-        &self,
+    fn sample(
+        &mut self,
         state: &State,
         telemetry: &Telemetry,
+        candidate: &dyn Candidate,
         now: Instant,
-    ) -> (LaneWindow, LaneWindow, Instant) {
-        let plan = &state.plan;
-        let floor = self.began + telemetry.slot();
-        let enough = plan.thresholds.minimum_samples;
-        let needs_stable = state.percent() < Percent::HUNDRED;
-        let mut reach = plan.window;
-        loop {
-            let since = now
-                .checked_sub(reach)
-                .map_or(floor, |since| since.max(floor));
-            let stable = telemetry.window(Lane::Stable, since, now);
-            let candidate = telemetry.window(Lane::Candidate, since, now);
-            let full = candidate.calls >= enough && (stable.calls >= enough || !needs_stable);
-            if full || since == floor || reach >= plan.window_limit {
-                return (stable, candidate, since);
-            }
-            reach = (reach * 2).min(plan.window_limit);
+        counts: bool,
+    ) -> Sample {
+        let cursor = self.cursor.get_or_insert_with(|| telemetry.cursor(now));
+        let (stable_pool, candidate_pool) = candidate.statuses();
+        Sample {
+            lanes: telemetry.take(cursor, now),
+            candidate_pool,
+            stable_growth: stable_pool.growth,
+            differences: (state.plan.shadow > Percent::ZERO).then(|| candidate.differences()),
+            host: self.host.sample(),
+            recorded: telemetry.is_enabled(),
+            percent: state.percent(),
+            counts,
         }
-    }
-
-    fn failed_since(&mut self, since: Instant, total: u64, limit: Duration, now: Instant) -> u64 {
-        // A pool that was brought up anew counts from zero again.
-        if self
-            .failures
-            .back()
-            .is_some_and(|(_, before)| *before > total)
-        {
-            self.failures.clear();
-            self.failures.push_back((now, 0));
-        }
-        self.failures.push_back((now, total));
-        while self
-            .failures
-            .get(1)
-            .is_some_and(|(at, _)| *at + limit < now)
-        {
-            self.failures.pop_front();
-        }
-        let before = self.failures.iter().rev().find(|(at, _)| *at <= since);
-        let base = before
-            .or(self.failures.front())
-            .map_or(total, |(_, failures)| *failures);
-        total.saturating_sub(base)
     }
 }
 
@@ -294,8 +271,6 @@ mod tests {
         call(&telemetry, Lane::Candidate, 500, Some(Blame::Pool));
         tokio::time::advance(Duration::from_millis(300)).await;
         watcher.begin_anew(&telemetry, Instant::now());
-        // Within the slot in which the stage began nobody can tell: it is left out.
-        call(&telemetry, Lane::Candidate, 7, Some(Blame::Pool));
         tokio::time::advance(Duration::from_secs(5)).await;
         call(&telemetry, Lane::Candidate, 60, None);
         call(&telemetry, Lane::Stable, 60, None);
@@ -313,29 +288,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_window_reaches_as_far_back_as_it_needs_samples() {
+    async fn what_was_proved_and_not_written_down_is_not_lost() {
         let telemetry = Telemetry::new(Config::default());
-        let (state, mut watcher) = (in_a_stage(), Watcher::new(Instant::now()));
-        // One call every ten seconds in each lane: 6 in the shortest window, 60 in the longest.
-        for _ in 0..70 {
-            tokio::time::advance(Duration::from_secs(10)).await;
-            call(&telemetry, Lane::Candidate, 1, None);
-            call(&telemetry, Lane::Stable, 1, None);
+        let (mut state, mut watcher) = (in_a_stage(), Watcher::new(Instant::now()));
+        watcher.begin_anew(&telemetry, Instant::now());
+        let mut last = None;
+        for _ in 0..8 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            call(&telemetry, Lane::Candidate, 3, Some(Blame::Pool));
+            last = Some(watcher.look(&state, &telemetry, &Absent, Instant::now()));
         }
-        let look = watcher.look(&state, &telemetry, &Absent, Instant::now());
+        let look = last.expect("eight looks");
         assert!(
-            look.evidence.candidate.calls >= 50,
-            "{}",
-            look.evidence.candidate.calls
+            look.evidence.ledger.pool_faults(0.01),
+            "although none of them was written"
         );
-        call(&telemetry, Lane::Candidate, 80, None);
-        call(&telemetry, Lane::Stable, 80, None);
-        let look = watcher.look(&state, &telemetry, &Absent, Instant::now());
-        assert!(
-            look.evidence.candidate.seconds <= 61.0,
-            "{}",
-            look.evidence.candidate.seconds
-        );
+        state.ledger.change(&look.ledger);
+        assert_eq!(state.ledger, look.evidence.ledger);
+        watcher.looked(Instant::now());
+        let nothing_new = watcher.look(&state, &telemetry, &Absent, Instant::now());
+        assert!(nothing_new.ledger.is_empty());
+        watcher.begin_anew(&telemetry, Instant::now());
+        let anew = watcher.look(&state, &telemetry, &Absent, Instant::now());
+        assert_eq!((anew.epoch, look.epoch), (2, 1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::call::{Call, Reply};
@@ -111,7 +111,7 @@ pub struct PoolStatus {
 }
 
 /// How fast the memory of a pool's workers grows, by the worst of them.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Growth {
     /// The worker that it was measured on, as in [`WorkerStatus::id`].
     pub worker: String,

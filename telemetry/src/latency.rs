@@ -1,42 +1,32 @@
 //! A distribution of durations that can be merged without losing accuracy.
 //!
-//! A DDSketch with 1 % relative error. Most distributions here are small (one program, one lane,
-//! one second), and an empty sketch already takes over a kilobyte once it holds a value, so the
-//! first values are kept as they are and become a sketch when there are too many of them.
-//! Invariant: `count` and all quantiles are the same, within the sketch's error, whichever way
-//! the values arrived.
+//! A DDSketch with 1 % relative error: counts in buckets, and the shortest and the longest duration
+//! as they are. Invariant: `count` and all quantiles are the same, within the sketch's error,
+//! whichever way the values arrived.
+
+mod buckets;
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
-use sketches_ddsketch::{Config, DDSketch};
 
-/// How many values are kept as they are.
-const FEW: usize = 32;
-
-/// The sketch's relative error.
-const ACCURACY: f64 = 0.01;
-
-/// 2,048 bins at 1 % span 17 orders of magnitude: from a nanosecond to years.
-const BINS: u32 = 2_048;
+use buckets::Buckets;
 
 /// A mergeable distribution of durations.
-#[derive(Clone, Default)]
+#[derive(Clone, PartialEq)]
 pub struct Latency {
-    values: Values,
+    buckets: Buckets,
+    /// In seconds, the shortest and the longest; the wrong way round where there is none.
+    range: (f64, f64),
 }
 
-/// Seconds throughout.
-#[derive(Clone)]
-enum Values {
-    Few(Vec<f64>),
-    Many(Box<DDSketch>),
-}
-
-impl Default for Values {
+impl Default for Latency {
     fn default() -> Self {
-        Self::Few(Vec::new())
+        Self {
+            buckets: Buckets::default(),
+            range: (f64::INFINITY, f64::NEG_INFINITY),
+        }
     }
 }
 
@@ -49,22 +39,21 @@ impl Latency {
 
     /// Adds one duration.
     pub fn record(&mut self, duration: Duration) {
-        self.add(duration.as_secs_f64());
+        let seconds = duration.as_secs_f64();
+        self.buckets.add(seconds);
+        self.widen((seconds, seconds));
     }
 
     /// How many durations were added.
     #[must_use]
     pub fn count(&self) -> u64 {
-        match &self.values {
-            Values::Few(values) => values.len() as u64,
-            Values::Many(sketch) => sketch.count() as u64,
-        }
+        self.buckets.count()
     }
 
     /// Whether nothing was added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.count() == 0
+        self.buckets.first().is_none()
     }
 
     /// The duration below which a share `q` (0 to 1) of all durations lie, within 1 %. `None`
@@ -74,15 +63,53 @@ impl Latency {
         if !(0.0..=1.0).contains(&q) {
             return None;
         }
-        let seconds = match &self.values {
-            Values::Few(values) => {
-                let mut sorted = values.clone();
-                sorted.sort_by(f64::total_cmp);
-                *sorted.get(rank(q, sorted.len().checked_sub(1)?))?
-            }
-            Values::Many(sketch) => sketch.quantile(q).ok().flatten()?,
+        self.at_rank(rank(q, self.count().checked_sub(1)?))
+    }
+
+    /// The duration with so many shorter ones before it, within 1 %.
+    #[must_use]
+    pub fn at_rank(&self, rank: u64) -> Option<Duration> {
+        let last = self.count().checked_sub(1)?;
+        let seconds = match rank {
+            0 => self.range.0,
+            _ if rank == last => self.range.1,
+            _ => buckets::value(self.buckets.at_rank(rank)?),
         };
-        Duration::try_from_secs_f64(seconds).ok()
+        Duration::try_from_secs_f64(seconds.clamp(self.range.0, self.range.1)).ok()
+    }
+
+    /// The buckets that hold anything, from the shortest durations to the longest: a number, the
+    /// same for the same durations in every distribution, and how many are in it. Durations of one
+    /// bucket are equal as far as anybody can tell.
+    pub fn buckets(&self) -> impl Iterator<Item = (i16, u64)> {
+        self.buckets.iter()
+    }
+
+    /// A distribution of what [`buckets`](Self::buckets) told of another one. The shortest and the
+    /// longest duration are those of their buckets.
+    #[must_use]
+    pub fn from_buckets(counts: impl IntoIterator<Item = (i16, u64)>) -> Self {
+        let mut latency = Self::new();
+        for (key, count) in counts {
+            latency.buckets.add_to(key, count);
+        }
+        latency.range_of_buckets();
+        latency
+    }
+
+    /// Takes away what was in it at an earlier time, and leaves what was added since.
+    pub fn take_away(&mut self, earlier: &Self) {
+        let (shortest, longest) = (self.buckets.first(), self.buckets.last());
+        let range = self.range;
+        self.buckets.take_away(&earlier.buckets);
+        self.range_of_buckets();
+        // Where the bucket at the end is still there, its end is as near as anybody knows.
+        if !self.is_empty() && self.buckets.first() == shortest {
+            self.range.0 = range.0;
+        }
+        if !self.is_empty() && self.buckets.last() == longest {
+            self.range.1 = range.1;
+        }
     }
 
     /// The median.
@@ -111,21 +138,8 @@ impl Latency {
 
     /// Adds all of `other`'s durations.
     pub fn merge(&mut self, other: &Self) {
-        match (&mut self.values, &other.values) {
-            (_, Values::Few(values)) => values.iter().for_each(|value| self.add(*value)),
-            (Values::Few(values), Values::Many(theirs)) => {
-                let mut sketch = theirs.clone();
-                values.iter().for_each(|value| sketch.add(*value));
-                self.values = Values::Many(sketch);
-            }
-            (Values::Many(ours), Values::Many(theirs)) => {
-                let merged = ours.merge(theirs);
-                debug_assert!(
-                    merged.is_ok(),
-                    "every sketch here has the same configuration"
-                );
-            }
-        }
+        self.buckets.merge(&other.buckets);
+        self.widen(other.range);
     }
 
     /// The figures that people and analyses ask for.
@@ -140,31 +154,27 @@ impl Latency {
         }
     }
 
-    fn add(&mut self, seconds: f64) {
-        match &mut self.values {
-            Values::Few(values) if values.len() < FEW => values.push(seconds),
-            Values::Few(values) => {
-                let mut sketch = DDSketch::new(Config::new(
-                    ACCURACY,
-                    BINS,
-                    Duration::from_nanos(1).as_secs_f64(),
-                ));
-                values.iter().for_each(|value| sketch.add(*value));
-                sketch.add(seconds);
-                self.values = Values::Many(Box::new(sketch));
-            }
-            Values::Many(sketch) => sketch.add(seconds),
-        }
+    fn widen(&mut self, (shortest, longest): (f64, f64)) {
+        self.range = (self.range.0.min(shortest), self.range.1.max(longest));
+    }
+
+    fn range_of_buckets(&mut self) {
+        let ends = self.buckets.first().zip(self.buckets.last());
+        self.range = ends.map_or(Self::default().range, |(first, last)| {
+            (buckets::value(first), buckets::value(last))
+        });
     }
 }
 
-/// The sketch's own rule, so that a distribution does not jump when it outgrows being few.
+/// How many values lie below a share `q` of all, the last of which has `last` before it.
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "not greater than `last`, which is a usize"
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "counts far below 2^52, and not greater than `last`"
 )]
-fn rank(q: f64, last: usize) -> usize {
-    (q * last as f64) as usize
+fn rank(q: f64, last: u64) -> u64 {
+    (q * last as f64) as u64
 }
 
 impl fmt::Debug for Latency {
@@ -250,7 +260,45 @@ mod tests {
         assert_eq!(summary, micros(&[1_500; 3]).summary());
     }
 
+    #[test]
+    fn what_came_since_is_what_is_left() {
+        let earlier = micros(&[50, 900, 1_000]);
+        let mut all = earlier.clone();
+        all.merge(&micros(&[1_000, 2_000_000]));
+        all.take_away(&earlier);
+        assert_eq!(all.count(), 2);
+        assert_eq!(all.max(), Some(Duration::from_secs(2)));
+        let shortest = all.quantile(0.0).unwrap().as_secs_f64();
+        assert!((shortest - 1e-3).abs() < 1.1e-5, "{shortest}");
+        all.take_away(&all.clone());
+        assert_eq!((all.is_empty(), all.p99()), (true, None));
+    }
+
+    #[test]
+    fn durations_of_every_length_have_a_bucket() {
+        for seconds in [0.0, 1e-9, 3e-7, 1.0, 86_400.0, 1e18] {
+            let latency: Latency = [Duration::from_secs_f64(seconds)].into_iter().collect();
+            let again = Latency::from_buckets(latency.buckets());
+            let near = again.p50().unwrap().as_secs_f64();
+            assert!(
+                (near - seconds).abs() <= seconds * 0.0101 + 2e-9,
+                "{near} {seconds}"
+            );
+        }
+    }
+
     proptest! {
+        #[test]
+        fn taking_away_undoes_merging(
+            parts in proptest::collection::vec(
+                proptest::collection::vec(1..100_000_000_u64, 0..70), 2),
+        ) {
+            let mut merged = micros(&parts[0]);
+            merged.merge(&micros(&parts[1]));
+            merged.take_away(&micros(&parts[0]));
+            prop_assert!(merged.buckets().eq(micros(&parts[1]).buckets()));
+        }
+
         #[test]
         fn parts_merged_equal_the_whole(
             parts in proptest::collection::vec(

@@ -15,6 +15,7 @@
 
 mod calls;
 mod config;
+mod cursor;
 mod error;
 mod gauges;
 mod host;
@@ -30,6 +31,7 @@ mod telemetry;
 mod window;
 
 pub use config::Config;
+pub use cursor::Cursor;
 pub use error::{LogError, PrometheusError};
 pub use gauges::{CircuitPhase, Gauges, NotificationFigures, PoolFigures, WorkerFigures};
 pub use host::{HostSampler, HostUsage};

@@ -74,6 +74,21 @@ impl Ring {
         merged
     }
 
+    /// The same, and the part of it that lies in `last`, as it was at the same moment.
+    pub(crate) fn merged_and_last(&self, first: u64, last: u64) -> (Merged, Merged) {
+        let mut merged = match last.checked_sub(1) {
+            Some(before) => self.merged(first, before),
+            None => Merged::default(),
+        };
+        let mut newest = Merged::default();
+        let slot = self.slot(last);
+        if slot.number == last {
+            merged.add(&slot);
+            newest.add(&slot);
+        }
+        (merged, newest)
+    }
+
     fn slot(&self, number: u64) -> MutexGuard<'_, Slot> {
         // The remainder is smaller than a length, which is a usize.
         let index = usize::try_from(number % self.slots.len() as u64).unwrap_or(0);
@@ -114,6 +129,7 @@ impl Slot {
         let (_, calls) = &mut self.programs[place];
         calls.calls += 1;
         calls.errors += u64::from(blame.is_some());
+        calls.faults += u64::from(blame.is_some_and(|blame| blame != Blame::Caller));
         calls.total.record(outcome.total);
         calls.overhead.record(outcome.overhead());
     }
@@ -133,6 +149,19 @@ impl Merged {
         }
     }
 
+    /// Takes away what was in it at an earlier time.
+    pub(crate) fn take_away(&mut self, earlier: &Self) {
+        self.calls = self.calls.saturating_sub(earlier.calls);
+        take_counts(&mut self.errors, &earlier.errors);
+        take_counts(&mut self.kinds, &earlier.kinds);
+        for (number, calls) in &earlier.programs {
+            if let Some(ours) = self.programs.get_mut(number) {
+                ours.take_away(calls);
+            }
+        }
+        self.programs.retain(|_, calls| calls.calls > 0);
+    }
+
     /// Total and overhead of all programs together.
     pub(crate) fn latencies(&self) -> (Latency, Latency) {
         let (mut total, mut overhead) = (Latency::new(), Latency::new());
@@ -142,4 +171,13 @@ impl Merged {
         }
         (total, overhead)
     }
+}
+
+fn take_counts<K: Ord>(counts: &mut BTreeMap<K, u64>, earlier: &BTreeMap<K, u64>) {
+    for (what, count) in earlier {
+        if let Some(ours) = counts.get_mut(what) {
+            *ours = ours.saturating_sub(*count);
+        }
+    }
+    counts.retain(|_, count| *count > 0);
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::calls::CallMetrics;
+use crate::cursor::Cursor;
 use crate::programs::Programs;
-use crate::ring::Ring;
+use crate::ring::{Merged, Ring};
 use crate::sink::Sink;
 use crate::{Config, Lane, LaneWindow, Outcome, Prometheus};
 
@@ -89,9 +90,48 @@ impl Telemetry {
         let oldest = (last + 1).saturating_sub(u64::from(self.slots));
         let first = self.slot_number(since).max(oldest);
         let merged = self.lanes[lane as usize].merged(first, last);
-        let (total, overhead) = merged.latencies();
-        let covered = now.saturating_duration_since(self.slot_start(first));
+        self.named(
+            merged,
+            now.saturating_duration_since(self.slot_start(first)),
+        )
+    }
 
+    /// Begins to take calls: those after this moment.
+    #[must_use]
+    pub fn cursor(&self, now: Instant) -> Cursor {
+        let mut cursor = Cursor {
+            slot: self.slot_number(now),
+            at: now,
+            taken: Default::default(),
+        };
+        let _before = self.take(&mut cursor, now);
+        cursor
+    }
+
+    /// What the lanes did since the last take, stable first: each call once, however time is cut. A
+    /// call that is recorded for a slot before that of the last take is in none, and so is what was
+    /// recorded longer ago than the configured span.
+    #[must_use]
+    pub fn take(&self, cursor: &mut Cursor, now: Instant) -> [LaneWindow; 2] {
+        let now = now.max(cursor.at);
+        let last = self.slot_number(now);
+        let oldest = (last + 1).saturating_sub(u64::from(self.slots));
+        let covered = now.saturating_duration_since(cursor.at);
+        let fresh = Lane::ALL.map(|lane| {
+            let ring = &self.lanes[lane as usize];
+            let (mut merged, newest) = ring.merged_and_last(cursor.slot.max(oldest), last);
+            let taken = std::mem::replace(&mut cursor.taken[lane as usize], newest);
+            if cursor.slot >= oldest {
+                merged.take_away(&taken);
+            }
+            self.named(merged, covered)
+        });
+        (cursor.slot, cursor.at) = (last, now);
+        fresh
+    }
+
+    fn named(&self, merged: Merged, covered: Duration) -> LaneWindow {
+        let (total, overhead) = merged.latencies();
         let mut window = LaneWindow {
             calls: merged.calls,
             errors: merged.errors,

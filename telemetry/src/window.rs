@@ -34,6 +34,30 @@ impl LaneWindow {
         self.errors.get(&blame).copied().unwrap_or(0)
     }
 
+    /// Adds all of `other`'s calls, and the time that they cover.
+    pub fn merge(&mut self, other: &Self) {
+        self.calls += other.calls;
+        for (blame, count) in &other.errors {
+            *self.errors.entry(*blame).or_default() += count;
+        }
+        for (kind, count) in &other.kinds {
+            // Looked for first, because a name that is there need not be copied.
+            match self.kinds.get_mut(kind) {
+                Some(sum) => *sum += count,
+                None => drop(self.kinds.insert(kind.clone(), *count)),
+            }
+        }
+        self.total.merge(&other.total);
+        self.overhead.merge(&other.overhead);
+        for (name, calls) in &other.programs {
+            match self.programs.get_mut(name) {
+                Some(sum) => sum.merge(calls),
+                None => drop(self.programs.insert(name.clone(), calls.clone())),
+            }
+        }
+        self.seconds += other.seconds;
+    }
+
     /// How many calls failed, whoever was at fault.
     #[must_use]
     pub fn failed(&self) -> u64 {
@@ -48,6 +72,8 @@ pub struct ProgramWindow {
     pub calls: u64,
     /// How many of them failed, whoever was at fault.
     pub errors: u64,
+    /// How many of them failed by anybody's fault but the caller's.
+    pub faults: u64,
     /// How long calls took.
     pub total: Latency,
     /// How long calls took beside the program's own time.
@@ -59,7 +85,17 @@ impl ProgramWindow {
     pub fn merge(&mut self, other: &Self) {
         self.calls += other.calls;
         self.errors += other.errors;
+        self.faults += other.faults;
         self.total.merge(&other.total);
         self.overhead.merge(&other.overhead);
+    }
+
+    /// Takes away what was in it at an earlier time.
+    pub(crate) fn take_away(&mut self, earlier: &Self) {
+        self.calls = self.calls.saturating_sub(earlier.calls);
+        self.errors = self.errors.saturating_sub(earlier.errors);
+        self.faults = self.faults.saturating_sub(earlier.faults);
+        self.total.take_away(&earlier.total);
+        self.overhead.take_away(&earlier.overhead);
     }
 }

@@ -10,6 +10,7 @@ mod compare;
 mod contenders;
 mod core;
 mod figures;
+mod migrate;
 mod page;
 mod plot;
 mod record;
@@ -40,6 +41,8 @@ enum Subject {
     Pool(Pool),
     /// Flags, breaker and router: a decision, a permit, a way through
     Core(Core),
+    /// A migration's verdicts: how often they are wrong, what they cost
+    Migrate(migrate::Migrate),
 }
 
 #[derive(Debug, clap::Args)]
@@ -108,6 +111,7 @@ pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> 
     match &options.subject {
         Subject::Pool(pool) => run_pool(pool, places, interrupt),
         Subject::Core(core) => core::run(core, places, interrupt),
+        Subject::Migrate(options) => migrate::run(options, places, interrupt),
     }
 }
 

@@ -1,11 +1,13 @@
 //! `dspex migrate`: moves live traffic from the stable pool to the candidate, and back.
 
+mod backtest;
 mod decommission;
 mod emergency;
 mod plan;
 mod record;
 mod report;
 mod show;
+mod simulate;
 mod watch;
 
 use std::time::Duration;
@@ -68,8 +70,10 @@ enum Asked {
 /// What can be done without one.
 #[derive(Debug, Subcommand)]
 enum Alone {
-    /// Show what a migration would do: stages, holds, rules. Asks no server.
+    /// Show what a migration would do: stages, holds, rules; with --simulate, what it would see.
     Plan(plan::Plan),
+    /// Judge a recorded run again by other rules: would they have rolled back, and when? Asks no server.
+    Backtest(backtest::Backtest),
     /// Hold at the current stage; where the server does not answer, by the store alone.
     Pause(Halt),
     /// Go on after a pause; where the server does not answer, by the store alone.
@@ -174,7 +178,8 @@ impl Migrate {
 impl Alone {
     async fn run(self, remote: Remote, output: Output) -> Result<(), Failure> {
         match self {
-            Self::Plan(plan) => plan.run(output),
+            Self::Plan(plan) => plan.run(&remote, output).await,
+            Self::Backtest(backtest) => backtest.run(output).await,
             Self::Pause(halt) => halt.run(Ask::Pause, remote, output).await,
             Self::Resume(halt) => halt.run(Ask::Resume, remote, output).await,
             Self::Report(report) => report.run(&remote, output).await,

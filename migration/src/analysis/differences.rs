@@ -3,11 +3,12 @@
 //! Invariants: a gate, and so stricter than a limit: where calls are copied at all, no stage ages
 //! before the share of differences is known to lie below the limit (law 3). What stops or moves
 //! traffic fires on the lower bound, program by program, so that one program that is wholly wrong
-//! does not hide among the calls of the others.
+//! does not hide among the calls of the others. The bounds hold at every look at once.
 
 use super::Reason;
-use super::statistics::{at_least, at_most, number};
+use super::statistics::rate;
 use crate::evidence::{Differences, Evidence};
+use crate::sequential::share_bounds;
 use crate::thresholds::{Action, Thresholds};
 use crate::wording;
 
@@ -41,17 +42,46 @@ pub(super) fn judge(thresholds: &Thresholds, seen: &Evidence) -> Vec<Reason> {
         );
         return vec![Reason::unknown(RULE, text, needs)];
     }
-    let bound = at_most(different, compared);
+    let alpha = wording::fraction(thresholds.significance);
+    let (_, bound) = share_bounds(different, compared, alpha);
     if bound > limit {
+        let needs = match lacking(different, compared, limit, alpha) {
+            Some(more) => wording::count(more, "more comparison"),
+            None => "fewer differences: at this rate it never passes".to_owned(),
+        };
         let text = format!(
-            "{}, so up to {} may at 99 % confidence, limit {said_limit}: waiting for more{}",
+            "{}, so up to {} may at {} confidence, limit {said_limit}: waiting for {needs}{}",
             of(different, compared),
             wording::percent_of(bound),
+            wording::percent_of(1.0 - alpha),
             trouble(programs)
         );
-        reasons.push(Reason::unknown(RULE, text, "more comparisons".to_owned()));
+        reasons.push(Reason::unknown(RULE, text, needs));
     }
     reasons
+}
+
+/// How many more comparisons it takes until the share is known to lie below the limit, should they
+/// come out as those before. None where it takes more than a million.
+fn lacking(different: u64, compared: u64, limit: f64, alpha: f64) -> Option<u64> {
+    // Of so many times as many, so many times as many differ.
+    let passes = |all: u64| share_bounds(different * all / compared, all, alpha).1 <= limit;
+    let (mut low, mut high) = (compared, compared.max(1));
+    while !passes(high) {
+        (low, high) = (high, high * 2);
+        if high > 1_000_000 {
+            return None;
+        }
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if passes(middle) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    Some(high - compared)
 }
 
 /// A program that is answered differently too often.
@@ -62,20 +92,22 @@ fn broken(thresholds: &Thresholds, program: &Differences) -> Option<Reason> {
         return None;
     }
     let limit = wording::fraction(rule.limit);
-    let bound = at_least(different, compared);
+    let alpha = wording::fraction(thresholds.significance);
+    let (bound, _) = share_bounds(different, compared, alpha);
     let judged = if rule.action >= Action::Pause {
         bound
     } else {
-        number(different) / number(compared)
+        rate(different, compared)
     };
     if judged <= limit {
         return None;
     }
     let text = format!(
-        "{} for {}, at least {} at 99 % confidence, limit {}; see the cases of the shadow",
+        "{} for {}, at least {} at {} confidence, limit {}; see the cases of the shadow",
         of(different, compared),
         program.program,
         wording::percent_of(bound),
+        wording::percent_of(1.0 - alpha),
         wording::share(rule.limit)
     );
     Some(Reason::breach(RULE, rule.action, text, judged, limit))

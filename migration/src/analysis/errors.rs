@@ -2,7 +2,7 @@
 
 use dspex_telemetry::{Blame, LaneWindow};
 
-use super::statistics::{as_likely_by_chance, at_least, number};
+use super::statistics::rate;
 use super::{Reason, comparable_failures};
 use crate::evidence::Evidence;
 use crate::thresholds::{Action, RateRule, Thresholds};
@@ -18,19 +18,7 @@ pub(super) fn judge(thresholds: &Thresholds, seen: &Evidence) -> Vec<Reason> {
     );
     let warning = || pool_faults("error_rate", thresholds.error_rate, thresholds, seen);
     reasons.extend(critical.or_else(warning));
-    let ratio = thresholds.error_ratio;
-    let degraded = 1.0 + wording::fraction(thresholds.degradation.limit);
-    reasons.extend(
-        compared("error_ratio", ratio.limit, ratio.action, thresholds, seen).or_else(|| {
-            compared(
-                "degradation",
-                degraded,
-                thresholds.degradation.action,
-                thresholds,
-                seen,
-            )
-        }),
-    );
+    reasons.extend(compared(thresholds, seen));
     if seen.stable.calls < thresholds.minimum_samples {
         let text = format!(
             "stable had {} in this window, too few to compare with: the absolute rules decide alone",
@@ -51,13 +39,15 @@ fn pool_faults(
     let (faults, calls) = (seen.candidate.errors_of(Blame::Pool), seen.candidate.calls);
     let limit = wording::fraction(rule.limit);
     let rate = rate(faults, calls);
-    let (judged, enough) = if rule.action >= Action::Pause {
-        // Evident on the bound is evident, even before the minimum sample is there.
-        (at_least(faults, calls), thresholds.early_samples)
+    let (proved, enough) = if rule.action >= Action::Pause {
+        // Evident is evident, even before the minimum sample is there. What is proved is that the
+        // critical rate is exceeded: a rule with a lower limit that stops traffic waits for that.
+        let alpha = wording::fraction(thresholds.significance);
+        (seen.ledger.pool_faults(alpha), thresholds.early_samples)
     } else {
-        (rate, thresholds.minimum_samples)
+        (true, thresholds.minimum_samples)
     };
-    if calls < enough || judged <= limit {
+    if calls < enough || rate <= limit || !proved {
         return None;
     }
     let kinds = leading_kinds(&seen.candidate);
@@ -70,51 +60,75 @@ fn pool_faults(
     Some(Reason::breach(name, rule.action, text, rate, limit))
 }
 
-/// Every other fault speaks against the candidate only by a significant difference: an outage
+/// Every other fault speaks against the candidate only by a difference that is proved: an outage
 /// upstream hits both lanes.
-fn compared(
-    name: &'static str,
-    times: f64,
-    action: Action,
+fn compared(thresholds: &Thresholds, seen: &Evidence) -> Option<Reason> {
+    let alpha = wording::fraction(thresholds.significance);
+    let proved = seen.ledger.failures(alpha)?;
+    let ratio = (
+        "error_ratio",
+        thresholds.error_ratio.limit,
+        thresholds.error_ratio.action,
+    );
+    let degraded = 1.0 + wording::fraction(thresholds.degradation.limit);
+    let degradation = ("degradation", degraded, thresholds.degradation.action);
+    // All programs together, and that in which it was proved: it may be one of many.
+    let (stable, candidate) = (&seen.stable, &seen.candidate);
+    let mut compared = vec![(
+        String::new(),
+        (comparable_failures(stable), stable.calls),
+        (comparable_failures(candidate), candidate.calls),
+    )];
+    if let Some((name, [stable, candidate])) =
+        proved.and_then(|name| Some((name, seen.recent.get(name)?)))
+    {
+        compared.push((
+            format!(" of {name}"),
+            (stable.faults, stable.calls),
+            (candidate.faults, candidate.calls),
+        ));
+    }
+    [ratio, degradation].into_iter().find_map(|rule| {
+        compared.iter().find_map(|(of, stable, candidate)| {
+            beyond(rule, of, *stable, *candidate, thresholds, seen)
+        })
+    })
+}
+
+/// Whether what is seen now is beyond the limit, in `(failures, calls)` of each lane.
+fn beyond(
+    (rule, times, action): (&'static str, f64, Action),
+    of: &str,
+    stable: (u64, u64),
+    candidate: (u64, u64),
     thresholds: &Thresholds,
     seen: &Evidence,
 ) -> Option<Reason> {
-    let (stable, candidate) = (&seen.stable, &seen.candidate);
     let enough = thresholds.minimum_samples;
-    if stable.calls < enough || candidate.calls < enough {
+    if stable.1 < enough || candidate.1 < enough {
         return None;
     }
-    let (failed, stable_failed) = (comparable_failures(candidate), comparable_failures(stable));
-    let (ours, theirs) = (
-        rate(failed, candidate.calls),
-        rate(stable_failed, stable.calls),
-    );
+    let (ours, theirs) = (rate(candidate.0, candidate.1), rate(stable.0, stable.1));
     if ours <= wording::fraction(thresholds.error_floor) || ours <= theirs * times {
         return None;
     }
-    let chance = as_likely_by_chance(failed, candidate.calls, stable_failed, stable.calls);
-    if chance > wording::fraction(thresholds.significance) / seen.windows.max(1.0) {
-        return None;
-    }
-    let text = format!(
-        "failed calls on the candidate: {} ({failed} of {}{}), on stable {} ({stable_failed} of {}), \
-         limit {times} times stable's; by chance in 1 of {:.0} windows",
-        wording::percent_of(ours),
-        candidate.calls,
-        leading_kinds(candidate),
-        wording::percent_of(theirs),
-        stable.calls,
-        (1.0 / chance.max(1e-9)).min(1e9),
-    );
-    Some(Reason::breach(name, action, text, ours, theirs * times))
-}
-
-fn rate(hits: u64, of: u64) -> f64 {
-    if of == 0 {
-        0.0
+    let kinds = if of.is_empty() {
+        leading_kinds(&seen.candidate)
     } else {
-        number(hits) / number(of)
-    }
+        String::new()
+    };
+    let text = format!(
+        "failed calls{of} on the candidate: {} ({} of {}{kinds}), on stable {} ({} of {}), limit {times} \
+         times stable's; no chance, at {} for the whole migration",
+        wording::percent_of(ours),
+        candidate.0,
+        candidate.1,
+        wording::percent_of(theirs),
+        stable.0,
+        stable.1,
+        wording::share(thresholds.significance),
+    );
+    Some(Reason::breach(rule, action, text, ours, theirs * times))
 }
 
 /// The two commonest kinds of failure, so that an operator knows where to look.

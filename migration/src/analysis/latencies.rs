@@ -1,5 +1,11 @@
 //! The rules on how long calls take.
 //!
+//! Two opinions are asked for. Bounds of the p99 say how far the candidate certainly is beyond
+//! stable; ranks (Mann-Whitney) say whether its calls in general are slower. Where both say so, the
+//! ratio's rule is broken. Where only the bounds do, the tail alone has grown, and a person decides:
+//! it pauses at most. Where only the ranks do, the candidate is certainly slower, by how much is told
+//! by the medians and the 95th percentiles, and that is degradation.
+//!
 //! A p99 of a few samples is noise: below `latency_samples` these rules are not judged, and say so.
 //! They do not stand in the way then, because errors are judged on far fewer calls and a rare
 //! program would hold a migration for ever.
@@ -10,25 +16,30 @@ use dspex_flags::Percent;
 use dspex_telemetry::{Latency, OTHER, ProgramWindow};
 
 use super::Reason;
-use super::statistics::around_p99;
 use crate::evidence::Evidence;
+use crate::ledger::Measure;
+use crate::sequential::{calls_for_quantile, quantile_ranks};
 use crate::thresholds::{Action, Thresholds};
 use crate::wording;
+
+/// One of the two latencies of a program's calls.
+type Of = fn(&ProgramWindow) -> &Latency;
 
 pub(super) fn judge(thresholds: &Thresholds, seen: &Evidence) -> Vec<Reason> {
     let mut reasons = Vec::from_iter(overhead(thresholds, seen));
     let mut judged = 0;
     let mut nearest: Option<(u64, String)> = None;
-    for (name, candidate) in &seen.candidate.programs {
-        // Programs filed together are a mix, and a different mix is not a slower lane.
-        let Some(stable) = seen.stable.programs.get(name).filter(|_| name != OTHER) else {
+    // Programs filed together are a mix, and a different mix is not a slower lane.
+    for (name, lanes) in seen.stage.iter().filter(|(name, _)| *name != OTHER) {
+        let [stable, candidate] = lanes;
+        if stable.calls == 0 || candidate.calls == 0 {
             continue;
-        };
+        }
         let lacking = |calls: u64| thresholds.latency_samples.saturating_sub(calls);
         let (ours, theirs) = (lacking(candidate.calls), lacking(stable.calls));
         if ours == 0 && theirs == 0 {
             judged += 1;
-            reasons.extend(program(name, stable, candidate, thresholds));
+            reasons.extend(program(name, lanes, thresholds, seen));
         } else if nearest
             .as_ref()
             .is_none_or(|(lacks, _)| ours + theirs < *lacks)
@@ -68,7 +79,13 @@ fn overhead(thresholds: &Thresholds, seen: &Evidence) -> Option<Reason> {
     }
     let p99 = overhead.p99()?;
     let judged = if rule.action >= Action::Pause {
-        overhead.quantile(around_p99(count).0)?
+        // A rule that stops traffic goes by what the whole stage shows for certain.
+        let mut stage = Latency::new();
+        for [_, candidate] in seen.stage.values() {
+            stage.merge(&candidate.overhead);
+        }
+        let alpha = wording::fraction(thresholds.significance);
+        p99.min(bounds(&stage, alpha).0?)
     } else {
         p99
     };
@@ -98,48 +115,133 @@ fn overhead(thresholds: &Thresholds, seen: &Evidence) -> Option<Reason> {
 /// One program in both lanes: overhead, and the whole call. At most one reason for each.
 fn program(
     name: &str,
-    stable: &ProgramWindow,
-    candidate: &ProgramWindow,
+    lanes: &[ProgramWindow; 2],
     thresholds: &Thresholds,
+    seen: &Evidence,
 ) -> Vec<Reason> {
-    let ratio = (
-        "p99_ratio",
-        thresholds.p99_ratio.limit,
-        thresholds.p99_ratio.action,
-    );
-    let degraded = 1.0 + wording::fraction(thresholds.degradation.limit);
-    let degradation = ("degradation", degraded, thresholds.degradation.action);
-    let measures = [
-        ("overhead", &stable.overhead, &candidate.overhead),
-        ("whole calls", &stable.total, &candidate.total),
+    let recent = seen.recent.get(name);
+    let measures: [(_, _, Of); 2] = [
+        (Measure::Overhead, "overhead", |calls| &calls.overhead),
+        (Measure::Total, "whole calls", |calls| &calls.total),
     ];
+    let alpha = wording::fraction(thresholds.significance);
     measures
         .into_iter()
-        .filter_map(|(measure, stable, candidate)| {
-            [ratio, degradation].into_iter().find_map(|(rule, times, action)| {
-                slower(stable, candidate, times, thresholds.latency_floor)?;
-                let (ours, theirs) = (candidate.p99()?, stable.p99()?);
-                let text = format!(
-                    "p99 of {measure} of {name} on the candidate: {} over {}, on stable {} over {}, \
-                     limit {times} times stable's",
-                    wording::latency(ours),
-                    wording::count(candidate.count(), "call"),
-                    wording::latency(theirs),
-                    stable.count(),
-                );
-                Some(Reason::breach(rule, action, text, ms(ours), ms(theirs) * times))
+        .filter_map(|(measure, what, of)| {
+            let slower = seen.ledger.slower(name, measure, alpha);
+            let whole = lanes.each_ref().map(of);
+            let level = seen.ledger.quantile_level(name, alpha);
+            let tail = level.and_then(|level| tail(name, what, whole, slower, level, thresholds));
+            tail.or_else(|| {
+                // What goes on now, or else the stage as a whole.
+                let spans = recent.map(|lanes| lanes.each_ref().map(of)).into_iter();
+                let degraded = |lanes| degraded(name, what, lanes, thresholds);
+                spans.chain([whole]).find_map(degraded).filter(|_| slower)
             })
         })
         .collect()
 }
 
-/// Whether the candidate's p99 is beyond `times` stable's, and by more than `floor`, where both
-/// may lie anywhere that chance allows. A zero baseline is no trouble: the floor decides then.
-fn slower(stable: &Latency, candidate: &Latency, times: f64, floor: Duration) -> Option<()> {
-    let ours = candidate.quantile(around_p99(candidate.count()).0)?;
-    let theirs = stable.quantile(around_p99(stable.count()).1)?;
-    let beyond = ours.as_secs_f64() > theirs.as_secs_f64() * times;
-    (beyond && ours.saturating_sub(theirs) > floor).then_some(())
+/// Whether the candidate's p99 is certainly beyond the limit, and by more than the floor, where both
+/// may lie anywhere within their bounds. A zero baseline is no trouble: the floor decides then.
+fn tail(
+    name: &str,
+    what: &str,
+    [stable, candidate]: [&Latency; 2],
+    slower: bool,
+    level: f64,
+    thresholds: &Thresholds,
+) -> Option<Reason> {
+    let rule = thresholds.p99_ratio;
+    let (ours, theirs) = (candidate.p99()?, stable.p99()?);
+    if !beyond(theirs, ours, rule.limit, thresholds.latency_floor) {
+        return None;
+    }
+    let text = format!(
+        "p99 of {what} of {name} on the candidate: {} over {}, on stable {} over {}, limit {} times \
+         stable's",
+        wording::latency(ours),
+        wording::count(candidate.count(), "call"),
+        wording::latency(theirs),
+        stable.count(),
+        rule.limit,
+    );
+    let (Some(least), Some(most)) = (bounds(candidate, level).0, bounds(stable, level).1) else {
+        // Slower already, and by how much is not known: say how long that takes.
+        let (lane, calls) = [("the candidate", candidate), ("stable", stable)]
+            .into_iter()
+            .min_by_key(|(_, latency)| latency.count())?;
+        let missing = calls_for_quantile(0.99, level)
+            .saturating_sub(calls.count())
+            .max(1);
+        let needs = format!(
+            "{} of {name} on {lane}",
+            wording::count(missing, "more call")
+        );
+        let text = format!("{text}; not certain before {needs}");
+        // Where the ranks agree there is degradation to report, which says more.
+        return (!slower).then(|| Reason::unjudged("p99_ratio", text, Some(needs)));
+    };
+    if !beyond(most, least, rule.limit, thresholds.latency_floor) {
+        return None;
+    }
+    let (action, text) = if slower {
+        (rule.action, text)
+    } else {
+        let text = format!("{text}; its calls in general are not slower, only the slowest are");
+        (rule.action.min(Action::Pause), text)
+    };
+    Some(Reason::breach(
+        "p99_ratio",
+        action,
+        text,
+        ms(ours),
+        ms(theirs) * rule.limit,
+    ))
+}
+
+/// By how much a candidate that is certainly slower is slower.
+fn degraded(
+    name: &str,
+    what: &str,
+    [stable, candidate]: [&Latency; 2],
+    thresholds: &Thresholds,
+) -> Option<Reason> {
+    let rule = thresholds.degradation;
+    let times = 1.0 + wording::fraction(rule.limit);
+    let enough = thresholds.latency_samples;
+    if stable.count() < enough || candidate.count() < enough {
+        return None;
+    }
+    [("median", 0.5), ("p95", 0.95)].into_iter().find_map(|(quantile, q)| {
+        let (ours, theirs) = (candidate.quantile(q)?, stable.quantile(q)?);
+        if !beyond(theirs, ours, times, thresholds.latency_floor) {
+            return None;
+        }
+        let text = format!(
+            "{quantile} of {what} of {name} on the candidate: {} over {}, on stable {} over {}, limit \
+             {times} times stable's; no chance, at {} for the whole migration",
+            wording::latency(ours),
+            wording::count(candidate.count(), "call"),
+            wording::latency(theirs),
+            stable.count(),
+            wording::share(thresholds.significance),
+        );
+        Some(Reason::breach("degradation", rule.action, text, ms(ours), ms(theirs) * times))
+    })
+}
+
+fn beyond(stable: Duration, candidate: Duration, times: f64, floor: Duration) -> bool {
+    candidate.as_secs_f64() > stable.as_secs_f64() * times
+        && candidate.saturating_sub(stable) > floor
+}
+
+/// Between what the true p99 lies, at every look.
+fn bounds(latency: &Latency, level: f64) -> (Option<Duration>, Option<Duration>) {
+    let count = latency.count();
+    let (low, high) = quantile_ranks(count, 0.99, level);
+    let at = |rank: Option<u64>| latency.at_rank(rank?);
+    (at(low), at(high))
 }
 
 fn ms(duration: Duration) -> f64 {

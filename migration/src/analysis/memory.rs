@@ -3,9 +3,10 @@
 //! Invariants: what is not known does not hold a stage back. A growth takes half an hour of a warm
 //! worker to be told from noise, so a shorter stage could otherwise never pass, and a kind of pool
 //! that does not measure could never be a candidate; it is said to be unjudged instead. A growth that
-//! both lanes have is the program's: it is reported, and speaks against no pool (law 7). So where
-//! stable's growth was not measured, whose the leak is cannot be told, and a person decides: nothing
-//! is rolled back for it.
+//! both lanes have is the program's: it is reported, and speaks against no pool (law 7). So it is the
+//! *difference* of the two slopes that must be beyond the limit for certain. Where it may be and may
+//! not be, as where stable's growth was not measured, whose the leak is cannot be told, and a person
+//! decides: nothing is rolled back for it.
 
 use dspex_pool::Growth;
 
@@ -42,28 +43,44 @@ pub(super) fn judge(rule: RateRule, seen: &Evidence) -> Option<Reason> {
             );
             (rule.action.min(Action::Pause), text)
         }
-        // A slope of stable's that may be chance excuses nothing.
-        Some(other) if other.at_least <= 0.0 => {
-            (rule.action, format!("{candidates}, {said_limit}"))
-        }
         Some(other) => {
+            let (least, most) = difference(growth, other);
             let of_stable = format!(
-                "stable's by at least {} an hour ({})",
-                wording::percent_of(other.at_least),
-                other.worker
+                "stable's by {} an hour ({}), so the candidate's by {} to {} more at 99 % confidence",
+                wording::percent_of(other.per_hour),
+                other.worker,
+                wording::percent_of(least),
+                wording::percent_of(most),
             );
-            if judged - other.at_least > limit {
-                let text = format!("{candidates}, {of_stable}, {said_limit} more than stable's");
-                (rule.action, text)
-            } else {
+            if least > limit {
+                (
+                    rule.action,
+                    format!("{candidates}, {of_stable}, {said_limit}"),
+                )
+            } else if most <= limit {
                 let text = format!(
                     "{candidates}, and {of_stable}: what grows in both lanes is the program's"
                 );
                 (Action::Note, text)
+            } else {
+                let text = format!(
+                    "{candidates}, {of_stable}, {said_limit}; the program may be the cause"
+                );
+                (rule.action.min(Action::Pause), text)
             }
         }
     };
     Some(Reason::breach(RULE, action, text, judged, limit))
+}
+
+/// Between what the candidate's growth beyond stable's lies: each end at 99 % confidence. The two are
+/// measured apart, so the squares of their margins add up. A stable lane that seems to shrink is no
+/// reason to blame the candidate for more than its own growth.
+fn difference(candidate: &Growth, stable: &Growth) -> (f64, f64) {
+    let margin = |growth: &Growth| (growth.per_hour - growth.at_least).max(0.0);
+    let margin = margin(candidate).hypot(margin(stable));
+    let difference = candidate.per_hour - stable.per_hour.max(0.0);
+    (difference - margin, difference + margin)
 }
 
 /// A growth that is a number.

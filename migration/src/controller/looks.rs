@@ -42,12 +42,14 @@ impl Deciding {
         };
         let credit_ms = milliseconds(credit);
         let told = self.state.analysis.as_ref().map(|told| told.verdict);
-        if credit_ms > 0 || look.calls != (0, 0) || told != Some(analysis.verdict) {
+        let proved = !look.ledger.is_empty();
+        if credit_ms > 0 || look.calls != (0, 0) || proved || told != Some(analysis.verdict) {
             self.push(Event::Ticked {
                 credit_ms,
                 calls_stable: look.calls.0,
                 calls_candidate: look.calls.1,
                 analysis: analysis.clone(),
+                ledger: look.ledger.clone(),
             });
             self.uncounted = (0, 0);
         }

@@ -56,8 +56,10 @@ impl State {
                 calls_stable,
                 calls_candidate,
                 analysis,
+                ledger,
             } => {
                 if self.phase == Phase::Rollout {
+                    self.ledger.change(ledger);
                     self.healthy += Duration::from_millis(*credit_ms);
                     self.count(*calls_stable, *calls_candidate);
                     self.looked(analysis, at);
@@ -291,6 +293,7 @@ impl State {
         }
         // The verdict that paused it was on traffic before it.
         self.analysis = None;
+        self.ledger.begin_anew();
         self.step_failures = 0;
         self.problem = None;
     }

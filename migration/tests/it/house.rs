@@ -12,7 +12,8 @@ use std::time::Duration;
 use dspex_flags::dspex::declarations;
 use dspex_flags::{FlagStore, Flags, MemoryStore};
 use dspex_migration::{
-    Command, Entry, Event, Journal, MemoryJournal, Migrations, Parts, Phase, Plan, Settings, Status,
+    Command, Entry, Event, Journal, MemoryJournal, MemoryRecorder, Migrations, Parts, Phase, Plan,
+    Settings, Status,
 };
 use dspex_telemetry::{Blame, Config, Lane, Outcome, Telemetry};
 use tokio::task::JoinHandle;
@@ -55,6 +56,7 @@ pub struct House {
     pub candidate: Arc<Simulated>,
     pub others: Arc<Simulations>,
     pub journal: Arc<dyn Journal>,
+    pub recorder: Arc<MemoryRecorder>,
     pub tracker: TaskTracker,
     pub stop: CancellationToken,
     pub behaviour: Arc<Mutex<[Behaviour; 2]>>,
@@ -134,6 +136,7 @@ impl House {
             candidate,
             others,
             journal,
+            recorder: Arc::default(),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
             behaviour: Arc::new(Mutex::new([Behaviour::GOOD; 2])),
@@ -238,6 +241,7 @@ impl House {
             validator: self.others.clone(),
             succession: self.others.clone(),
             gatekeeper: self.others.clone(),
+            recorder: self.recorder.clone(),
         })
         .await
         .expect("opened");

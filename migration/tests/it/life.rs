@@ -8,7 +8,7 @@ use dspex_flags::{Percent, Revision};
 use dspex_migration::{
     Act, Action, Cause, Check, Command, CommandRow, Decision, Entry, Event, Evidence, FlagsSeen,
     Insisted, Lever, Look, MigrationId, NotRaised, NotZeroed, Observation, Outcome, Phase, Plan,
-    Saved, Scenario, Settings, State, Step, Verdict, decide,
+    Sample, Saved, Scenario, Settings, State, Step, Verdict, decide,
 };
 use dspex_telemetry::{Blame, HostUsage, LaneWindow};
 use jiff::Timestamp;
@@ -109,14 +109,13 @@ fn evidence(kind: Kind, percent: Percent) -> Evidence {
     } else {
         10.0
     };
-    Evidence {
+    let sample = Sample {
         // As bad as the candidate, so that only the absolute rules speak.
-        stable: lane(400, if matches!(kind, Kind::Warning) { 25 } else { 0 }),
-        candidate: lane(calls, faults),
+        lanes: [
+            lane(400, if matches!(kind, Kind::Warning) { 25 } else { 0 }),
+            lane(calls, faults),
+        ],
         candidate_pool: Some(crate::house::simulated::pool_status("v2", 0)),
-        stable_growth: None,
-        differences: None,
-        worker_failures: 0,
         host: HostUsage {
             cpu_percent: Some(cpu),
             memory_percent: Some(10.0),
@@ -124,8 +123,10 @@ fn evidence(kind: Kind, percent: Percent) -> Evidence {
         },
         recorded: !matches!(kind, Kind::Unrecorded),
         percent,
-        windows: 1.0,
-    }
+        counts: true,
+        ..Sample::default()
+    };
+    Evidence::at_once(&plan(), &sample)
 }
 
 /// A life of the controller, with the flags as the world has them.
@@ -245,7 +246,7 @@ impl Life {
                 evidence: evidence(kind, percent),
                 elapsed: Duration::from_secs(seconds),
                 calls: (10, 2),
-                served: Duration::ZERO,
+                ..Look::default()
             })
         };
         match happens {

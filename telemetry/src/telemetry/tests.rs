@@ -313,3 +313,55 @@ fn what_was_recorded_is_counted_to_the_call_and_outlasts_the_windows() {
     telemetry.record(&ok(Lane::Candidate, "a", ms(1)), begun + ms(5000));
     assert_eq!(telemetry.recorded(Lane::Candidate), 50);
 }
+
+#[test]
+fn each_call_is_taken_once_wherever_the_takes_fall() {
+    let telemetry = small(4);
+    let at = |millis| telemetry.epoch + ms(millis);
+    telemetry.record(&ok(Lane::Stable, "a", ms(1)), at(20));
+    let mut cursor = telemetry.cursor(at(30));
+    let (mut made, mut taken, mut seconds) = (0, LaneWindow::default(), 0.0);
+    // Several within one slot, some at its edges, some far apart, and one beyond the ring's reach.
+    for pause in [10, 20, 39, 1, 100, 100, 250, 999, 1_500] {
+        let from = cursor.at;
+        for (program, blame) in [
+            ("a", None),
+            ("b", Some(Blame::Provider)),
+            ("b", Some(Blame::Caller)),
+        ] {
+            let outcome = Outcome {
+                blame,
+                ..ok(Lane::Candidate, program, ms(pause))
+            };
+            telemetry.record(&outcome, from + ms(pause));
+            made += 1;
+        }
+        let [stable, candidate] = telemetry.take(&mut cursor, from + ms(pause));
+        assert_eq!(
+            (stable.calls, stable.programs.len()),
+            (0, 0),
+            "the call before the cursor is nobody's"
+        );
+        assert_eq!(candidate.calls, 3, "after {pause} ms");
+        seconds += candidate.seconds;
+        taken.merge(&candidate);
+    }
+    assert_eq!(
+        (taken.calls, taken.total.count(), taken.failed()),
+        (made, made, made / 3 * 2)
+    );
+    assert_eq!(
+        (taken.programs["b"].errors, taken.programs["b"].faults),
+        (made / 3 * 2, made / 3)
+    );
+    assert!(
+        (taken.seconds - seconds).abs() < 1e-9 && (seconds - 3.019).abs() < 1e-9,
+        "{seconds}"
+    );
+    let [_, nothing] = telemetry.take(&mut cursor, telemetry.epoch);
+    assert_eq!(
+        (nothing.calls, nothing.seconds),
+        (0, 0.0),
+        "a clock that goes back takes nothing"
+    );
+}

@@ -1,9 +1,13 @@
-//! `dspex migrate plan`: what a migration would do, from the configuration alone.
+//! `dspex migrate plan`: what a migration would do, from the configuration alone; and what it would see, by
+//! simulation.
 
 use clap::Args;
 use dspex_migration::{Plan as MigrationPlan, Stage};
+use serde_json::json;
 
 use super::scale;
+use super::simulate::Simulate;
+use crate::cli::client::Remote;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Output;
 use crate::cli::settings::Settings;
@@ -19,12 +23,14 @@ pub(crate) struct Plan {
     #[arg(long, value_name = "POOL")]
     candidate: Option<String>,
     #[command(flatten)]
+    simulate: Simulate,
+    #[command(flatten)]
     settings: Settings,
 }
 
 impl Plan {
     /// Prints it.
-    pub(crate) fn run(self, output: Output) -> Result<(), Failure> {
+    pub(crate) async fn run(self, remote: &Remote, output: Output) -> Result<(), Failure> {
         let config = self.settings.load()?;
         let Some(candidate) = self.candidate.or(config.lanes.candidate.clone()) else {
             return Err(Failure::usage("no candidate is configured")
@@ -47,7 +53,14 @@ impl Plan {
                 self.time_scale,
             )
             .map_err(|error| Failure::new(Exit::Usage, error))?;
-        output.either(&plan, |paint| text(&plan, paint))
+        if !self.simulate.wanted() {
+            return output.either(&plan, |paint| text(&plan, paint));
+        }
+        let simulated = self.simulate.run(&plan, &remote.client()?).await?;
+        let body = json!({"plan": plan, "simulation": simulated.json()});
+        output.either(&body, |paint| {
+            format!("{}\n\n{}", text(&plan, paint), simulated.text(paint))
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use dspex_flags::{FlagStore, Flags, MemoryStore};
-use dspex_migration::MemoryJournal;
+use dspex_migration::{MemoryJournal, MemoryRecorder};
 use dspex_pool::testing::FakePool;
 use dspex_pool::{PoolError, SharedPool};
 use dspex_router::{MemoryCatalog, MemorySessions};
@@ -195,6 +195,7 @@ impl Bench {
             catalog: Arc::new(MemoryCatalog::new()),
             sessions: Arc::new(MemorySessions::new()),
             journal: Arc::new(MemoryJournal::new()),
+            recorder: Arc::new(MemoryRecorder::default()),
             stable: RestingPool::up(
                 configurations.active().unwrap(),
                 bench.stable.shared(),

@@ -27,7 +27,8 @@ fn memory_that_certainly_grows_rolls_back() {
     assert_eq!(
         reason.text,
         "the memory of the candidate's worker v2-3.1 grows by 62 % an hour, at least 41 % at 99 % \
-         confidence (90 samples over 45m), with the calls of essay, limit 10 % an hour"
+         confidence (90 samples over 45m), with the calls of essay, stable's by 0.10 % an hour \
+         (v2-0.1), so the candidate's by 40.9 % to 82.9 % more at 99 % confidence, limit 10 % an hour"
     );
     assert_eq!((reason.value, reason.limit), (Some(0.41), Some(0.1)));
     let uncertain = judge(&growing(Some((0.62, 0.09)), STEADY));
@@ -62,29 +63,43 @@ fn growth_that_is_not_known_is_said_and_holds_nothing_back() {
 
 #[test]
 fn a_leak_in_both_lanes_is_the_programs() {
-    let both = judge(&growing(Some((0.5, 0.38)), Some((0.45, 0.3))));
+    let both = judge(&growing(Some((0.5, 0.48)), Some((0.45, 0.42))));
     assert_eq!((both.verdict, both.action()), (Verdict::Healthy, None));
     let reason = said(&both, "memory_growth");
-    assert_eq!((reason.action, reason.value), (Action::Note, Some(0.38)));
+    assert_eq!((reason.action, reason.value), (Action::Note, Some(0.48)));
     assert!(
         reason.text.ends_with(
-            "and stable's by at least 30 % an hour (v2-0.1): what grows in both lanes is the program's"
+            "and stable's by 45 % an hour (v2-0.1), so the candidate's by 1.4 % to 8.6 % more at 99 % \
+             confidence: what grows in both lanes is the program's"
         ),
         "{reason:?}"
     );
     let far_beyond = judge(&growing(Some((0.8, 0.7)), Some((0.45, 0.3))));
     assert_eq!(far_beyond.action(), Some(Action::Rollback));
-    let perhaps = judge(&growing(Some((0.5, 0.4)), Some((0.45, -0.1))));
+}
+
+#[test]
+fn where_the_difference_is_not_certain_a_person_decides() {
+    for (candidate, stable) in [((0.5, 0.4), (0.45, -0.1)), ((0.5, 0.4), (0.3, 0.1))] {
+        let analysis = judge(&growing(Some(candidate), Some(stable)));
+        assert_eq!(analysis.action(), Some(Action::Pause), "{analysis:#?}");
+        let reason = said(&analysis, "memory_growth");
+        assert!(
+            reason.text.ends_with("the program may be the cause"),
+            "{reason:?}"
+        );
+    }
+    let shrinking = judge(&growing(Some((0.19, 0.12)), Some((-0.3, -0.31))));
     assert_eq!(
-        perhaps.action(),
+        shrinking.action(),
         Some(Action::Rollback),
-        "a slope of stable's that may be chance excuses nothing"
+        "12 % are certain: {shrinking:#?}"
     );
-    let partly = judge(&growing(Some((0.5, 0.4)), Some((0.45, 0.2))));
+    let not_by_shrinking = judge(&growing(Some((0.08, 0.05)), Some((-0.3, -0.31))));
     assert_eq!(
-        partly.action(),
-        Some(Action::Rollback),
-        "only what stable's certainly grows by is taken off"
+        not_by_shrinking.verdict,
+        Verdict::Healthy,
+        "stable's shrinking is not growth"
     );
 }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use dspex_flags::Percent;
-use dspex_migration::{Action, Evidence, Freeze, Gate, Plan, Retention, Settings, Stage, When};
+use dspex_migration::{
+    Action, Evidence, Freeze, Gate, Plan, Retention, Sample, Settings, Stage, When,
+};
 use dspex_telemetry::{Blame, HostUsage, LaneWindow};
 use jiff::SignedDuration;
 
@@ -69,14 +71,13 @@ pub fn evidence(seen: Seen, percent: Percent) -> Evidence {
         Seen::Critical => (400, 200),
         Seen::Healthy | Seen::PausesOn => (400, 0),
     };
-    Evidence {
+    let sample = Sample {
         // As bad as the candidate, so that only the absolute rules speak.
-        stable: lane(400, if seen == Seen::Warning { 25 } else { 0 }),
-        candidate: lane(calls, faults),
+        lanes: [
+            lane(400, if seen == Seen::Warning { 25 } else { 0 }),
+            lane(calls, faults),
+        ],
         candidate_pool: Some(crate::house::simulated::pool_status("v2", 0)),
-        stable_growth: None,
-        differences: None,
-        worker_failures: 0,
         host: HostUsage {
             cpu_percent: Some(if seen == Seen::PausesOn { 99.0 } else { 10.0 }),
             memory_percent: Some(10.0),
@@ -84,6 +85,8 @@ pub fn evidence(seen: Seen, percent: Percent) -> Evidence {
         },
         recorded: true,
         percent,
-        windows: 1.0,
-    }
+        counts: true,
+        ..Sample::default()
+    };
+    Evidence::at_once(&plan(), &sample)
 }

@@ -278,6 +278,7 @@ impl World {
             elapsed: INTERVAL,
             calls: (10, 2),
             served: if all { INTERVAL } else { Duration::ZERO },
+            ..Look::default()
         }
     }
 

@@ -1,0 +1,77 @@
+//! Looks in memory: for tests, and for who keeps none.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{Keep, Recorded, Recorder};
+use crate::error::JournalError;
+use crate::id::MigrationId;
+
+/// Looks in memory, the newest of them.
+#[derive(Debug, Default)]
+pub struct MemoryRecorder {
+    keep: Keep,
+    rows: Mutex<VecDeque<Recorded>>,
+}
+
+impl MemoryRecorder {
+    /// Keeps so much.
+    #[must_use]
+    pub fn new(keep: Keep) -> Self {
+        let rows = Mutex::default();
+        Self { keep, rows }
+    }
+}
+
+#[async_trait]
+impl Recorder for MemoryRecorder {
+    fn record(&self, look: Recorded) {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = i64::try_from(self.keep.age.as_secs()).unwrap_or(i64::MAX);
+        let now = look.at.as_second();
+        rows.push_back(look);
+        while rows.len() as u64 > self.keep.looks
+            || rows
+                .front()
+                .is_some_and(|row| now.saturating_sub(row.at.as_second()) > age)
+        {
+            rows.pop_front();
+        }
+    }
+
+    async fn looks(
+        &self,
+        migration: &MigrationId,
+        skip: u64,
+        limit: u64,
+    ) -> Result<Vec<Recorded>, JournalError> {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let size = |count| usize::try_from(count).unwrap_or(usize::MAX);
+        let theirs = rows.iter().filter(|row| row.migration == *migration);
+        Ok(theirs.skip(size(skip)).take(size(limit)).cloned().collect())
+    }
+
+    async fn settled(&self) {}
+
+    fn lost(&self) -> u64 {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::recording::conformance;
+
+    #[tokio::test]
+    async fn it_conforms() {
+        conformance::run(
+            |keep| async move { Arc::new(MemoryRecorder::new(keep)) as Arc<dyn Recorder> },
+        )
+        .await;
+    }
+}

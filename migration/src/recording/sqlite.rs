@@ -1,0 +1,333 @@
+//! Looks in SQLite, in the table `pool_metrics`: two rows for each, one for each pool.
+//!
+//! Invariants: looks are written in their order, by one task at a time, in one transaction for all
+//! that wait; no more than [`WAITING`] wait, so a store that does not answer costs looks and no memory.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::{Row, SqlSafeStr, Sqlite, Transaction};
+use tokio_util::task::TaskTracker;
+
+use super::written::{LaneRow, LookRow};
+use super::{Keep, Recorded, Recorder};
+use crate::error::JournalError;
+use crate::id::MigrationId;
+
+/// Looks that wait to be written: five minutes at the default interval.
+const WAITING: usize = 60;
+
+/// So many looks are written between two times that old ones are deleted.
+const SWEEP: u64 = 100;
+
+const SCHEMA: &str = "
+CREATE TABLE pool_metrics (
+    id           INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    pool_name    TEXT    NOT NULL,
+    timestamp    TEXT    NOT NULL,
+    metrics      TEXT    NOT NULL,
+    migration    TEXT    NOT NULL,
+    seq          INTEGER NOT NULL,
+    lane         TEXT    NOT NULL CHECK (lane IN ('stable', 'candidate')),
+    look         TEXT,
+    inserted_at  TEXT    NOT NULL,
+    updated_at   TEXT    NOT NULL
+) STRICT;
+CREATE INDEX pool_metrics_pool_name_timestamp ON pool_metrics (pool_name, timestamp);
+CREATE INDEX pool_metrics_migration ON pool_metrics (migration, id);
+CREATE INDEX pool_metrics_timestamp ON pool_metrics (timestamp);
+";
+
+/// Looks in the table `pool_metrics`. Which schema it has is in `_dspex_recording_migrations`.
+#[derive(Debug, Clone)]
+pub struct SqliteRecorder {
+    writer: SqlitePool,
+    reader: SqlitePool,
+    keep: Keep,
+    queue: Arc<Mutex<Queue>>,
+    writes: TaskTracker,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Recorded>,
+    /// A task writes.
+    writing: bool,
+    /// Lost since the last one that was kept.
+    missing: u64,
+    lost: u64,
+    since_swept: u64,
+}
+
+impl SqliteRecorder {
+    /// Opens the table, and brings it up to date. `writer` should have one connection, and better not
+    /// that of a journal; `reader` may have many.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Store`] where the database cannot be written, or a newer version of dspex has
+    /// written to it.
+    pub async fn open(
+        writer: SqlitePool,
+        reader: SqlitePool,
+        keep: Keep,
+    ) -> Result<Self, JournalError> {
+        let mut migrator = Migrator::with_migrations(vec![Migration::new(
+            1,
+            "pool metrics".into(),
+            MigrationType::Simple,
+            SCHEMA.into_sql_str(),
+            false,
+        )]);
+        migrator.dangerous_set_table_name("_dspex_recording_migrations");
+        migrator
+            .run(&writer)
+            .await
+            .map_err(|error| JournalError::Store {
+                problem: format!("the table of recorded looks cannot be set up: {error}"),
+            })?;
+        Ok(Self {
+            writer,
+            reader,
+            keep,
+            queue: Arc::default(),
+            writes: TaskTracker::new(),
+        })
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Counts and whole rows: a panic elsewhere leaves nothing half-done.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what waits until nothing does.
+    async fn write_all(self) {
+        loop {
+            let (batch, sweep) = {
+                let mut queue = self.queue();
+                let batch: Vec<Recorded> = queue.waiting.drain(..).collect();
+                if batch.is_empty() {
+                    queue.writing = false;
+                    return;
+                }
+                queue.since_swept += batch.len() as u64;
+                let sweep = queue.since_swept >= SWEEP || self.keep.looks < SWEEP;
+                if sweep {
+                    queue.since_swept = 0;
+                }
+                (batch, sweep)
+            };
+            if let Err(error) = self.write(&batch, sweep).await {
+                let lost = batch.len() as u64;
+                tracing::warn!(%error, lost, "looks could not be recorded");
+                let mut queue = self.queue();
+                queue.lost += lost;
+                queue.missing += lost + batch.iter().map(|look| look.missing).sum::<u64>();
+            }
+        }
+    }
+
+    async fn write(&self, batch: &[Recorded], sweep: bool) -> Result<(), sqlx::Error> {
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for look in batch {
+            insert(&mut tx, look).await?;
+        }
+        if let Some(newest) = batch.last().filter(|_| sweep) {
+            let oldest = newest
+                .at
+                .checked_sub(self.keep.age)
+                .unwrap_or(Timestamp::MIN);
+            sqlx::query("DELETE FROM pool_metrics WHERE timestamp < ?")
+                .bind(text(oldest))
+                .execute(&mut *tx)
+                .await?;
+            let rows = i64::try_from(self.keep.looks.saturating_mul(2)).unwrap_or(i64::MAX);
+            sqlx::query(
+                "DELETE FROM pool_metrics WHERE id <= \
+                 (SELECT id FROM pool_metrics ORDER BY id DESC LIMIT 1 OFFSET ?)",
+            )
+            .bind(rows)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await
+    }
+}
+
+async fn insert(tx: &mut Transaction<'static, Sqlite>, look: &Recorded) -> Result<(), sqlx::Error> {
+    let json = |text: Result<String, serde_json::Error>| {
+        text.map_err(|error| sqlx::Error::Encode(Box::new(error)))
+    };
+    let row = json(serde_json::to_string(&LookRow::of(look)))?;
+    let at = text(look.at);
+    for (place, lane) in ["stable", "candidate"].into_iter().enumerate() {
+        let metrics = json(serde_json::to_string(&LaneRow::of(
+            &look.sample.lanes[place],
+        )))?;
+        sqlx::query(
+            "INSERT INTO pool_metrics (pool_name, timestamp, metrics, migration, seq, lane, look, \
+             inserted_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?2, ?2)",
+        )
+        .bind(&look.pools[place])
+        .bind(&at)
+        .bind(metrics)
+        .bind(look.migration.as_str())
+        .bind(i64::try_from(look.seq).unwrap_or(i64::MAX))
+        .bind(lane)
+        .bind((lane == "candidate").then_some(row.as_str()))
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// So that the order of texts is that of times.
+fn text(at: Timestamp) -> String {
+    format!("{at:.6}")
+}
+
+#[async_trait]
+impl Recorder for SqliteRecorder {
+    fn record(&self, mut look: Recorded) {
+        let mut queue = self.queue();
+        if queue.waiting.len() >= WAITING {
+            queue.lost += 1;
+            queue.missing += 1;
+            return;
+        }
+        look.missing = std::mem::take(&mut queue.missing);
+        queue.waiting.push_back(look);
+        if !queue.writing {
+            queue.writing = true;
+            self.writes.spawn(self.clone().write_all());
+        }
+    }
+
+    async fn looks(
+        &self,
+        migration: &MigrationId,
+        skip: u64,
+        limit: u64,
+    ) -> Result<Vec<Recorded>, JournalError> {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let rows = sqlx::query(
+            "SELECT pool_name, timestamp, metrics, seq, lane, look FROM pool_metrics \
+             WHERE migration = ? ORDER BY id LIMIT ? OFFSET ?",
+        )
+        .bind(migration.as_str())
+        .bind(number(limit.saturating_mul(2)))
+        .bind(number(skip.saturating_mul(2)))
+        .fetch_all(&self.reader)
+        .await
+        .map_err(|error| JournalError::Store {
+            problem: error.to_string(),
+        })?;
+        let read = |pair: &[SqliteRow]| {
+            pair_of(migration, pair).map_err(|problem| JournalError::Corrupt {
+                id: migration.clone(),
+                problem: format!("a recorded look: {problem}"),
+            })
+        };
+        rows.chunks(2).map(read).collect()
+    }
+
+    async fn settled(&self) {
+        while self.queue().writing {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    fn lost(&self) -> u64 {
+        self.queue().lost
+    }
+}
+
+fn pair_of(migration: &MigrationId, pair: &[SqliteRow]) -> Result<Recorded, String> {
+    let [stable, candidate] = pair else {
+        return Err("the candidate's row is missing".to_owned());
+    };
+    let field = |row: &SqliteRow, name: &str| -> Result<String, String> {
+        row.try_get(name).map_err(|error| error.to_string())
+    };
+    let lane = |row| -> Result<_, String> {
+        let lane: LaneRow = parsed(&field(row, "metrics")?)?;
+        Ok(lane.read())
+    };
+    let look: LookRow = parsed(&field(candidate, "look")?)?;
+    let seq: i64 = candidate
+        .try_get("seq")
+        .map_err(|error| error.to_string())?;
+    let at = field(candidate, "timestamp")?;
+    Ok(Recorded {
+        migration: migration.clone(),
+        seq: u64::try_from(seq).unwrap_or_default(),
+        at: at.parse().map_err(|error: jiff::Error| error.to_string())?,
+        stage: look.stage,
+        epoch: look.epoch,
+        missing: look.missing,
+        pools: [field(stable, "pool_name")?, field(candidate, "pool_name")?],
+        sample: look.sample([lane(stable)?, lane(candidate)?]),
+        verdict: look.verdict,
+        action: look.action,
+        summary: look.summary,
+    })
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, String> {
+    serde_json::from_str(json).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::sqlite::SqliteConnectOptions;
+
+    use super::*;
+    use crate::recording::conformance;
+
+    async fn open(folder: &std::path::Path, keep: Keep) -> (SqlitePool, SqliteRecorder) {
+        let options = SqliteConnectOptions::new()
+            .filename(folder.join("dspex.db"))
+            .create_if_missing(true)
+            .busy_timeout(std::time::Duration::from_millis(50));
+        let pool = SqlitePool::connect_with(options).await.expect("connected");
+        let recorder = SqliteRecorder::open(pool.clone(), pool.clone(), keep).await;
+        (pool, recorder.expect("opened"))
+    }
+
+    #[tokio::test]
+    async fn it_conforms() {
+        let folders = Mutex::new(Vec::new());
+        conformance::run(|keep| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let path = folder.path().to_owned();
+            folders.lock().expect("unpoisoned").push(folder);
+            async move { Arc::new(open(&path, keep).await.1) as Arc<dyn Recorder> }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_a_store_does_not_take_is_counted_and_told_by_the_next_that_it_takes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (pool, recorder) = open(folder.path(), Keep::default()).await;
+        let id = MigrationId::from_text("m-1");
+        recorder.record(conformance::look(&id, 1));
+        recorder.settled().await;
+        let lock = pool.begin_with("BEGIN IMMEDIATE").await.expect("locked");
+        for seq in 2..5 {
+            recorder.record(conformance::look(&id, seq));
+        }
+        recorder.settled().await;
+        assert_eq!(recorder.lost(), 3);
+        lock.rollback().await.expect("unlocked");
+        recorder.record(conformance::look(&id, 5));
+        recorder.settled().await;
+        let looks = recorder.looks(&id, 0, 10).await.expect("read");
+        let seen: Vec<_> = looks.iter().map(|look| (look.seq, look.missing)).collect();
+        assert_eq!(seen, [(1, 0), (5, 3)]);
+    }
+}
