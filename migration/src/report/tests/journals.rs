@@ -11,6 +11,7 @@ use crate::cause::Cause;
 use crate::command::Command;
 use crate::event::{Entry, Event};
 use crate::id::MigrationId;
+use crate::ledger::LedgerChange;
 use crate::plan::Plan;
 use crate::report::{Report, report};
 use crate::settings::Settings;
@@ -98,6 +99,7 @@ impl Pen {
         self.write(
             after_s,
             Event::Ticked {
+                ledger: LedgerChange::default(),
                 credit_ms,
                 calls_stable: calls.0,
                 calls_candidate: calls.1,
