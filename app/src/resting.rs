@@ -228,7 +228,7 @@ impl Inner {
         };
         match &started {
             Ok(_) => {
-                tracing::info!(pool = %self.pool, took = ?began.elapsed(), "the pool is awake")
+                tracing::info!(pool = %self.pool, took = ?began.elapsed(), "the pool is awake");
             }
             Err(why) => {
                 tracing::error!(pool = %self.pool, why, "the pool does not wake; tried again for the next call");

@@ -103,7 +103,7 @@ async fn rehearse(page: &str) {
     bring_into(&house, state).await;
     for command in commands {
         settle(&house).await;
-        run(&house, page, command);
+        type_in(&house, page, command);
     }
     let failures = traffic.stop().await;
     assert!(failures.is_empty(), "{page}: {failures:#?}");
@@ -175,7 +175,7 @@ async fn settle(house: &House) {
 }
 
 /// `dspex` is a name on the path, as it is for the reader.
-fn run(house: &House, page: &str, line: &str) {
+fn type_in(house: &House, page: &str, line: &str) {
     let bin = house.path("bin");
     if !bin.exists() {
         std::fs::create_dir(&bin).unwrap();
