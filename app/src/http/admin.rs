@@ -1,4 +1,5 @@
-//! `/admin/v1`: flags, migrations, pools, the preflight, the shadow, validations. Every route here needs the admin token.
+//! `/admin/v1`: flags, migrations, pools, the preflight, the shadow, validations. Every route here needs the admin
+//! token.
 
 mod flags;
 mod migrations;
