@@ -97,15 +97,17 @@ pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> 
     if options.list {
         return list(options.json).map(|()| true);
     }
+    play_all(options, places, interrupt).map_err(could_not)
+}
+
+fn play_all(options: &Options, places: &Places, interrupt: &Interrupt) -> Result<bool> {
     let drills = chosen(&options.names)?;
     let folder = places.target.join("drills");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let dspy = drills.iter().any(|drill| drill.dspy);
     let setup = if dspy { Setup::make } else { Setup::plain };
-    let setup = setup(options.binary.clone(), places, interrupt)
-        .map_err(|error| could_not(error, "the drills cannot be made ready"))?;
-    // So that a callable is not started in an interpreter that others may upgrade meanwhile.
+    let setup = setup(options.binary.clone(), places, interrupt)?;
     let about = About::of(&setup)?;
     let begun = Instant::now();
     let mut reports = Vec::new();
@@ -136,12 +138,12 @@ pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> 
     Ok(summary.failed == 0)
 }
 
-/// An error of the preparation, which says that nothing has failed; an interruption stays one.
-fn could_not(error: anyhow::Error, what: &str) -> anyhow::Error {
-    if error.is::<Interrupted>() {
+/// What keeps drills from being played says nothing of the product; an interruption stays one.
+fn could_not(error: anyhow::Error) -> anyhow::Error {
+    if error.is::<Interrupted>() || error.is::<CouldNotRun>() {
         return error;
     }
-    CouldNotRun(format!("{what}: {error:#}")).into()
+    CouldNotRun(format!("{error:#}")).into()
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Drill>> {
