@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use self::catalog::ALL;
@@ -215,6 +216,9 @@ fn one(
     let mut report = Report {
         schema: Report::SCHEMA,
         drill: drill.name,
+        passed: false,
+        commit: about.on.commit.clone(),
+        at: String::new(),
         does: drill.does,
         must: drill.must,
         outcome: Outcome::CouldNotRun,
@@ -233,6 +237,7 @@ fn one(
         log: String::new(),
     };
     let played = play(drill, options, setup, interrupt, &mut report);
+    report.at = Timestamp::now().to_string();
     report.seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
     match played {
         Ok(()) => {
@@ -246,6 +251,7 @@ fn one(
         Err(error) if error.is::<Interrupted>() => return Err(error),
         Err(error) => report.trouble = Some(format!("{error:#}")),
     }
+    report.passed = report.outcome == Outcome::Passed;
     Ok(report)
 }
 
