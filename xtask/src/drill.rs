@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use self::catalog::ALL;
@@ -97,15 +98,17 @@ pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> 
     if options.list {
         return list(options.json).map(|()| true);
     }
+    play_all(options, places, interrupt).map_err(could_not)
+}
+
+fn play_all(options: &Options, places: &Places, interrupt: &Interrupt) -> Result<bool> {
     let drills = chosen(&options.names)?;
     let folder = places.target.join("drills");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let dspy = drills.iter().any(|drill| drill.dspy);
     let setup = if dspy { Setup::make } else { Setup::plain };
-    let setup = setup(options.binary.clone(), places, interrupt)
-        .map_err(|error| could_not(error, "the drills cannot be made ready"))?;
-    // So that a callable is not started in an interpreter that others may upgrade meanwhile.
+    let setup = setup(options.binary.clone(), places, interrupt)?;
     let about = About::of(&setup)?;
     let begun = Instant::now();
     let mut reports = Vec::new();
@@ -136,12 +139,12 @@ pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> 
     Ok(summary.failed == 0)
 }
 
-/// An error of the preparation, which says that nothing has failed; an interruption stays one.
-fn could_not(error: anyhow::Error, what: &str) -> anyhow::Error {
-    if error.is::<Interrupted>() {
+/// What keeps drills from being played says nothing of the product; an interruption stays one.
+fn could_not(error: anyhow::Error) -> anyhow::Error {
+    if error.is::<Interrupted>() || error.is::<CouldNotRun>() {
         return error;
     }
-    CouldNotRun(format!("{what}: {error:#}")).into()
+    CouldNotRun(format!("{error:#}")).into()
 }
 
 fn chosen(names: &[String]) -> Result<Vec<&'static Drill>> {
@@ -213,6 +216,9 @@ fn one(
     let mut report = Report {
         schema: Report::SCHEMA,
         drill: drill.name,
+        passed: false,
+        commit: about.on.commit.clone(),
+        at: String::new(),
         does: drill.does,
         must: drill.must,
         outcome: Outcome::CouldNotRun,
@@ -231,6 +237,7 @@ fn one(
         log: String::new(),
     };
     let played = play(drill, options, setup, interrupt, &mut report);
+    report.at = Timestamp::now().to_string();
     report.seconds = (begun.elapsed().as_secs_f64() * 10.0).round() / 10.0;
     match played {
         Ok(()) => {
@@ -244,6 +251,7 @@ fn one(
         Err(error) if error.is::<Interrupted>() => return Err(error),
         Err(error) => report.trouble = Some(format!("{error:#}")),
     }
+    report.passed = report.outcome == Outcome::Passed;
     Ok(report)
 }
 

@@ -40,8 +40,15 @@ impl Surroundings {
         let rustc = answer(Command::new("rustc").arg("--version"));
         versions.insert("rustc".to_owned(), rustc.replace("rustc ", ""));
         let mut git = Command::new("git");
-        git.args(["describe", "--always", "--dirty"])
-            .current_dir(&places.root);
+        // Twelve digits and no tag: what was found is held against the tree by this text.
+        git.args([
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=12",
+            "--exclude=*",
+        ])
+        .current_dir(&places.root);
         Self {
             date: jiff::Timestamp::now()
                 .strftime("%Y-%m-%d %H:%M UTC")

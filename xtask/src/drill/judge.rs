@@ -338,7 +338,12 @@ mod tests {
         let mut command = std::process::Command::new("sleep");
         command.arg("600").env("DRILL", folder.path());
         let group = crate::process::Group::start(&mut command, Duration::ZERO).expect("it starts");
-        let found = carriers(folder.path());
+        // The kernel says that it was started a moment before it shows with what.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut found = carriers(folder.path());
+        while found.is_empty() && Instant::now() < deadline {
+            found = carriers(folder.path());
+        }
         assert!(
             found.len() == 1 && found[0].ends_with("sleep 600"),
             "{found:?}"

@@ -104,6 +104,12 @@ pub(super) struct Told {
 pub(super) struct Report {
     pub(super) schema: u32,
     pub(super) drill: &'static str,
+    /// Whether `outcome` is `passed`: what a checklist asks first.
+    pub(super) passed: bool,
+    /// Of this repository, with `-dirty` behind it where there were changes beside it.
+    pub(super) commit: String,
+    /// When it ended.
+    pub(super) at: String,
     pub(super) does: &'static str,
     pub(super) must: &'static str,
     pub(super) outcome: Outcome,
@@ -215,6 +221,9 @@ mod tests {
         Report {
             schema: SCHEMA,
             drill: "happy",
+            passed: held,
+            commit: "abc".to_owned(),
+            at: "2026-01-01T00:00:00Z".to_owned(),
             does: "Moves all traffic.",
             must: "Nobody notices.",
             outcome: if held {

@@ -1,11 +1,12 @@
 //! `happy`: all stages, with DSPy.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::{AFTERWARDS, BASELINE, callers};
 use crate::drill::rehearsal::Rehearsal;
 use crate::live::programs::Program;
-use std::time::Duration;
 
 const STAGES: &str = r#"
 [pools.v2]
@@ -19,6 +20,8 @@ stages = [
     { percent = "75%", hold = "3s" },
     { percent = "100%", hold = "3s" },
 ]
+[migration.validation]
+run = "quick"
 "#;
 
 pub(in crate::drill) fn play(drill: &mut Rehearsal<'_>) -> Result<()> {
@@ -33,7 +36,8 @@ pub(in crate::drill) fn play(drill: &mut Rehearsal<'_>) -> Result<()> {
     drill.crowd(callers())?;
     drill.rest(BASELINE)?;
     drill.migrate()?;
-    let limit = Duration::from_secs(120);
+    // The validation after the last stage included.
+    let limit = Duration::from_secs(240);
     let status = drill.until("the end", limit, |status| !status.live())?;
     drill.claim(
         "all traffic has moved",

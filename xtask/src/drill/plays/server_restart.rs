@@ -1,10 +1,11 @@
 //! `server-restart`: the server is stopped and started in order, twice, in the middle of a stage.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::{AFTERWARDS, BASELINE, PLAIN, SOON, patient};
 use crate::drill::rehearsal::Rehearsal;
-use std::time::Duration;
 
 /// How long the server stays away: longer than a stage's hold.
 const AWAY: Duration = Duration::from_secs(4);
