@@ -32,11 +32,13 @@ fn main() {
     let mut arguments = std::env::args()
         .skip(1)
         .filter(|argument| argument != "--bench");
-    let mut number = |otherwise: f64| match arguments.next() {
-        None => otherwise,
-        Some(text) => text.parse().expect("a number"),
-    };
-    let (runs, per_second) = (number(1_000.0), number(10.0));
+    let runs = arguments
+        .next()
+        .map_or(1_000, |text| text.parse().expect("a number of runs"));
+    let rate = arguments
+        .next()
+        .map(|text| text.parse().expect("a number of calls"));
+    let per_second = rate.unwrap_or(10.0);
     let plan = Settings::default().plan("v1", "v2", None).expect("valid");
     let of = |failing, slower| Difference { failing, slower };
     for (name, difference) in [
@@ -44,10 +46,7 @@ fn main() {
         ("errors", of(0.05, 0.0)),
         ("latency", of(0.0, 0.2)),
     ] {
-        println!(
-            "{}",
-            simulated(name, &plan, per_second, difference, runs as u64)
-        );
+        println!("{}", simulated(name, &plan, per_second, difference, runs));
     }
     println!("{}", look(&plan));
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -143,7 +142,7 @@ fn look(plan: &Plan) -> Value {
             };
             let outcome = Outcome {
                 lane,
-                program: programs[(random.share() * 5.0) as usize].clone(),
+                program: programs[usize::try_from(random.number(2.0).min(4)).expect("few")].clone(),
                 blame: fails.then_some(Blame::Program),
                 kind: if fails { "program-failed" } else { "ok" },
                 total,

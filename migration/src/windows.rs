@@ -183,36 +183,34 @@ impl Windows {
         let enough = plan.thresholds.minimum_samples;
         let needs_stable = sample.percent < Percent::HUNDRED;
         let (window, limit) = (plan.window.as_secs_f64(), plan.window_limit.as_secs_f64());
-        let mut recent = Piece::default();
-        let mut short: Option<Piece> = None;
+        // The shortest window that holds samples enough; older calls program by program only.
+        let (mut short, mut recent, mut reach) = (Piece::default(), Programs::new(), 0.0);
+        let mut is_short = true;
         for piece in self.pieces.iter().rev() {
-            let reach = recent.seconds + piece.seconds;
-            let [stable, candidate] = &recent.lanes;
-            let full = candidate.calls >= enough && (stable.calls >= enough || !needs_stable);
+            let seconds = reach + piece.seconds;
             // Half a second, because looks are never exactly an interval apart.
-            if short.is_none() && recent.seconds > 0.0 && full && reach > window + 0.5 {
-                short = Some(recent.clone());
-            }
-            if recent.seconds > 0.0 && reach > limit + 0.5 {
+            if reach > 0.0 && seconds > limit + 0.5 {
                 break;
             }
-            recent.add(&piece.lanes, piece.seconds);
+            let [stable, candidate] = &short.lanes;
+            let full = candidate.calls >= enough && (stable.calls >= enough || !needs_stable);
+            is_short &= reach == 0.0 || !full || seconds <= window + 0.5;
+            if is_short {
+                short.add(&piece.lanes, piece.seconds);
+            } else {
+                add_programs(&mut recent, &piece.lanes);
+            }
+            reach = seconds;
         }
+        add_programs(&mut recent, &short.lanes);
         let Piece {
             lanes: [stable, candidate],
             seconds,
-        } = short.unwrap_or_else(|| recent.clone());
-        let [recent_stable, recent_candidate] = recent.lanes;
-        let mut both = Programs::new();
-        for (lane, window) in [recent_stable, recent_candidate].into_iter().enumerate() {
-            for (program, calls) in window.programs {
-                both.entry(program).or_default()[lane] = calls;
-            }
-        }
+        } = short;
         Evidence {
             stable,
             candidate,
-            recent: both,
+            recent,
             stage: self.stage.clone(),
             ledger,
             worker_failures: self.failed_within(seconds),
@@ -222,6 +220,22 @@ impl Windows {
             host: sample.host,
             recorded: sample.recorded,
             percent: sample.percent,
+        }
+    }
+}
+
+/// Adds the calls of both lanes, program by program.
+fn add_programs(programs: &mut Programs, lanes: &[LaneWindow; 2]) {
+    for (lane, window) in lanes.iter().enumerate() {
+        for (program, calls) in &window.programs {
+            match programs.get_mut(program) {
+                Some(sum) => sum[lane].merge(calls),
+                None => {
+                    let mut sum = <[ProgramWindow; 2]>::default();
+                    sum[lane] = calls.clone();
+                    programs.insert(program.clone(), sum);
+                }
+            }
         }
     }
 }
