@@ -192,17 +192,14 @@ impl Deciding {
         if state.paused.is_some() || state.step.is_some() {
             return;
         }
-        match state.phase {
-            Phase::Rollout if state.stage.is_none() => {
-                if !self.freezes() {
-                    self.enter(0, false);
-                }
-            }
-            Phase::Validate if matches!(state.lever, Lever::At { .. }) => {
-                if !self.freezes() {
-                    self.push(Event::Completed);
-                }
-            }
+        let (before_the_first, at) = (
+            state.stage.is_none(),
+            matches!(state.lever, Lever::At { .. }),
+        );
+        let phase = state.phase;
+        match phase {
+            Phase::Rollout if before_the_first && !self.freezes() => self.enter(0, false),
+            Phase::Validate if at && !self.freezes() => self.push(Event::Completed),
             Phase::Decommission => self.push(Event::Decommissioned),
             _ => {}
         }

@@ -7,29 +7,29 @@
 
 mod backoff;
 mod ear;
+mod reading;
+mod writing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_flags::{Percent, Revision};
+use dspex_flags::Revision;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::acts::{self, UnderWay};
 use crate::analysis::Analysis;
 use crate::clock;
-use crate::controller::{Decision, decide};
+use crate::controller::decide;
 use crate::error::JournalError;
-use crate::event::{Entry, Event};
+use crate::event::Event;
 use crate::id::MigrationId;
-use crate::journal::{Append, read_all};
 use crate::lever::Act;
 use crate::migrations::Migrations;
-use crate::observation::{FlagsSeen, Insisted, Observation, Outcome};
+use crate::observation::{Insisted, Outcome};
 use crate::scenario::Scenario;
 use crate::state::State;
-use crate::status::{Status, outcome};
-use crate::traffic;
+use crate::status::Status;
 use crate::watcher::Watcher;
 use backoff::Backoff;
 use ear::Ear;
@@ -196,169 +196,6 @@ impl Driver {
         inbox
     }
 
-    /// Reads the newest migration, where it is not the one at hand.
-    async fn catch_up(&mut self) -> Result<(), JournalError> {
-        let journal = &self.house.parts.journal;
-        let Some(newest) = in_time(STORE_LIMIT, journal.history(1)).await?.pop() else {
-            return Ok(());
-        };
-        let known = self.state.as_ref().map(|state| (&state.id, state.seq));
-        if known == Some((&newest.id, newest.last_seq)) {
-            return Ok(());
-        }
-        let entries = in_time(STORE_LIMIT, read_all(&**journal, &newest.id)).await?;
-        let state = State::replay(&newest.id, &entries)?;
-        tracing::info!(
-            migration = %state.id, phase = %state.phase, stage = state.stage.map(|stage| stage + 1),
-            seq = state.seq,
-            "following the migration"
-        );
-        if self.followed.as_ref() != Some(&state.id) {
-            // What was decided, done and begun was for another migration, and that one is over.
-            self.followed = Some(state.id.clone());
-            (self.insisted, self.outcome) = (None, None);
-            (self.running, self.zeroed) = (None, None);
-        }
-        self.watcher
-            .begin_anew(&self.house.parts.telemetry, Instant::now());
-        self.look = None;
-        self.next_turn = self.next_turn.min(Instant::now() + state.plan.interval);
-        self.state = Some(state);
-        Ok(())
-    }
-
-    /// Sees what there is to see. An inbox that cannot be read is trouble, and hides nothing else.
-    async fn observe(
-        &mut self,
-        state: &State,
-        now: Instant,
-    ) -> (Observation, Result<(), JournalError>) {
-        let parts = &self.house.parts;
-        let read = in_time(
-            PATIENCE,
-            parts.journal.commands(&state.id, state.last_command),
-        )
-        .await;
-        let (commands, inbox) = match read {
-            Ok(commands) => (commands, Ok(())),
-            Err(error) => (Vec::new(), Err(error)),
-        };
-        let mut flags = traffic::seen(&parts.flags);
-        if flags.effective() != state.percent() && state.may_pause() {
-            flags = FlagsSeen {
-                changed_by: traffic::changed_by(&parts.flags).await,
-                ..flags
-            };
-        }
-        let all = flags.effective() == Percent::HUNDRED;
-        let look = state.is_watched().then(|| {
-            self.watcher.serves(state, all, now);
-            self.watcher
-                .look(state, &parts.telemetry, &*parts.candidate, now)
-        });
-        let seen = Observation {
-            flags,
-            commands,
-            outcome: self.outcome.clone(),
-            insisted: self.insisted.clone(),
-            look,
-        };
-        (seen, inbox)
-    }
-
-    /// Appends what was decided, and answers the state after it.
-    async fn write_down(
-        // `mut` although nothing is changed: an act under way may be sent to another thread, but
-        // not shared with one.
-        &mut self,
-        state: &State,
-        decision: &Decision,
-        at: jiff::Timestamp,
-    ) -> Result<State, JournalError> {
-        if decision.events.is_empty() {
-            return Ok(state.clone());
-        }
-        let mut next = state.clone();
-        for event in &decision.events {
-            next = next.clone().next(&Entry {
-                seq: next.seq + 1,
-                at,
-                event: event.clone(),
-            });
-        }
-        let outcome = outcome(&next);
-        let append = self.house.parts.journal.append(
-            &state.id,
-            Append {
-                expected_seq: state.seq,
-                events: &decision.events,
-                at,
-                phase: next.phase,
-                outcome: outcome.as_deref(),
-            },
-        );
-        let rolls_back = decision.rollback().is_some();
-        let limit = if rolls_back { PATIENCE } else { STORE_LIMIT };
-        tokio::select! {
-            written = tokio::time::timeout(limit, append) => {
-                written.unwrap_or_else(|_| Err(slow("it did not answer in time")))?;
-            }
-            // A person's rollback waits for nothing, while there is something to roll back. Should
-            // the append have arrived after all, the next one finds a conflict, and reads the
-            // journal again.
-            () = self.house.insisted(&state.id), if !rolls_back && state.may_roll_back() => {
-                return Err(slow("a rollback came while it was being written"));
-            }
-        }
-        for (event, seq) in decision.events.iter().zip(state.seq + 1..) {
-            match event {
-                Event::Ticked { .. } => {}
-                event if event.is_trouble() => {
-                    tracing::warn!(migration = %state.id, seq, "{event}");
-                }
-                event => tracing::info!(migration = %state.id, seq, "{event}"),
-            }
-        }
-        Ok(next)
-    }
-
-    /// What was decided could not be written down: hold, but for a rollback.
-    fn unwritten(&mut self, state: &State, decision: &Decision, error: &JournalError) {
-        if matches!(
-            error,
-            JournalError::Conflict { .. }
-                | JournalError::AlreadyRunning { .. }
-                | JournalError::Corrupt { .. }
-        ) {
-            // Somebody else wrote: the journal is the truth.
-            self.state = None;
-            self.next_turn = Instant::now();
-        }
-        if let Some((cause, scenario)) = decision.rollback() {
-            self.insisted = Some(Insisted {
-                cause: cause.clone(),
-                scenario: scenario.unwrap_or(Scenario::Manual),
-            });
-        }
-        if matches!(self.outcome, Some(Outcome::Zeroed(Err(_)))) {
-            self.outcome = None;
-        }
-        let Some(Insisted { cause, .. }) = self.insisted.clone() else {
-            return;
-        };
-        let zeroed = matches!(self.outcome, Some(Outcome::Zeroed(Ok(_))));
-        let zeroing = matches!(self.running, Some((Act::Zero, _)));
-        if state.may_roll_back() && !zeroed && !zeroing {
-            tracing::error!(
-                migration = %state.id, %cause,
-                "rolling back although it cannot be written down: traffic to 0 % first"
-            );
-            self.outcome = None;
-            let zero = acts::zero(state, &self.house.parts, Some(&cause), self.zeroed);
-            self.running = Some((Act::Zero, zero));
-        }
-    }
-
     /// What the events mean for the windows and the time since the last look.
     fn wind_clocks(&mut self, events: &[Event], now: Instant) {
         let telemetry = Arc::clone(&self.house.parts.telemetry);
@@ -398,9 +235,11 @@ impl Driver {
         }
     }
 
-    /// Listens for what other processes ask of the migration at hand.
+    /// Listens for what other processes ask of the migration at hand. Not in trouble: what is there
+    /// cannot be taken, and it is looked for at the next try.
     fn listen(&mut self) {
         match &self.state {
+            _ if self.trouble.is_some() => self.ear.close(),
             Some(state) if state.phase.is_live() || state.may_roll_back() => {
                 let journal = &self.house.parts.journal;
                 self.ear.listen(journal, &state.id, state.last_command);
@@ -422,14 +261,6 @@ async fn under_way(running: &mut Option<(Act, UnderWay)>) -> Outcome {
         Some((_, act)) => act.await,
         None => std::future::pending().await,
     }
-}
-
-async fn in_time<T>(
-    limit: Duration,
-    read: impl Future<Output = Result<T, JournalError>>,
-) -> Result<T, JournalError> {
-    let read = tokio::time::timeout(limit, read).await;
-    read.unwrap_or_else(|_| Err(slow("it did not answer in time")))
 }
 
 fn slow(problem: &str) -> JournalError {

@@ -254,3 +254,6 @@ impl From<Freeze> for Form {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

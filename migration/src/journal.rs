@@ -9,6 +9,8 @@ pub mod conformance;
 mod memory;
 mod sqlite;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -88,6 +90,25 @@ pub trait Inbox: Send + Sync + 'static {
     ///
     /// [`JournalError::Store`].
     async fn last_command(&self, id: &MigrationId) -> Result<u64, JournalError>;
+
+    /// Returns once there may be a command after `after`, whoever leaves it: a hint to read them, which
+    /// may be for nothing. It asks for [`Inbox::last_command`] several times a second; a journal that
+    /// knows better tells at once. May be dropped at any await.
+    async fn news(&self, id: &MigrationId, after: u64) {
+        /// A rollback from another process is obeyed within a quarter of a second of its commit, and
+        /// the rest of that is for the write that obeys it.
+        const EVERY: Duration = Duration::from_millis(150);
+        /// While the store does not answer.
+        const TROUBLED: Duration = Duration::from_secs(1);
+        loop {
+            tokio::time::sleep(EVERY).await;
+            match self.last_command(id).await {
+                Ok(last) if last > after => return,
+                Ok(_) => {}
+                Err(_) => tokio::time::sleep(TROUBLED).await,
+            }
+        }
+    }
 }
 
 /// What a migration begins with.

@@ -3,7 +3,9 @@
 //! Read in this order: [`Settings`] and [`Plan`] (what is going to be done), [`Event`] and
 //! [`State`] (what can happen, and what it comes to), [`Thresholds`], [`Evidence`] and [`analyse`]
 //! (is the candidate well?), [`decide`] (what to do about it: pure), [`Journal`] (written down
-//! first), [`Candidate`] (who brings one up), and [`Migrations`] (the handle on all of it).
+//! first), [`Candidate`], [`Vault`], [`Validator`], [`Succession`] and [`Gatekeeper`] (who does what
+//! the controller only decides), [`Migrations`] (the handle on all of it), and [`emergency`] (what
+//! can be done without one).
 
 mod acts;
 mod alert;
@@ -26,6 +28,7 @@ mod id;
 mod journal;
 mod lever;
 mod migrations;
+mod nobody;
 mod observation;
 mod phase;
 mod plan;
@@ -65,6 +68,7 @@ pub use journal::conformance;
 pub use journal::{Append, Inbox, Journal, MemoryJournal, Post, SqliteJournal, Start, Summary};
 pub use lever::{Act, Lever};
 pub use migrations::{Migrations, Parts};
+pub use nobody::Nobody;
 pub use observation::{FlagsSeen, Insisted, Look, NotRaised, NotZeroed, Observation, Outcome};
 pub use phase::Phase;
 pub use plan::{Chosen, InvalidPlan, Plan, Stage};

@@ -60,12 +60,12 @@ impl Deciding {
                     abandoned: *abandoned,
                 });
             }
-            (Phase::Complete, Outcome::Rested(Err(reason))) => {
-                if self.state.problem.as_deref() != Some(reason) {
-                    self.push(Event::RestDelayed {
-                        reason: reason.clone(),
-                    });
-                }
+            (Phase::Complete, Outcome::Rested(Err(reason)))
+                if self.state.problem.as_deref() != Some(reason) =>
+            {
+                self.push(Event::RestDelayed {
+                    reason: reason.clone(),
+                });
             }
             (Phase::RollingBack, outcome) => self.rolls_back(outcome),
             _ => {}

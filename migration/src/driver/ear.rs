@@ -6,17 +6,9 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::id::MigrationId;
 use crate::journal::Journal;
-
-/// How often it listens. A rollback from another process is obeyed within a quarter of a second of
-/// its commit, and the rest of that is for the write that obeys it.
-const EVERY: Duration = Duration::from_millis(150);
-
-/// How often it listens while the store does not answer.
-const TROUBLED: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Default)]
@@ -41,16 +33,7 @@ impl Ear {
         self.listening = Some(Listening {
             id: id.clone(),
             after,
-            news: Box::pin(async move {
-                loop {
-                    tokio::time::sleep(EVERY).await;
-                    match journal.last_command(&of).await {
-                        Ok(last) if last > after => return,
-                        Ok(_) => {}
-                        Err(_) => tokio::time::sleep(TROUBLED).await,
-                    }
-                }
-            }),
+            news: Box::pin(async move { journal.news(&of, after).await }),
         });
     }
 

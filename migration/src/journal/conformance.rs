@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -30,6 +31,7 @@ where
     at_most_one_is_live(&*open().await).await;
     an_ended_one_may_live_again_alone(&*open().await).await;
     commands_wait_in_order(&*open().await).await;
+    news_is_heard(open().await).await;
     unknown_ones_are_named(&*open().await).await;
     writers_at_once_leave_no_gap(open().await).await;
 }
@@ -224,6 +226,29 @@ async fn commands_wait_in_order(journal: &dyn Journal) {
         journal.commands(&id, numbers[1]).await.expect("read"),
         rows[2..]
     );
+}
+
+async fn news_is_heard(journal: Arc<dyn Journal>) {
+    let id = begin(&*journal, 1).await.expect("begun");
+    let post = || async {
+        let (command, who, why) = (Command::Pause, "ada", "because");
+        let post = Post {
+            command,
+            who,
+            why,
+            at: at(5),
+        };
+        journal.post(&id, post).await.expect("posted")
+    };
+    let first = post().await;
+    let heard = |after, within| tokio::time::timeout(within, journal.news(&id, after));
+    heard(0, Duration::from_secs(10))
+        .await
+        .expect("it is there");
+    let nothing = heard(first, Duration::from_millis(400)).await;
+    assert!(nothing.is_err(), "there is nothing after it");
+    let (heard, _) = tokio::join!(heard(first, Duration::from_secs(10)), post());
+    heard.expect("it came while somebody listened");
 }
 
 async fn unknown_ones_are_named(journal: &dyn Journal) {

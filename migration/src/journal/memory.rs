@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use tokio::sync::Notify;
 
 use super::{Append, Inbox, Journal, Post, Start, Summary};
 use crate::command::CommandRow;
@@ -15,6 +16,7 @@ use crate::phase::Phase;
 #[derive(Debug, Default)]
 pub struct MemoryJournal {
     migrations: Mutex<Vec<Written>>,
+    posted: Notify,
 }
 
 #[derive(Debug)]
@@ -166,6 +168,7 @@ impl Inbox for MemoryJournal {
             why: post.why.to_owned(),
             at: post.at,
         });
+        self.posted.notify_waiters();
         Ok(number)
     }
 
@@ -187,6 +190,18 @@ impl Inbox for MemoryJournal {
         let mut migrations = self.lock();
         let commands = &find(&mut migrations, id)?.commands;
         Ok(commands.last().map_or(0, |row| row.id))
+    }
+
+    async fn news(&self, id: &MigrationId, after: u64) {
+        loop {
+            let mut posted = std::pin::pin!(self.posted.notified());
+            // Before the look, so that what is posted after it is heard.
+            posted.as_mut().enable();
+            if self.last_command(id).await.is_ok_and(|last| last > after) {
+                return;
+            }
+            posted.await;
+        }
     }
 }
 

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dspex_migration::{
-    Append, CommandRow, Entry, Inbox, Journal, JournalError, MemoryJournal, MigrationId, Phase,
-    Post, Settings, Stage, Start, Summary,
+    Append, Command, CommandRow, Entry, Event, Gate, Inbox, Journal, JournalError, MemoryJournal,
+    MigrationId, Phase, Post, Retention, Settings, Stage, Start, Status, Step, Summary,
 };
 use dspex_telemetry::Lane;
 use tokio::sync::Notify;
 
-use crate::house::House;
+use crate::house::parts::{no, yes};
+use crate::house::{Controller, House};
 
 /// A journal in which one append never comes back: before it is written, or after.
 struct Deadly {
@@ -73,6 +74,10 @@ impl Inbox for Deadly {
     async fn last_command(&self, id: &MigrationId) -> Result<u64, JournalError> {
         self.inner.last_command(id).await
     }
+
+    async fn news(&self, id: &MigrationId, after: u64) {
+        self.inner.news(id, after).await;
+    }
 }
 
 /// What is the same, however often the controller died.
@@ -82,11 +87,41 @@ struct End {
     shares: Vec<u16>,
     share: u16,
     up: bool,
+    promoted: bool,
+    retired: bool,
+    steps: Vec<Step>,
+    backup: bool,
+    archive: bool,
+}
+
+/// What is done to a migration beside killing it.
+struct Story {
+    spoil: fn(&House),
+    /// The old pool is taken out of service once that may be.
+    decommission: bool,
+}
+
+/// Waits for the end, and asks for what the story wants on the way there.
+async fn follow(story: &Story, controller: &Controller) -> Arc<Status> {
+    loop {
+        let there = |status: &Status| {
+            let may_go = status.served_for >= status.retention.decommission_after;
+            let waits = story.decommission && status.phase == Phase::Complete && !may_go;
+            !status.is_live() && !waits
+        };
+        let status = controller.until(there).await;
+        if !(story.decommission && status.phase == Phase::Complete) {
+            return status;
+        }
+        // Who asks may be told that it was asked already, by a life before this one.
+        let _ = controller.command(Command::Decommission).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// Runs a migration of three stages, killed at the append with this number. `None` where the
 /// migration is over before it.
-async fn run(killed_at: u64, after: bool, spoil: fn(&House)) -> Option<End> {
+async fn run(killed_at: u64, after: bool, story: &Story) -> Option<End> {
     let reached = Arc::new(Notify::new());
     let journal = Arc::new(Deadly {
         inner: MemoryJournal::new(),
@@ -95,24 +130,33 @@ async fn run(killed_at: u64, after: bool, spoil: fn(&House)) -> Option<End> {
         reached: reached.clone(),
     });
     let mut house = House::with(journal, Arc::new(dspex_flags::MemoryStore::new())).await;
-    let stage = |basis_points| Stage {
+    let stage = |basis_points, gate| Stage {
         percent: dspex_flags::Percent::from_basis_points(basis_points).expect("a share"),
         hold: Duration::from_secs(30),
-        gate: dspex_migration::Gate::Automatic,
+        gate,
     };
-    let stages = vec![stage(1_000), stage(5_000), stage(10_000)];
+    let url = "https://gate.example".to_owned();
     let settings = Settings {
-        stages,
+        stages: vec![
+            stage(1_000, Gate::Automatic),
+            stage(5_000, Gate::Webhook { url }),
+            stage(10_000, Gate::Automatic),
+        ],
+        retention: Retention {
+            warm: Duration::from_secs(60),
+            decommission_after: Duration::from_secs(90),
+        },
         ..Settings::default()
     };
     house.plan = settings.plan("v1", "v2", None).expect("valid");
-    spoil(&house);
+    house.others.answer([no("not yet"), yes("go")]);
+    (story.spoil)(&house);
     house.traffic(100, Duration::from_secs(5));
     let controller = house.start().await;
     let over = tokio::select! {
         biased;
         () = reached.notified() => false,
-        _ = controller.until(|status| !status.is_live()) => true,
+        _ = follow(story, &controller) => true,
     };
     controller.kill().await;
     if over && killed_at < u64::MAX {
@@ -120,7 +164,12 @@ async fn run(killed_at: u64, after: bool, spoil: fn(&House)) -> Option<End> {
     }
     tokio::time::sleep(Duration::from_secs(600)).await;
     let controller = house.open().await;
-    let status = controller.until(|status| !status.is_live()).await;
+    let status = follow(story, &controller).await;
+    let steps = controller.events().await.into_iter();
+    let steps = steps.filter_map(|event| match event {
+        Event::StepDone { step, .. } => Some(step),
+        _ => None,
+    });
     Some(End {
         phase: status.phase,
         shares: status
@@ -130,17 +179,22 @@ async fn run(killed_at: u64, after: bool, spoil: fn(&House)) -> Option<End> {
             .collect(),
         share: house.share(),
         up: house.candidate.up.load(Ordering::SeqCst),
+        promoted: house.others.promoted.load(Ordering::SeqCst),
+        retired: house.others.retired.load(Ordering::SeqCst),
+        steps: steps.collect(),
+        backup: status.backup.is_some(),
+        archive: status.archive.is_some(),
     })
 }
 
-/// Kills at every append until there is none left, and answers how many there were.
-async fn every_kill_ends_the_same(spoil: fn(&House)) -> u64 {
-    let unharmed = run(u64::MAX, false, spoil).await.expect("over");
+/// Kills at every append until there is none left, and answers how many there were, and the end.
+async fn every_kill_ends_the_same(story: Story) -> (u64, End) {
+    let unharmed = run(u64::MAX, false, &story).await.expect("over");
     for number in 1.. {
         for after in [false, true] {
-            match run(number, after, spoil).await {
+            match run(number, after, &story).await {
                 Some(end) => assert_eq!(end, unharmed, "killed at append {number}, after: {after}"),
-                None => return number - 1,
+                None => return (number - 1, unharmed),
             }
         }
     }
@@ -149,18 +203,54 @@ async fn every_kill_ends_the_same(spoil: fn(&House)) -> u64 {
 
 #[tokio::test(start_paused = true)]
 async fn a_good_migration_survives_a_kill_at_every_write() {
-    let writes = every_kill_ends_the_same(|_| {}).await;
+    let story = Story {
+        spoil: |_| {},
+        decommission: false,
+    };
+    let (writes, end) = every_kill_ends_the_same(story).await;
     assert!(writes > 20, "{writes}");
+    assert_eq!(
+        (end.phase, end.share, end.up),
+        (Phase::Complete, 10_000, true)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_rollback_survives_a_kill_at_every_write() {
-    let writes = every_kill_ends_the_same(|house| {
-        house.behave(Lane::Candidate, |how| how.pool_faults = 0.7);
-        house.candidate.withdraw_fails.store(2, Ordering::SeqCst);
-    })
-    .await;
+    let story = Story {
+        spoil: |house| {
+            house.behave(Lane::Candidate, |how| how.pool_faults = 0.7);
+            house.candidate.withdraw_fails.store(2, Ordering::SeqCst);
+        },
+        decommission: false,
+    };
+    let (writes, end) = every_kill_ends_the_same(story).await;
     assert!(writes > 7, "{writes}");
+    assert_eq!(
+        (end.phase, end.share, end.up),
+        (Phase::RolledBack, 0, false)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_old_pools_end_survives_a_kill_at_every_write() {
+    let story = Story {
+        spoil: |house| {
+            house.others.archive_fails.store(1, Ordering::SeqCst);
+            house.others.promote_fails.store(1, Ordering::SeqCst);
+            house.others.retire_fails.store(1, Ordering::SeqCst);
+        },
+        decommission: true,
+    };
+    let (writes, end) = every_kill_ends_the_same(story).await;
+    assert!(writes > 40, "{writes}");
+    assert_eq!((end.phase, end.share), (Phase::Decommissioned, 0));
+    assert!(
+        end.promoted && end.retired && end.archive && end.backup,
+        "{end:?}"
+    );
+    assert_eq!(end.steps.last(), Some(&Step::Retire));
+    assert_eq!(end.steps.len(), 10, "each once: {:?}", end.steps);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,12 +6,17 @@
     reason = "a test that cannot go on says so by panicking"
 )]
 
+mod afterwards;
 mod commands;
 mod crashes;
 mod drift;
+mod emergencies;
+mod explorer;
+mod gates;
 mod house;
 mod laws;
 mod life;
+mod old_journals;
 mod shadow;
 mod sqlite;
 mod trouble;

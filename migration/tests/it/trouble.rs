@@ -90,6 +90,10 @@ impl Inbox for Troubled {
     async fn last_command(&self, id: &MigrationId) -> Result<u64, JournalError> {
         self.inner.last_command(id).await
     }
+
+    async fn news(&self, id: &MigrationId, after: u64) {
+        self.inner.news(id, after).await;
+    }
 }
 
 /// A migration in its second stage.

@@ -293,7 +293,7 @@ pub(super) fn events(entries: &[Entry], paint: Paint) -> String {
 
 /// What an entry of the journal says.
 pub(super) fn told(entry: &Entry) -> (String, Tone) {
-    if entry.kind() == "ticked" {
+    if matches!(entry.kind(), "ticked" | "watched") {
         let analysis = entry.analysis();
         return (
             verdict(&analysis, Paint::new(false)),
@@ -341,7 +341,7 @@ pub(super) fn checks(entry: &Entry, paint: Paint) -> Vec<String> {
 
 fn event_tone(event: &Event) -> Tone {
     match event {
-        Event::Completed | Event::Decommissioned | Event::GateOpened { .. } => Tone::Good,
+        Event::Completed | Event::GateOpened { .. } | Event::Decommissioned => Tone::Good,
         Event::Started { .. } | Event::StageEntered { .. } => Tone::Strong,
         Event::Commanded { refused: None, .. } => Tone::Strong,
         Event::Commanded { .. }

@@ -1,0 +1,94 @@
+//! What the controller reads before it decides: the journal, the inbox, the lever, the candidate.
+
+use std::future::Future;
+use std::time::Duration;
+
+use dspex_flags::Percent;
+use tokio::time::Instant;
+
+use super::{Driver, PATIENCE, STORE_LIMIT, slow};
+use crate::error::JournalError;
+use crate::journal::read_all;
+use crate::observation::{FlagsSeen, Observation};
+use crate::state::State;
+use crate::traffic;
+
+impl Driver {
+    /// Reads the newest migration, where it is not the one at hand.
+    pub(super) async fn catch_up(&mut self) -> Result<(), JournalError> {
+        let journal = &self.house.parts.journal;
+        let Some(newest) = in_time(STORE_LIMIT, journal.history(1)).await?.pop() else {
+            return Ok(());
+        };
+        let known = self.state.as_ref().map(|state| (&state.id, state.seq));
+        if known == Some((&newest.id, newest.last_seq)) {
+            return Ok(());
+        }
+        let entries = in_time(STORE_LIMIT, read_all(&**journal, &newest.id)).await?;
+        let state = State::replay(&newest.id, &entries)?;
+        tracing::info!(
+            migration = %state.id, phase = %state.phase, stage = state.stage.map(|stage| stage + 1),
+            seq = state.seq,
+            "following the migration"
+        );
+        if self.followed.as_ref() != Some(&state.id) {
+            // What was decided, done and begun was for another migration, and that one is over.
+            self.followed = Some(state.id.clone());
+            (self.insisted, self.outcome) = (None, None);
+            (self.running, self.zeroed) = (None, None);
+        }
+        self.watcher
+            .begin_anew(&self.house.parts.telemetry, Instant::now());
+        self.look = None;
+        self.next_turn = self.next_turn.min(Instant::now() + state.plan.interval);
+        self.state = Some(state);
+        Ok(())
+    }
+
+    /// Sees what there is to see. An inbox that cannot be read is trouble, and hides nothing else.
+    pub(super) async fn observe(
+        &mut self,
+        state: &State,
+        now: Instant,
+    ) -> (Observation, Result<(), JournalError>) {
+        let parts = &self.house.parts;
+        let read = in_time(
+            PATIENCE,
+            parts.journal.commands(&state.id, state.last_command),
+        )
+        .await;
+        let (commands, inbox) = match read {
+            Ok(commands) => (commands, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        let mut flags = traffic::seen(&parts.flags);
+        if flags.effective() != state.percent() && state.may_pause() {
+            flags = FlagsSeen {
+                changed_by: traffic::changed_by(&parts.flags).await,
+                ..flags
+            };
+        }
+        let all = flags.effective() == Percent::HUNDRED;
+        let look = state.is_watched().then(|| {
+            self.watcher.serves(state, all, now);
+            self.watcher
+                .look(state, &parts.telemetry, &*parts.candidate, now)
+        });
+        let seen = Observation {
+            flags,
+            commands,
+            outcome: self.outcome.clone(),
+            insisted: self.insisted.clone(),
+            look,
+        };
+        (seen, inbox)
+    }
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    read: impl Future<Output = Result<T, JournalError>>,
+) -> Result<T, JournalError> {
+    let read = tokio::time::timeout(limit, read).await;
+    read.unwrap_or_else(|_| Err(slow("it did not answer in time")))
+}
