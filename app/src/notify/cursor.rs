@@ -118,20 +118,29 @@ impl Cursors for SqliteCursors {
     }
 }
 
+/// By receiver and migration.
+#[cfg(test)]
+type Delivered = std::collections::BTreeMap<String, std::collections::BTreeMap<MigrationId, u64>>;
+
 /// Cursors that are kept nowhere.
 #[cfg(test)]
 #[derive(Default)]
-pub(crate) struct MemoryCursors(
-    std::sync::Mutex<
-        std::collections::BTreeMap<String, std::collections::BTreeMap<MigrationId, u64>>,
-    >,
-);
+pub(crate) struct MemoryCursors(std::sync::Mutex<Delivered>);
+
+#[cfg(test)]
+impl MemoryCursors {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Delivered> {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
 
 #[cfg(test)]
 #[async_trait]
 impl Cursors for MemoryCursors {
     async fn places(&self, hook: &str) -> Result<Option<Vec<Place>>, CursorError> {
-        let hooks = self.0.lock().unwrap();
+        let hooks = self.lock();
         Ok(hooks.get(hook).map(|places| {
             let places = places.iter();
             places
@@ -144,7 +153,7 @@ impl Cursors for MemoryCursors {
     }
 
     async fn begin(&self, hook: &str, places: &[Place]) -> Result<(), CursorError> {
-        self.0.lock().unwrap().entry(hook.to_owned()).or_default();
+        self.lock().entry(hook.to_owned()).or_default();
         for place in places {
             self.moved(hook, place).await?;
         }
@@ -152,7 +161,7 @@ impl Cursors for MemoryCursors {
     }
 
     async fn moved(&self, hook: &str, place: &Place) -> Result<(), CursorError> {
-        let mut hooks = self.0.lock().unwrap();
+        let mut hooks = self.lock();
         let places = hooks.entry(hook.to_owned()).or_default();
         let seq = places.entry(place.migration.clone()).or_default();
         *seq = place.seq.max(*seq);

@@ -101,7 +101,7 @@ impl FromStr for Cursor {
 /// One event of either source.
 enum Happened {
     Flags(Vec<Change>),
-    Journal(MigrationId, Entry),
+    Journal(MigrationId, Box<Entry>),
 }
 
 impl Happened {
@@ -256,7 +256,7 @@ async fn entries(
             entries
                 .await?
                 .into_iter()
-                .map(|entry| Happened::Journal(id.clone(), entry)),
+                .map(|entry| Happened::Journal(id.clone(), Box::new(entry))),
         );
         if found.len() >= limit {
             break;
