@@ -29,10 +29,6 @@ pub struct Entry {
 }
 
 /// What can happen to a migration.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one, a start with its plan, is in each journal once"
-)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 #[non_exhaustive]

@@ -13,11 +13,11 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::surroundings::Surroundings;
 use crate::interrupt::Interrupt;
 use crate::places::Places;
 use crate::process::run_logged;
 use crate::progress::Progress;
+use crate::surroundings::Surroundings;
 
 /// Runs of each kind in a whole run.
 const RUNS: u64 = 1_000;
