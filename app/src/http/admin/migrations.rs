@@ -87,6 +87,13 @@ pub(super) fn plan(
         .find_pool(candidate)
         .map_err(|reason| Problem::invalid("candidate", reason))?;
     let (stable, _) = house.versions();
+    if candidate == stable {
+        return Err(
+            Problem::invalid("candidate", format!("{stable} serves as stable already")).hint(
+                "name another pool, or make a new version of it with `dspex pools put` first",
+            ),
+        );
+    }
     house
         .config
         .migration
