@@ -78,7 +78,7 @@ pub(super) async fn performance(
         judge(&excess(stable, candidate, settings, of))
     };
     while stable.len() < load.most_rounds {
-        if stable.len() % 2 == 0 {
+        if stable.len().is_multiple_of(2) {
             stable.push(run(&pair.stable).await);
             candidate.push(run(&pair.candidate).await);
         } else {
