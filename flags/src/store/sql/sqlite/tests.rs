@@ -292,14 +292,14 @@ async fn a_write_that_is_not_polled_keeps_nobody_from_writing() {
         let mut stalled = store.write(&first, at());
         // Polled a few times, and then left alone wherever it has come to.
         for _ in 0..polls {
-            if tokio::time::timeout(std::time::Duration::ZERO, &mut stalled)
+            if tokio::time::timeout(Duration::ZERO, &mut stalled)
                 .await
                 .is_ok()
             {
                 break;
             }
         }
-        let within = std::time::Duration::from_secs(5);
+        let within = Duration::from_secs(5);
         let written = tokio::time::timeout(within, store.write(&second, at())).await;
         written.expect("the writing connection is free").unwrap();
     }
