@@ -141,7 +141,13 @@ async fn a_complete_migration_is_taken_back_from_cold_and_no_caller_pays() {
     );
     // Programs are still made, by the pool that serves, and the other is not woken for it.
     shared.create("add").await;
-    // It is kept so over a restart.
+    // It is kept so over a restart, once it is written down.
+    let id = shared.migration().await["id"].as_str().unwrap().to_owned();
+    let events = format!("/admin/v1/migrations/{id}/events?after=0&limit=1000");
+    until(&shared, &events, "rest in the journal", |events| {
+        events.to_string().contains("\"type\":\"rested\"")
+    })
+    .await;
     assert!(traffic.stop().await.is_empty());
     let mut house = Arc::into_inner(shared).unwrap();
     house.kill();
