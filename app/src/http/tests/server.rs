@@ -57,7 +57,7 @@ async fn until_closed(stream: &mut TcpStream) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-const GET: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+const GET: &str = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 #[tokio::test]
 async fn a_connection_that_says_nothing_is_closed() {
@@ -88,7 +88,7 @@ async fn headers_that_never_end_are_not_waited_for() {
     let mut slow = open(running.address, "GET /healthz HTTP/1.1\r\nHo").await;
     let answer = until_closed(&mut slow).await;
     assert!(!answer.contains("200 OK"), "{answer}");
-    let mut idle = open(running.address, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut idle = open(running.address, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert!(until_closed(&mut idle).await.contains("200 OK"));
 }
 
@@ -105,7 +105,7 @@ async fn a_client_that_does_not_read_gives_its_connection_back() {
     )
     .await;
     let mut greedy = TcpStream::connect(running.address).await.unwrap();
-    let requests = "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    let requests = "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1000);
     // Asks for more than both sides' buffers hold, and takes in nothing.
     let asks = async { while greedy.write_all(requests.as_bytes()).await.is_ok() {} };
     let another = async {
@@ -127,7 +127,7 @@ async fn connections_beyond_the_cap_wait_for_their_turn() {
         },
     )
     .await;
-    let mut first = open(running.address, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut first = open(running.address, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     let mut byte = [0; 1];
     first.read_exact(&mut byte).await.unwrap();
     let mut second = open(running.address, GET).await;
@@ -148,7 +148,7 @@ async fn asked_to_stop_it_finishes_what_is_in_flight_and_closes_the_rest() {
     let running = run(&bench, limits()).await;
     let body = r#"{"inputs":{"a":1}}"#;
     let call = format!(
-        "POST /v1/programs/echo/execute HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST /v1/programs/echo/execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let mut in_flight = open(running.address, &call).await;
@@ -183,7 +183,7 @@ async fn a_client_that_sends_too_much_is_answered_and_not_reset() {
         ("/nowhere", "application/json", "404"),
     ] {
         let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {content}\r\nContent-Length: {}\r\n\r\n",
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {content}\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         let mut stream = open(running.address, &head).await;
@@ -202,7 +202,7 @@ async fn a_client_that_hangs_up_cancels_its_call() {
     bench.create_echo().await;
     bench.stable.hold();
     let running = run(&bench, limits()).await;
-    let call = "POST /v1/programs/echo/execute HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"inputs\":{}}";
+    let call = "POST /v1/programs/echo/execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"inputs\":{}}";
     let in_flight = open(running.address, call).await;
     bench.stable.wait_for_calls(1).await;
     drop(in_flight);

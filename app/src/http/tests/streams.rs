@@ -204,7 +204,7 @@ async fn torrent(
     let limits = ConnectionLimits { write, ..limits() };
     let running = run(bench, limits).await;
     let head = format!(
-        "POST {EXECUTE} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept: text/event-stream\r\n\
+        "POST {EXECUTE} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAccept: text/event-stream\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
@@ -269,7 +269,7 @@ async fn a_client_that_closes_before_the_first_chunk_ends_the_call_too() {
     bench.stable.hold();
     let running = run(&bench, limits()).await;
     let head = format!(
-        "POST {EXECUTE} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\
+        "POST {EXECUTE} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{BODY}",
         BODY.len()
     );
