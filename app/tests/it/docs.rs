@@ -79,6 +79,13 @@ fn no_page_is_left_out() {
         .map(|page| (*page).to_owned())
         .collect();
     assert_eq!(there, listed);
+    let index = std::fs::read_to_string(docs().join("README.md")).unwrap();
+    for page in PAGES {
+        assert!(
+            index.contains(&format!("]({page}.md)")),
+            "{page} is not in the index"
+        );
+    }
 }
 
 /// Links between pages, and from pages into the repository, lead somewhere.
@@ -174,7 +181,7 @@ async fn calls(house: &Arc<House>) -> Traffic {
 
 fn configuration(state: &str) -> String {
     match state {
-        "live" | "down" => rehearsal().replace(r#"hold = "1s""#, r#"hold = "10m""#),
+        "live" | "down" => rehearsal().replace(r#"hold = "1s""#, r#"hold = "2m""#),
         "complete" => retaining("20s"),
         _ => rehearsal(),
     }
