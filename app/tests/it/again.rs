@@ -15,10 +15,7 @@ use crate::traffic::Traffic;
 /// The configuration for rehearsals, with the old pool kept warm for so long.
 pub(crate) fn retaining(warm: &str) -> String {
     rehearsal()
-        + &format!(
-            "\n[migration.validation]\nrun = \"none\"\n\
-             [migration.retention]\nwarm = {warm:?}\ndecommission_after = \"300ms\"\n"
-        )
+        + &format!("\n[migration.retention]\nwarm = {warm:?}\ndecommission_after = \"300ms\"\n")
 }
 
 /// Waits until the server's answer at this path is as wanted.

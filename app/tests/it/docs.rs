@@ -1,16 +1,28 @@
 //! Every command of the book and of the runbooks, run as it stands there.
 //!
-//! A page says in a comment in which state it is read (`<!-- rehearsal: live -->`), and a server is
-//! brought into that state. Each line of its `sh` blocks is then run by `sh`, in the server's folder, and
-//! must succeed.
+//! A page says in a comment in which state it is read, and a server is brought into that state:
+//!
+//! | `<!-- rehearsal: … -->` | the server |
+//! |---|---|
+//! | `new` | was never started |
+//! | `none` | runs, and no migration was ever started |
+//! | `live` | runs a migration that has a quarter of the traffic |
+//! | `down` | was killed in such a migration |
+//! | `complete` | has completed a migration, and the old pool may go |
+//!
+//! Each line of the page's `sh` blocks is then run by `sh`, in the server's folder, under traffic where the
+//! server runs, and must succeed; no caller may notice. Where a reader starts a server that does not run, a
+//! comment says so: `<!-- rehearsal: the server is started -->`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::again::{MIGRATION, retaining, until};
 use crate::house::{House, LONG, rehearsal};
 use crate::traffic::Traffic;
+use crate::validate::TOLERANT;
 
 /// Both pages and runbooks, by their names without `.md`.
 macro_rules! pages {
@@ -67,6 +79,13 @@ fn no_page_is_left_out() {
         .map(|page| (*page).to_owned())
         .collect();
     assert_eq!(there, listed);
+    let index = std::fs::read_to_string(docs().join("README.md")).unwrap();
+    for page in PAGES {
+        assert!(
+            index.contains(&format!("]({page}.md)")),
+            "{page} is not in the index"
+        );
+    }
 }
 
 /// Links between pages, and from pages into the repository, lead somewhere.
@@ -89,6 +108,16 @@ fn links_lead_somewhere() {
     }
 }
 
+/// A line of a page that says what a reader would see to beside the commands.
+const STARTS: &str = "<!-- rehearsal: the server is started -->";
+
+/// What a page has its reader do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step<'a> {
+    Start,
+    Type(&'a str),
+}
+
 async fn rehearse(page: &str) {
     let text = std::fs::read_to_string(docs().join(format!("{page}.md"))).unwrap();
     let state = text
@@ -96,64 +125,98 @@ async fn rehearse(page: &str) {
         .nth(1)
         .and_then(|rest| rest.split(" -->").next())
         .expect("the page says in which state it is read");
-    let commands = commands(&text);
-    assert!(!commands.is_empty(), "{page} has no command");
-    let house = Arc::new(house(state).await);
-    let traffic = Traffic::start(&house, 2);
-    bring_into(&house, state).await;
-    for command in commands {
-        settle(&house).await;
-        type_in(&house, page, command);
+    let steps = steps(&text);
+    assert!(
+        steps.iter().any(|step| matches!(step, Step::Type(_))),
+        "{page} has no command"
+    );
+    let (mut house, mut traffic) = bring_into(state).await;
+    for step in steps {
+        match step {
+            Step::Start => {
+                assert!(traffic.is_none(), "{page}: the server runs already");
+                let mut stopped = Arc::into_inner(house).unwrap();
+                stopped.open().await;
+                house = Arc::new(stopped);
+                traffic = Some(calls(&house).await);
+            }
+            Step::Type(line) => {
+                if traffic.is_some() {
+                    settle(&house).await;
+                }
+                type_in(&house, page, line).await;
+            }
+        }
     }
-    let failures = traffic.stop().await;
-    assert!(failures.is_empty(), "{page}: {failures:#?}");
+    if let Some(traffic) = traffic {
+        let failures = traffic.stop().await;
+        assert!(failures.is_empty(), "{page}: {failures:#?}");
+    }
 }
 
-/// The lines of the page's `sh` blocks.
-fn commands(text: &str) -> Vec<&str> {
-    let blocks = text.split("```sh\n").skip(1);
-    blocks
-        .flat_map(|block| block.split("```").next().unwrap().lines())
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .collect()
+/// The lines of the page's `sh` blocks, and where the server is started between them.
+fn steps(text: &str) -> Vec<Step<'_>> {
+    let mut typed = false;
+    let mut steps = Vec::new();
+    for line in text.lines().map(str::trim) {
+        match line {
+            "```sh" => typed = true,
+            "```" => typed = false,
+            STARTS => steps.push(Step::Start),
+            "" => {}
+            command if typed && !command.starts_with('#') => steps.push(Step::Type(command)),
+            _ => {}
+        }
+    }
+    steps
 }
 
-async fn house(state: &str) -> House {
-    let configuration = match state {
-        // Long enough that no stage ends by itself.
-        "live" => rehearsal().replace(r#"hold = "1s""#, r#"hold = "10m""#),
-        "none" => rehearsal(),
-        "complete" => rehearsal().replace(
-            "[migration]\n",
-            "[migration]\nretention = { warm = \"1h\", decommission_after = \"1s\" }\n",
-        ),
-        other => panic!("there is no rehearsal named {other}"),
-    };
-    let mut house = House::with(&configuration);
+/// Traffic on a running server.
+async fn calls(house: &Arc<House>) -> Traffic {
+    if house.get("/v1/programs/echo").await.status == 404 {
+        house.create("echo").await;
+    }
+    Traffic::start(house, 2)
+}
+
+fn configuration(state: &str) -> String {
+    match state {
+        "live" | "down" => rehearsal().replace(r#"hold = "1s""#, r#"hold = "2m""#),
+        "complete" => retaining("20s"),
+        _ => rehearsal(),
+    }
+}
+
+/// A server in the state in which the page is read, and its traffic where it runs.
+async fn bring_into(state: &str) -> (Arc<House>, Option<Traffic>) {
+    let mut house = House::with(&(configuration(state) + TOLERANT));
+    if state == "new" {
+        return (Arc::new(house), None);
+    }
     house.open().await;
-    house.create("echo").await;
-    house
-}
-
-async fn bring_into(house: &House, state: &str) {
+    let mut house = Arc::new(house);
+    let traffic = calls(&house).await;
     if state == "none" {
-        return;
+        return (house, Some(traffic));
     }
     house.start_migration().await;
     let there = |migration: &serde_json::Value| match state {
-        "live" => migration["percent"] == 25.0 && migration["acknowledged"] == true,
-        _ => migration["phase"] == "complete",
+        // Acknowledged: no caller has it otherwise. No stage of it ends by itself.
+        "live" | "down" => migration["percent"] == 25.0 && migration["acknowledged"] == true,
+        // Seen to serve for as long as the plan asks before the old pool may go.
+        "complete" => migration["phase"] == "complete" && migration["served_for"] != "0s",
+        other => panic!("there is no rehearsal named {other}"),
     };
-    let began = tokio::time::Instant::now();
-    while !there(&house.migration().await) {
-        assert!(began.elapsed() < LONG, "{:#}", house.migration().await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    until(&house, MIGRATION, state, there).await;
+    if state != "down" {
+        return (house, Some(traffic));
     }
-    if state == "complete" {
-        // As long as the plan asks before the old pool may go.
-        tokio::time::sleep(Duration::from_secs(2)).await;
-    }
+    let failures = traffic.stop().await;
+    assert!(failures.is_empty(), "{failures:#?}");
+    let mut killed = Arc::into_inner(house).unwrap();
+    killed.kill();
+    house = Arc::new(killed);
+    (house, None)
 }
 
 /// Waits until what the command before has set is served, as a person would who reads its answer.
@@ -175,7 +238,7 @@ async fn settle(house: &House) {
 }
 
 /// `dspex` is a name on the path, as it is for the reader.
-fn type_in(house: &House, page: &str, line: &str) {
+async fn type_in(house: &House, page: &str, line: &str) {
     let bin = house.path("bin");
     if !bin.exists() {
         std::fs::create_dir(&bin).unwrap();
@@ -187,10 +250,14 @@ fn type_in(house: &House, page: &str, line: &str) {
         std::env::var("PATH").unwrap_or_default()
     );
     let mut command = house.command_of(Path::new("sh"), &["-eu", "-c", line]);
-    let output = command.env("PATH", path).output().unwrap();
+    command.env("PATH", path);
+    // Callers go on meanwhile.
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap();
     assert!(
         output.status.success(),
-        "{page}: {line}\n{}\n{}{}\n{}",
+        "{page}: {line}\n{}\n{}\n{}{}",
         output.status,
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),

@@ -13,7 +13,7 @@ use crate::traffic::Traffic;
 
 /// What a tenth of a load on a machine that is busy with other tests can tell: that nothing is far
 /// slower. The default limits are for a machine that does nothing else.
-const TOLERANT: &str = r#"
+pub(crate) const TOLERANT: &str = r#"
 [validation]
 tolerance = "100%"
 latency_floor = "150ms"

@@ -14,7 +14,7 @@ use dspex_pool::{Call, Pool as _, PoolError, SharedPool};
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
-use self::pools::{Deaf, answer, attribute, but, latency, well};
+use self::pools::{Deaf, Spaced, answer, attribute, but, latency, well};
 use super::{Extent, Factory, Finding, Load, Suite, ValidationReport, ValidationSettings};
 
 fn factory(pool: &FakePool) -> Factory {
@@ -280,6 +280,23 @@ async fn a_candidate_that_recovers_too_slowly_is_caught() {
     let slow = well("v2").recovers_within(Some(Duration::from_millis(1_300)));
     let report = suite(&stable, &slow).run(&|_| {}).await;
     assert_eq!(failed(&report), Vec::<&str>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_that_a_pool_leaves_between_two_starts_is_not_taken_for_its_recovery() {
+    let spaced = Arc::new(Spaced::by(well("v2"), Duration::from_secs(1)));
+    let candidate: Factory = Box::new(move || Box::pin(async move { Ok(spaced as SharedPool) }));
+    let suite = Suite {
+        candidate: ("v2".to_owned(), candidate),
+        ..suite(&well("v1"), &well("v2"))
+    };
+    let report = suite.run(&|_| {}).await;
+    assert_eq!(failed(&report), Vec::<&str>::new());
+    let crashes = &report.recoveries[0].candidate_ms;
+    assert!(
+        crashes.iter().all(|ms| ms.is_some_and(|ms| ms < 60.0)),
+        "{crashes:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

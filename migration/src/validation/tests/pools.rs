@@ -1,5 +1,6 @@
 //! Pools without processes, well and broken.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +11,7 @@ use dspex_pool::{
 };
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::validation::PROBE_MODULE;
 
@@ -111,6 +113,57 @@ pub(super) fn but(
             answer(call)
         }
     })
+}
+
+/// A pool that leaves this much time between two starts of a worker.
+pub(super) struct Spaced {
+    pub(super) pool: FakePool,
+    pub(super) spacing: Duration,
+    started: Mutex<Option<Instant>>,
+}
+
+impl Spaced {
+    pub(super) fn by(pool: FakePool, spacing: Duration) -> Self {
+        Self {
+            pool,
+            spacing,
+            started: Mutex::new(None),
+        }
+    }
+}
+
+#[async_trait]
+impl Pool for Spaced {
+    async fn execute(&self, call: Call) -> Result<Reply, PoolError> {
+        self.pool.execute(call).await
+    }
+
+    async fn check(&self, program: &Program) -> Result<(), PoolError> {
+        self.pool.check(program).await
+    }
+
+    async fn forget(&self, program: &ProgramKey) {
+        self.pool.forget(program).await;
+    }
+
+    fn status(&self) -> PoolStatus {
+        self.pool.status()
+    }
+
+    async fn inject(&self, fault: WorkerFault) -> Result<Injected, PoolError> {
+        let now = Instant::now();
+        let last = self.started.lock().unwrap().replace(now);
+        let left = last.map_or(Duration::ZERO, |last| {
+            (last + self.spacing).saturating_duration_since(now)
+        });
+        self.pool
+            .recovers_within(Some(left.max(Duration::from_millis(40))));
+        self.pool.inject(fault).await
+    }
+
+    async fn drain(&self, limit: Duration) -> Drained {
+        self.pool.drain(limit).await
+    }
 }
 
 /// A pool that does not look at the clock: a call past its deadline is told so only after this.
