@@ -22,6 +22,10 @@ use crate::route;
 use crate::router::Router;
 use crate::sessions::states::Held;
 
+/// How often a call is asked again of stable where its worker was lost. Workers that are killed
+/// together, such as by the kernel for want of memory, are met one after the other.
+const REPEATS: u32 = 2;
+
 /// A program to run.
 #[derive(Debug, Clone)]
 pub struct Execute {
@@ -239,7 +243,7 @@ impl Router {
         }
     }
 
-    /// Asks stable, and once more where a worker was lost under a call that may be repeated.
+    /// Asks stable, and again where a worker was lost under a call that may be repeated.
     async fn ask_stable(&self, call: Call, entry: &Entry) -> Result<Reply, RouterError> {
         let mut stable = self.stable_lane();
         let permit = stable.last_resort(Instant::now())?;
@@ -257,35 +261,38 @@ impl Router {
                     .await;
             }
         }
-        let lost = match first {
-            Err(RouterError::Pool(error))
-                if may_ask_again(&error, entry.program.repeatable, streamed(&call)) =>
-            {
-                error
+        for _ in 0..REPEATS {
+            let lost = match first {
+                Err(RouterError::Pool(error))
+                    if may_ask_again(&error, entry.program.repeatable, streamed(&call)) =>
+                {
+                    error
+                }
+                ended => return ended,
+            };
+            // Only with the circuit's leave: a program that takes every worker down with it must not
+            // take many more.
+            let Ok(permit) = stable.circuit.try_borrow(Instant::now()) else {
+                return Err(RouterError::Pool(lost));
+            };
+            if Instant::now() >= call.deadline {
+                return Err(RouterError::Pool(lost));
             }
-            ended => return ended,
-        };
-        // Only with the circuit's leave: a program that takes every worker down with it must not
-        // take twice as many.
-        match stable.circuit.try_borrow(Instant::now()) {
-            Ok(permit) if Instant::now() < call.deadline => {
-                let Some(rescued) = self.rescue.again(&call.request_id, &lost) else {
-                    return Err(RouterError::Pool(lost));
-                };
-                tracing::info!(
-                    request_id = %call.request_id,
-                    program = %entry.name,
-                    error = %lost,
-                    "stable lost a worker under a call; another worker answers it"
-                );
-                let ended = self
-                    .attempt_stable(&stable, call, entry, Some(permit))
-                    .await;
-                rescued.ended(ended.is_ok());
-                ended
-            }
-            _ => Err(RouterError::Pool(lost)),
+            let Some(rescued) = self.rescue.again(&call.request_id, &lost) else {
+                return Err(RouterError::Pool(lost));
+            };
+            tracing::info!(
+                request_id = %call.request_id,
+                program = %entry.name,
+                error = %lost,
+                "stable lost a worker under a call; another worker answers it"
+            );
+            first = self
+                .attempt_stable(&stable, call.clone(), entry, Some(permit))
+                .await;
+            rescued.ended(first.is_ok());
         }
+        first
     }
 
     async fn attempt_stable(

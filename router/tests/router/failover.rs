@@ -96,19 +96,19 @@ async fn where_stable_fails_too_the_call_fails_with_stables_error() {
 }
 
 #[tokio::test]
-async fn a_lost_worker_of_stable_fails_a_call_only_where_the_second_is_lost_too() {
+async fn lost_workers_of_stable_fail_a_call_only_where_the_third_is_lost_too() {
     let house = House::new().await;
     let program = house.program("p", true).await;
     house.stable.fail_with(crashed());
     let failed = house.call(&program, "s").await.unwrap_err();
     assert_eq!(failed.lane, Some(Lane::Stable));
-    assert_eq!(house.stable.calls(), 2);
+    assert_eq!(house.stable.calls(), 3);
     assert_eq!(
         house.candidate.calls(),
         0,
         "traffic moves by the flag alone"
     );
-    assert_eq!(house.window(Lane::Stable).errors_of(Blame::Pool), 2);
+    assert_eq!(house.window(Lane::Stable).errors_of(Blame::Pool), 3);
 }
 
 #[tokio::test]
