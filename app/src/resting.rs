@@ -6,8 +6,12 @@
 //! - At most one start is under way, in a task of its own: who waits for it may leave. One that fails
 //!   is told, and tried again while somebody waits.
 //! - A pool that was drained stays so: nothing wakes it.
+//! - One that a call has woken goes back to rest once nobody has called for long ([`Idle`]); one that was
+//!   woken to serve stays awake.
 
-use std::sync::Arc;
+mod idle;
+
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,6 +24,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::idle::Idle;
 use crate::pools::{PoolSource, PoolVersion};
 
 /// How long until a start that failed is tried again. Long enough not to keep a machine busy with
@@ -37,12 +42,14 @@ struct Inner {
     source: Arc<dyn PoolSource>,
     tracker: TaskTracker,
     stand: watch::Sender<Stand>,
+    /// When it was called last.
+    called: Mutex<Instant>,
 }
 
 /// Where the pool is.
 enum Stand {
-    /// Its workers run.
-    Up(SharedPool),
+    /// Its workers run: until it has been idle, where a call has woken it from its rest.
+    Up(SharedPool, Option<Idle>),
     /// It has none.
     Resting(Rest),
     /// It has none yet.
@@ -60,6 +67,8 @@ struct Rest {
     trouble: Option<String>,
     /// It is not started again before this.
     not_before: Instant,
+    /// When it rests again, once a call has woken it.
+    idle: Option<Idle>,
 }
 
 const NOTHING: Drained = Drained {
@@ -75,13 +84,14 @@ impl RestingPool {
         source: Arc<dyn PoolSource>,
         tracker: TaskTracker,
     ) -> Arc<Self> {
-        Self::with(pool, Stand::Up(running), source, tracker)
+        Self::with(pool, Stand::Up(running, None), source, tracker)
     }
 
-    /// A pool that rests.
+    /// A pool that rests, and does so again as `idle` says.
     pub(crate) fn cold(
         pool: PoolVersion,
         kind: &'static str,
+        idle: Option<Idle>,
         source: Arc<dyn PoolSource>,
         tracker: TaskTracker,
     ) -> Arc<Self> {
@@ -90,7 +100,12 @@ impl RestingPool {
             kind,
             ..PoolStatus::default()
         };
-        Self::with(pool, Stand::Resting(Rest::of(&before)), source, tracker)
+        Self::with(
+            pool,
+            Stand::Resting(Rest::of(&before, idle)),
+            source,
+            tracker,
+        )
     }
 
     fn with(
@@ -104,6 +119,7 @@ impl RestingPool {
             source,
             tracker,
             stand: watch::Sender::new(stand),
+            called: Mutex::new(Instant::now()),
         })))
     }
 
@@ -120,30 +136,28 @@ impl RestingPool {
         )
     }
 
-    /// Lets calls in flight finish for at most `limit`, then stops the workers. A call that comes
+    /// Lets calls in flight finish for at most `idle.drain`, then stops the workers. A call that comes
     /// meanwhile wakes the pool. One that rests already is left so.
-    pub(crate) async fn rest(&self, limit: Duration) -> Drained {
-        let mut running = None;
+    pub(crate) async fn rest(&self, idle: Idle) -> Drained {
+        self.0.rest(idle, |_, _| true).await
+    }
+
+    /// Begins to start the workers, where the pool rests and was not tried just now; and has it stay
+    /// awake, also where a call has woken it before.
+    pub(crate) fn wake(&self) {
         self.0.stand.send_if_modified(|stand| {
-            let Stand::Up(pool) = stand else { return false };
-            running = Some(Arc::clone(pool));
-            *stand = Stand::Resting(Rest::of(&pool.status()));
-            true
+            match stand {
+                Stand::Up(_, idle) => *idle = None,
+                Stand::Resting(rest) | Stand::Waking(rest) => rest.idle = None,
+                Stand::Ended(_) => {}
+            }
+            false
         });
-        let Some(running) = running else {
-            return NOTHING;
-        };
-        tracing::info!(pool = %self.0.pool, "the pool goes to rest; a call wakes it");
-        // In a task of its own: whoever waits may leave, and the workers must end all the same.
-        let draining = self
-            .0
-            .tracker
-            .spawn(async move { running.drain(limit).await });
-        draining.await.unwrap_or(NOTHING)
+        self.begin();
     }
 
     /// Begins to start the workers, where the pool rests and was not tried just now.
-    pub(crate) fn wake(&self) {
+    fn begin(&self) {
         let now = Instant::now();
         let begins = self.0.stand.send_if_modified(|stand| {
             let Stand::Resting(rest) = stand else {
@@ -166,12 +180,12 @@ impl RestingPool {
         let mut stand = self.0.stand.subscribe();
         loop {
             let until = match &*stand.borrow_and_update() {
-                Stand::Up(pool) => return Ok(Arc::clone(pool)),
+                Stand::Up(pool, _) => return Ok(Arc::clone(pool)),
                 Stand::Ended(_) => return Err(PoolError::Draining),
                 Stand::Waking(_) => deadline,
                 Stand::Resting(rest) => rest.not_before.min(deadline),
             };
-            self.wake();
+            self.begin();
             let changed = tokio::time::timeout_at(until, stand.changed()).await;
             if changed.is_err() && until == deadline {
                 return Err(self.0.asleep());
@@ -182,7 +196,7 @@ impl RestingPool {
     /// Whether calls go elsewhere by now than to this pool.
     fn has_left(&self, running: &SharedPool) -> bool {
         match &*self.0.stand.borrow() {
-            Stand::Up(now) => !Arc::ptr_eq(now, running),
+            Stand::Up(now, _) => !Arc::ptr_eq(now, running),
             Stand::Resting(_) | Stand::Waking(_) => true,
             Stand::Ended(_) => false,
         }
@@ -190,11 +204,12 @@ impl RestingPool {
 }
 
 impl Rest {
-    fn of(before: &PoolStatus) -> Self {
+    fn of(before: &PoolStatus, idle: Option<Idle>) -> Self {
         Self {
             before: before.clone(),
             trouble: None,
             not_before: Instant::now(),
+            idle,
         }
     }
 
@@ -235,17 +250,23 @@ impl Inner {
             }
         }
         let mut unwanted = None;
+        let mut woken = None;
+        self.called();
         self.stand.send_if_modified(|stand| {
             let Stand::Waking(rest) = stand else {
                 unwanted = started.ok();
                 return false;
             };
             *stand = match started {
-                Ok(pool) => Stand::Up(pool),
+                Ok(pool) => {
+                    woken = Some(Arc::clone(&pool));
+                    Stand::Up(pool, rest.idle)
+                }
                 Err(why) => Stand::Resting(Rest {
                     trouble: Some(why),
                     not_before: Instant::now() + AGAIN,
                     before: rest.before.clone(),
+                    idle: rest.idle,
                 }),
             };
             true
@@ -254,12 +275,15 @@ impl Inner {
             // Drained meanwhile.
             pool.drain(Duration::ZERO).await;
         }
+        if let Some(pool) = woken {
+            self.rest_when_idle(&pool).await;
+        }
     }
 
     fn asleep(&self) -> PoolError {
         let trouble = match &*self.stand.borrow() {
             Stand::Resting(rest) | Stand::Waking(rest) => rest.trouble.clone(),
-            Stand::Up(_) | Stand::Ended(_) => None,
+            Stand::Up(..) | Stand::Ended(_) => None,
         };
         let reason = trouble.map_or_else(
             || "it did not wake in the time of the call".to_owned(),
@@ -275,7 +299,7 @@ impl RestingPool {
     /// The pool with workers, where there is one.
     fn running(&self) -> Option<SharedPool> {
         match &*self.0.stand.borrow() {
-            Stand::Up(pool) => Some(Arc::clone(pool)),
+            Stand::Up(pool, _) => Some(Arc::clone(pool)),
             Stand::Resting(_) | Stand::Waking(_) | Stand::Ended(_) => None,
         }
     }
@@ -284,6 +308,7 @@ impl RestingPool {
 #[async_trait]
 impl Pool for RestingPool {
     async fn execute(&self, call: Call) -> Result<Reply, PoolError> {
+        self.0.called();
         loop {
             let running = self.awake(call.deadline).await?;
             match running.execute(call.clone()).await {
@@ -312,7 +337,7 @@ impl Pool for RestingPool {
 
     fn status(&self) -> PoolStatus {
         match &*self.0.stand.borrow() {
-            Stand::Up(pool) | Stand::Ended(Some(pool)) => pool.status(),
+            Stand::Up(pool, _) | Stand::Ended(Some(pool)) => pool.status(),
             Stand::Resting(rest) => rest.status("a call wakes it"),
             Stand::Waking(rest) => rest.status("its workers are being started"),
             Stand::Ended(None) => PoolStatus {
@@ -341,7 +366,7 @@ impl Pool for RestingPool {
         let mut running = None;
         self.0.stand.send_if_modified(|stand| {
             running = match stand {
-                Stand::Up(pool) => Some(Arc::clone(pool)),
+                Stand::Up(pool, _) => Some(Arc::clone(pool)),
                 Stand::Ended(pool) => pool.clone(),
                 Stand::Resting(_) | Stand::Waking(_) => None,
             };

@@ -388,12 +388,13 @@ async fn stable_pool(
     let settings = configurations.settings(&stable);
     let settings = settings.map_err(|reason| unavailable(&stable, reason))?;
     let source = || Arc::clone(pools) as _;
-    if past.rests(&stable) {
+    if let Some(idle) = past.rests(&stable) {
         tracing::info!(pool = %stable, "the stable pool rests, as the migration has left it; a call wakes it");
         let tracker = pools.tracker.clone();
         return Ok(RestingPool::cold(
             stable,
             settings.kind(),
+            Some(idle),
             source(),
             tracker,
         ));

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::checklist_line::ChecklistLine;
+
 /// What a person can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,11 +26,18 @@ pub enum Command {
     Approve,
     /// Take the old pool out of service, for good.
     Decommission,
+    /// A person's word for a line of the production checklist. It is written down and moves nothing, so
+    /// it is never refused.
+    Sign {
+        /// Which line.
+        line: ChecklistLine,
+    },
 }
 
 impl std::fmt::Display for Command {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Sign { line } => return write!(f, "sign {line}"),
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Promote { to_end: false } => "promote",

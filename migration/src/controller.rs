@@ -154,16 +154,19 @@ impl Deciding {
             .iter()
             .any(|row| row.command == Command::Rollback)
         {
-            // What was asked for before it is moot: it is taken, in order, and not obeyed.
+            // What was asked for before it is moot: it is taken, in order, and not obeyed. A signature
+            // stands in nobody's way.
             for row in &seen.commands {
                 let refused = match row.command {
-                    Command::Rollback => self.refused(row.command, analysis),
+                    Command::Rollback | Command::Sign { .. } => self.refused(row.command, analysis),
                     _ => Some("a rollback was asked for too, and a rollback wins".to_owned()),
                 };
                 let obeyed = refused.is_none();
                 self.take(row, refused);
-                if obeyed {
-                    self.roll_back(person(row), Scenario::Manual, analysis);
+                match row.command {
+                    Command::Sign { line } => self.sign(row, line),
+                    _ if obeyed => self.roll_back(person(row), Scenario::Manual, analysis),
+                    _ => {}
                 }
             }
         }

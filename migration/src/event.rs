@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::analysis::{Analysis, Verdict};
 use crate::candidate::Check;
 use crate::cause::Cause;
+use crate::checklist_line::ChecklistLine;
 use crate::command::Command;
 use crate::ledger::LedgerChange;
 use crate::plan::Plan;
@@ -149,6 +150,15 @@ pub enum Event {
         why: String,
         /// Why it was not obeyed, where it was not.
         refused: Option<String>,
+    },
+    /// A person stands for a line of the production checklist.
+    Signed {
+        /// Which line.
+        line: ChecklistLine,
+        /// Who.
+        who: String,
+        /// Why they may.
+        why: String,
     },
     /// Nothing goes on until a person resumes it, but for a rollback.
     Paused {

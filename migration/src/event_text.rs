@@ -105,6 +105,7 @@ impl fmt::Display for Event {
             } => {
                 write!(f, "{who} asks to {command}, which is refused: {reason}")
             }
+            Self::Signed { line, who, why } => write!(f, "{who} signs {line}: {why}"),
             Self::Paused { cause } => write!(f, "paused: {cause}"),
             Self::Resumed { cause } => write!(f, "resumed: {cause}"),
             Self::RollbackBegan { cause, .. } => write!(f, "rolling back: {cause}"),

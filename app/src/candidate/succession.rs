@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::{Deployer, Deployment, Stand, all_ready};
 use crate::pools::PoolVersion;
-use crate::resting::RestingPool;
+use crate::resting::{Idle, RestingPool};
 
 /// How long stable is watched for a moment without a call: those that fail over to it are short.
 const QUIET_WITHIN: Duration = Duration::from_secs(5);
@@ -142,7 +142,7 @@ impl Deployer {
         // Where the server was started since, it is not there: it wakes.
         let former = former.unwrap_or_else(|| {
             let (source, tracker) = (Arc::clone(&self.pools), self.tracker.clone());
-            RestingPool::cold(pool.clone(), kind, source, tracker)
+            RestingPool::cold(pool.clone(), kind, None, source, tracker)
         });
         former.wake();
         self.router.demote(Arc::clone(&former) as _);
@@ -280,6 +280,7 @@ impl Succession for Deployer {
         if *stable.version() != old {
             return Err(format!("{} is stable, and not {old}", stable.version()));
         }
-        Ok(stable.rest(drain).await)
+        let after = plan.retention.warm;
+        Ok(stable.rest(Idle { after, drain }).await)
     }
 }

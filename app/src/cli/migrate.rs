@@ -13,6 +13,7 @@ mod watch;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use dspex_migration::ChecklistLine;
 use serde_json::{Value, json};
 
 pub(crate) use self::decommission::Decommission;
@@ -57,6 +58,8 @@ enum Asked {
     Promote(Promote),
     /// Take all traffic back to stable.
     Rollback(Because),
+    /// Stand for a line of the production checklist, in the newest migration's journal.
+    Sign(Sign),
     /// List migrations, the newest first.
     History {
         /// At most so many.
@@ -140,6 +143,21 @@ struct Promote {
     to_end: bool,
     #[command(flatten)]
     because: Because,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  dspex migrate sign cost --why 'half the memory at the same load'")]
+struct Sign {
+    /// Which line, as the checklist names it.
+    #[arg(value_name = "LINE")]
+    line: ChecklistLine,
+    /// Why you may, for the journal.
+    #[arg(long, value_name = "TEXT")]
+    why: String,
+    #[command(flatten)]
+    who: Who,
 }
 
 #[derive(Debug, Args)]
@@ -238,6 +256,10 @@ impl Asked {
                 body["to_end"] = promote.to_end.into();
                 command(client, output, "promote", body).await
             }
+            Self::Sign(sign) => {
+                let body = json!({"line": sign.line, "why": sign.why, "who": sign.who.name()});
+                command(client, output, "sign", body).await
+            }
             Self::History { limit } => {
                 let request = client.get(&MIGRATIONS).query("limit", &limit.to_string());
                 let body = request.json().await?;
@@ -304,6 +326,31 @@ pub(crate) fn summary(migration: &Value, paint: Paint) -> Result<String, Failure
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signature_names_a_line_and_says_why() {
+        #[derive(Debug, clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            sign: Sign,
+        }
+        let parsed = |words: &[&str]| {
+            let words = ["sign"].iter().chain(words);
+            <Line as clap::Parser>::try_parse_from(words)
+        };
+        let signed = parsed(&["peak-load", "--why", "seen", "--who", "ada"]).unwrap();
+        assert_eq!(signed.sign.line.as_str(), "peak-load");
+        assert_eq!(
+            (signed.sign.why.as_str(), signed.sign.who.name().as_str()),
+            ("seen", "ada")
+        );
+        let wrong = parsed(&["Peak load", "--why", "seen"])
+            .unwrap_err()
+            .to_string();
+        assert!(wrong.contains("1 to 64 characters"), "{wrong}");
+        let silent = parsed(&["peak-load"]).unwrap_err().to_string();
+        assert!(silent.contains("--why"), "{silent}");
+    }
 
     #[test]
     fn a_time_scale_is_a_number_above_nothing() {

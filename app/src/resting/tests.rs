@@ -9,6 +9,10 @@ use serde_json::Map;
 use super::*;
 
 const LONG: Duration = Duration::from_secs(5);
+const IDLE: Idle = Idle {
+    after: Duration::from_secs(3600),
+    drain: LONG,
+};
 
 /// Starts fakes; the first `broken` starts fail, the one with number `panics` panics.
 #[derive(Default)]
@@ -81,7 +85,7 @@ async fn a_call_wakes_the_pool_once_and_waits_for_it() {
         ..Starts::default()
     });
     pool.execute(call(LONG)).await.unwrap();
-    assert_eq!(pool.rest(LONG).await.abandoned, 0);
+    assert_eq!(pool.rest(IDLE).await.abandoned, 0);
     let status = pool.status();
     assert!(status.resting && !status.draining && pool.rests());
     assert_eq!((status.ready, status.name.as_str()), (0, "v1"));
@@ -94,8 +98,40 @@ async fn a_call_wakes_the_pool_once_and_waits_for_it() {
     assert_eq!(starts.begun.load(Ordering::SeqCst), 1);
     assert!(!pool.rests() && pool.status().ready > 0);
     // It can rest again.
-    pool.rest(LONG).await;
+    pool.rest(IDLE).await;
     assert!(pool.rests());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_stray_call_wakes_the_pool_for_a_while_and_not_for_good() {
+    let (pool, starts) = pool(Starts::default());
+    pool.rest(IDLE).await;
+    pool.execute(call(LONG)).await.unwrap();
+    tokio::time::sleep(IDLE.after / 2).await;
+    pool.execute(call(LONG)).await.unwrap();
+    tokio::time::sleep(IDLE.after * 3 / 4).await;
+    assert!(!pool.rests(), "it was called in between");
+    tokio::time::sleep(IDLE.after / 2).await;
+    assert!(pool.rests());
+    pool.execute(call(LONG)).await.unwrap();
+    assert_eq!(starts.begun.load(Ordering::SeqCst), 2);
+    tokio::time::sleep(IDLE.after * 2).await;
+    assert!(pool.rests(), "and again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_is_to_serve_stays_awake_though_nobody_calls() {
+    for woken_before in [false, true] {
+        let (pool, _) = pool(Starts::default());
+        pool.rest(IDLE).await;
+        if woken_before {
+            pool.execute(call(LONG)).await.unwrap();
+        }
+        pool.wake();
+        tokio::time::sleep(IDLE.after * 3).await;
+        assert!(!pool.rests(), "{woken_before}");
+        pool.execute(call(LONG)).await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +140,7 @@ async fn a_wake_that_fails_is_told_and_tried_again_while_a_call_waits() {
         broken: 2,
         ..Starts::default()
     });
-    pool.rest(LONG).await;
+    pool.rest(IDLE).await;
     let began = Instant::now();
     let short = pool.execute(call(Duration::from_millis(500))).await;
     let said = short.unwrap_err().to_string();
@@ -128,7 +164,7 @@ async fn a_start_that_breaks_off_is_one_that_failed() {
         panics: Some(0),
         ..Starts::default()
     });
-    pool.rest(LONG).await;
+    pool.rest(IDLE).await;
     pool.execute(call(LONG)).await.unwrap();
 }
 
@@ -138,7 +174,7 @@ async fn what_was_drained_is_not_woken_also_not_by_a_start_under_way() {
         takes: Duration::from_secs(2),
         ..Starts::default()
     });
-    pool.rest(LONG).await;
+    pool.rest(IDLE).await;
     pool.wake();
     tokio::task::yield_now().await;
     assert_eq!(pool.drain(LONG).await, NOTHING);
@@ -149,7 +185,7 @@ async fn what_was_drained_is_not_woken_also_not_by_a_start_under_way() {
     assert!(pool.status().draining);
     let (up, _) = self::pool(Starts::default());
     up.drain(LONG).await;
-    assert_eq!(up.rest(LONG).await, NOTHING);
+    assert_eq!(up.rest(IDLE).await, NOTHING);
     assert!(up.execute(call(LONG)).await.is_err());
 }
 
@@ -173,7 +209,7 @@ async fn no_call_fails_while_the_pool_goes_to_rest_again_and_again() {
         })
         .collect();
     for round in 0..50 {
-        assert_eq!(pool.rest(LONG).await.abandoned, 0, "round {round}");
+        assert_eq!(pool.rest(IDLE).await.abandoned, 0, "round {round}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     stop.send_replace(true);

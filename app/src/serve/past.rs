@@ -4,6 +4,7 @@ use dspex_migration::{Entry, Journal, JournalError, MigrationError, Phase, Plan,
 
 use crate::assemble::AssembleError;
 use crate::pools::PoolVersion;
+use crate::resting::Idle;
 
 /// How many entries are read at once.
 const PIECE: usize = 10_000;
@@ -41,12 +42,16 @@ impl Past {
         holds.then_some(&state.plan)
     }
 
-    /// Whether this pool was put to rest.
-    pub(super) fn rests(&self, stable: &PoolVersion) -> bool {
-        let Some(state) = &self.0 else { return false };
+    /// When this pool rests again once a call has woken it, where it was put to rest.
+    pub(super) fn rests(&self, stable: &PoolVersion) -> Option<Idle> {
+        let state = self.0.as_ref()?;
         let version = state.plan.stable_version.unwrap_or(stable.version);
-        state.rested
+        let rests = state.rested
             && matches!(state.phase, Phase::Complete | Phase::Decommission)
-            && (state.plan.stable.as_str(), version) == (stable.name.as_str(), stable.version)
+            && (state.plan.stable.as_str(), version) == (stable.name.as_str(), stable.version);
+        rests.then_some(Idle {
+            after: state.plan.retention.warm,
+            drain: state.plan.drain_limit,
+        })
     }
 }

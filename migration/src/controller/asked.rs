@@ -3,6 +3,7 @@
 use super::texts::{Around, refused};
 use super::{Deciding, person};
 use crate::analysis::Analysis;
+use crate::checklist_line::ChecklistLine;
 use crate::command::{Command, CommandRow};
 use crate::event::Event;
 use crate::observation::Observation;
@@ -45,6 +46,14 @@ impl Deciding {
         }
     }
 
+    pub(super) fn sign(&mut self, row: &CommandRow, line: ChecklistLine) {
+        self.push(Event::Signed {
+            line,
+            who: row.who.clone(),
+            why: row.why.clone(),
+        });
+    }
+
     fn obey(&mut self, row: &CommandRow) {
         let cause = person(row);
         match row.command {
@@ -68,6 +77,7 @@ impl Deciding {
                 self.push(Event::GateOpened { stage, cause });
             }
             Command::Decommission => self.push(Event::DecommissionBegan { cause }),
+            Command::Sign { line } => self.sign(row, line),
             // Taken before everything else.
             Command::Rollback => {}
         }

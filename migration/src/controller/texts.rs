@@ -35,6 +35,7 @@ pub(super) fn refused(state: &State, command: Command, around: &Around<'_>) -> O
         Command::Promote { .. } => promote_refused(state, around),
         Command::Approve => approve_refused(state),
         Command::Decommission => decommission_refused(state, around),
+        Command::Sign { .. } => None,
     }
 }
 

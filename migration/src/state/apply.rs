@@ -24,7 +24,8 @@ impl State {
         self.seq = entry.seq;
         let at = entry.at;
         match &entry.event {
-            Event::Started { .. } => {}
+            // Who has signed what is read in the journal: nothing is decided by it.
+            Event::Started { .. } | Event::Signed { .. } => {}
             Event::StepDone { step, saved, .. } => self.step_done(*step, saved.as_ref()),
             Event::StepFailed { step, reason, .. } => {
                 if self.step == Some(*step) {

@@ -381,3 +381,75 @@ async fn a_rule_that_pauses_pauses_and_leaves_traffic_alone() {
     controller.command(Command::Resume).await.expect("resumed");
     controller.until(at_stage(2)).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_person_signs_for_a_line_while_it_runs_and_after_its_end() {
+    let house = House::new().await;
+    house.traffic(100, Duration::from_secs(5));
+    let none = house.open().await;
+    let line = "cost".parse().expect("a line");
+    let refused = none.command(Command::Sign { line }).await;
+    assert!(
+        refused
+            .expect_err("nothing to sign")
+            .contains("no migration")
+    );
+    none.kill().await;
+
+    let controller = house.start().await;
+    controller.until(at_stage(0)).await;
+    let unsigned = controller
+        .migrations
+        .command(Command::Sign { line }, "ada", " ");
+    assert!(matches!(
+        unsigned.await,
+        Err(MigrationError::Unsigned { missing: "why" })
+    ));
+    let before = controller.command(Command::Pause).await.expect("paused");
+    let after = controller
+        .command(Command::Sign { line })
+        .await
+        .expect("signed");
+    assert_eq!((before.phase, before.stage), (after.phase, after.stage));
+    assert!(after.paused.is_some(), "it moves nothing");
+
+    // Beside a rollback, and after it.
+    let post = |command| Post {
+        command,
+        who: "grace",
+        why: "seen",
+        at: after.started_at,
+    };
+    let beside = "alerts".parse().expect("a line");
+    for command in [Command::Sign { line: beside }, Command::Rollback] {
+        house
+            .journal
+            .post(&after.id, post(command))
+            .await
+            .expect("posted");
+    }
+    controller.until(rolled_back).await;
+    let late = "documentation".parse().expect("a line");
+    let status = controller
+        .command(Command::Sign { line: late })
+        .await
+        .expect("signed");
+    assert_eq!((status.phase, house.share()), (Phase::RolledBack, 0));
+
+    let signed: Vec<_> = controller
+        .events()
+        .await
+        .into_iter()
+        .filter(|event| matches!(event, Event::Signed { .. }))
+        .map(|event| serde_json::to_value(event).expect("JSON"))
+        .collect();
+    let by = |line: &str, who: &str, why: &str| serde_json::json!({"type": "signed", "line": line, "who": who, "why": why});
+    assert_eq!(
+        signed,
+        [
+            by("cost", "ada", "because"),
+            by("alerts", "grace", "seen"),
+            by("documentation", "ada", "because")
+        ]
+    );
+}

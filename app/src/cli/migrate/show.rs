@@ -343,7 +343,7 @@ fn event_tone(event: &Event) -> Tone {
     match event {
         Event::Completed | Event::Decommissioned | Event::GateOpened { .. } => Tone::Good,
         Event::Started { .. } | Event::StageEntered { .. } => Tone::Strong,
-        Event::Commanded { refused: None, .. } => Tone::Strong,
+        Event::Commanded { refused: None, .. } | Event::Signed { .. } => Tone::Strong,
         Event::Commanded { .. }
         | Event::Paused { .. }
         | Event::GateWaiting { .. }

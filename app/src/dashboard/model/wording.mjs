@@ -18,6 +18,8 @@ export function command(value) {
   if (typeof value === "string") return value === "rollback" ? "roll back" : words(value);
   const promote = object(value).promote;
   if (promote) return object(promote).to_end ? "promote to the end" : "promote";
+  const sign = object(value).sign;
+  if (sign) return `sign ${text(object(sign).line) ?? "a line"}`;
   return "do something";
 }
 
@@ -138,6 +140,12 @@ const WORDS = {
       tone: refused ? "warn" : "person",
     };
   },
+  signed: (event) => ({
+    title: `${text(event.who) ?? "somebody"} signs ${text(event.line) ?? "a line"} of the checklist`,
+    who: text(event.who),
+    why: text(event.why),
+    tone: "person",
+  }),
   paused: (event) => ({ title: "Paused: traffic stays as it is", ...cause(event.cause), tone: "warn" }),
   resumed: (event) => ({ title: "It goes on", ...cause(event.cause), tone: "person" }),
   rollback_began: (event, context) => ({

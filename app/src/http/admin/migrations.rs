@@ -1,7 +1,7 @@
 //! `/admin/v1/migrations`: start, watch, steer.
 
 use axum::http::StatusCode;
-use dspex_migration::{Command, MigrationId, Plan, Status};
+use dspex_migration::{ChecklistLine, Command, MigrationId, Plan, Status};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -25,6 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(rollback))
         .routes(routes!(approve))
         .routes(routes!(decommission))
+        .routes(routes!(sign))
         .routes(routes!(events))
 }
 
@@ -161,6 +162,19 @@ struct PromoteBody {
     why: Option<String>,
 }
 
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SignBody {
+    /// Which line: 1 to 64 characters of a-z, 0-9 and -, such as `cost`.
+    line: String,
+    /// Who; `admin` where absent.
+    #[serde(default)]
+    who: Option<String>,
+    /// Why they may. Must be given.
+    #[serde(default)]
+    why: Option<String>,
+}
+
 type Steered = Result<axum::Json<Status>, Problem>;
 
 async fn steer(
@@ -235,6 +249,18 @@ async fn approve(ready: Ready, Json(body): Json<CommandBody>) -> Steered {
 )]
 async fn decommission(ready: Ready, Json(body): Json<CommandBody>) -> Steered {
     steer(ready, Command::Decommission, body.who, body.why).await
+}
+
+/// Stand for a line of the production checklist, in the journal of the newest migration.
+#[utoipa::path(
+    post, path = "/admin/v1/migrations/current/sign", tag = TAG, security(("token" = [])),
+    request_body = SignBody,
+    responses((status = 200, body = Value), (status = 404, body = ProblemDocument, content_type = "application/problem+json"), (status = 422, body = ProblemDocument, content_type = "application/problem+json", description = "That is no name of a line, or it does not say why")),
+)]
+async fn sign(ready: Ready, Json(body): Json<SignBody>) -> Steered {
+    let line: Result<ChecklistLine, _> = body.line.parse();
+    let line = line.map_err(|error| Problem::invalid("line", error.to_string()))?;
+    steer(ready, Command::Sign { line }, body.who, body.why).await
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

@@ -359,3 +359,37 @@ async fn what_cannot_be_begun_or_steered_is_refused() {
         .await
         .problem(404);
 }
+
+#[tokio::test]
+async fn a_line_of_the_checklist_is_signed_in_the_newest_journal() {
+    let bench = Bench::ready().await;
+    let path = format!("{MIGRATIONS}/current/sign");
+    let sign = async |body: Value| bench.admin("POST", &path, Some(body)).await;
+    let body = json!({"line": "cost", "who": "ada", "why": "half the memory"});
+    sign(body.clone()).await.problem(404);
+    let start = json!({"why": "a test"});
+    assert_eq!(
+        bench.admin("POST", MIGRATIONS, Some(start)).await.status,
+        201
+    );
+    let wrong = json!({"line": "Cost!", "why": "half the memory"});
+    assert_eq!(sign(wrong).await.problem(422)["field"], "line");
+    let silent = json!({"line": "cost"});
+    assert_eq!(sign(silent).await.problem(422)["field"], "why");
+    let signed = sign(body).await;
+    assert_eq!(signed.status, 200, "{signed:?}");
+    let journal = format!("{MIGRATIONS}/current/events");
+    let events = bench.admin("GET", &journal, None).await.json();
+    let events = events["events"].as_array().unwrap();
+    let signed: Vec<_> = events
+        .iter()
+        .map(|entry| &entry["event"])
+        .filter(|event| event["type"] == "signed")
+        .collect();
+    let event = json!({"type": "signed", "line": "cost", "who": "ada", "why": "half the memory"});
+    assert_eq!(signed, [&event]);
+    let audit = bench.admin("GET", "/admin/v1/audit", None).await.json();
+    let audit = audit["audit"].as_array().unwrap();
+    let kept = |deed: &Value| deed["what"]["command"] == json!({"sign": {"line": "cost"}});
+    assert!(audit.iter().any(kept), "{audit:?}");
+}
