@@ -232,7 +232,12 @@ impl Driver {
                 Event::StageEntered { .. } | Event::Resumed { .. } => {
                     self.watcher.begin_anew(&telemetry, now);
                 }
-                Event::Completed | Event::Watched { .. } => self.watcher.served_is_told(),
+                Event::Ticked { .. } => self.watcher.proved_is_told(),
+                Event::Watched { .. } => {
+                    self.watcher.proved_is_told();
+                    self.watcher.served_is_told();
+                }
+                Event::Completed => self.watcher.served_is_told(),
                 Event::TrafficSet { .. } => {
                     self.watcher.traffic_set(&telemetry, Instant::now());
                 }

@@ -8,9 +8,10 @@ use dspex_flags::Percent;
 use tokio::time::Instant;
 
 use super::{Driver, PATIENCE, STORE_LIMIT, slow};
+use crate::analysis::{Verdict, analyse};
 use crate::error::JournalError;
 use crate::journal::read_all;
-use crate::observation::{FlagsSeen, Observation};
+use crate::observation::{FlagsSeen, Look, Observation};
 use crate::state::State;
 use crate::traffic;
 
@@ -97,9 +98,14 @@ impl Driver {
         }
         let all = flags.effective() == Percent::HUNDRED;
         let look = state.is_watched().then(|| {
-            self.watcher.serves(state, all, now);
-            self.watcher
-                .look(state, &parts.telemetry, &*parts.candidate, now)
+            let look = self
+                .watcher
+                .look(state, &parts.telemetry, &*parts.candidate, now);
+            // Flags say where traffic is meant to go. Whether it is served there is seen.
+            let verdict = analyse(&state.plan.thresholds, &look.evidence).verdict;
+            let serves = all && look.is_ready() && verdict != Verdict::Inconclusive;
+            let served = self.watcher.serves(state, serves, now);
+            Look { served, ..look }
         });
         let seen = Observation {
             flags,
