@@ -4,6 +4,8 @@
 //! Invariants:
 //! - At most one candidate is up or coming up. What was begun is always ended: a start whose caller
 //!   has left goes on in its own task, and a withdrawal waits for it before it drains.
+//! - A withdrawal leaves a candidate that can serve in its place for as long as stable cannot. The end of
+//!   the server waits for nobody.
 //! - Nothing here moves traffic. The router only learns that there is a candidate, or none.
 
 pub(crate) mod gatekeeper;
@@ -25,6 +27,7 @@ use dspex_router::Router;
 use dspex_telemetry::{Prometheus, Telemetry};
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use self::ground::{Ground, Survey};
@@ -37,6 +40,13 @@ use crate::resting::RestingPool;
 /// Programs built at once while the candidate is verified. A few, so that one slow build does not
 /// make the others wait, and callers of stable keep the machine.
 const BUILDS_AT_ONCE: usize = 4;
+
+/// How long a withdrawal waits for stable to have a worker before it says why it has none. It is
+/// tried again.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How often stable is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How one deployment stands.
 #[derive(Clone)]
@@ -204,6 +214,35 @@ impl Deployer {
         };
         self.lock().candidate = None;
         Ok(drained)
+    }
+
+    /// Waits until stable has a worker: a candidate that has one is not taken away before. Wakes stable
+    /// as often as it takes.
+    ///
+    /// # Errors
+    /// Why stable has none within this time.
+    async fn stable_is_ready(&self, within: Duration) -> Result<(), String> {
+        let until = Instant::now() + within;
+        loop {
+            let stable = self.stable();
+            stable.wake();
+            let status = stable.status();
+            let candidate = self.router.candidate();
+            let serves = candidate.is_some_and(|candidate| candidate.status().ready > 0);
+            if status.ready > 0 || !serves {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                let rest = status.details.get("rest").and_then(|rest| rest.as_str());
+                let rest = rest.map(|rest| format!(" ({rest})")).unwrap_or_default();
+                return Err(format!(
+                    "stable {} has no worker after {within:?}{rest}, so the candidate, which has, stays: \
+                     see the server's log for why stable does not start",
+                    stable.version()
+                ));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     fn join_or_begin(
@@ -406,7 +445,12 @@ impl Candidate for Deployer {
         checks
     }
 
+    fn wake_stable(&self) {
+        self.stable().wake();
+    }
+
     async fn withdraw(&self, drain: Duration) -> Result<Drained, String> {
+        self.stable_is_ready(READY_WITHIN).await?;
         self.take_down(drain).await
     }
 

@@ -136,6 +136,7 @@ pub(crate) fn zero(
     cause: Option<&Cause>,
     zeroed: Option<Revision>,
 ) -> UnderWay {
+    parts.candidate.wake_stable();
     let flags = parts.flags.clone();
     let (who, why) = traffic::rollback_signature(&state.id, cause);
     let limit = state.plan.acknowledge_within;

@@ -139,6 +139,20 @@ impl Analysis {
             .max()
     }
 
+    /// The same where all traffic is meant for the candidate: that it cannot take any is then no lack of
+    /// knowledge, but a trouble that must be told.
+    pub(crate) fn with_all_traffic(mut self) -> Self {
+        for reason in &mut self.reasons {
+            if reason.rule == surroundings::CANDIDATE {
+                reason.verdict = Verdict::Critical;
+                self.verdict = Verdict::Critical;
+            }
+        }
+        self.reasons
+            .sort_by_key(|reason| std::cmp::Reverse((reason.verdict, reason.action)));
+        self
+    }
+
     /// The reasons for the verdict in one line.
     #[must_use]
     pub fn summary(&self) -> String {

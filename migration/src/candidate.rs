@@ -48,8 +48,14 @@ pub trait Candidate: Send + Sync + 'static {
     /// Looks whether the candidate that is up can serve. Changes nothing.
     async fn verify(&self, plan: &Plan) -> Vec<Check>;
 
+    /// A rollback begins: all traffic is about to be stable's. Where its pool is cold, it begins to wake.
+    /// Waits for nothing, and may be called again. Nothing, where whoever implements this has no
+    /// cold pools.
+    fn wake_stable(&self) {}
+
     /// Lets calls in flight on the candidate finish for at most `drain`, then takes it away. Where
-    /// it is not up (any more), that is success.
+    /// it is not up (any more), that is success. A candidate that can serve stays, and that is a
+    /// failure, for as long as stable cannot.
     ///
     /// # Errors
     ///

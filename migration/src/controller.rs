@@ -3,8 +3,8 @@
 //! Invariants: a rollback that is asked for, or that the evidence asks for, comes before
 //! everything else, in every phase from which there is a way back; paused, nothing moves traffic but a
 //! rollback; a stage is left only by its hold seen healthy, healthy now, its gate open and no freeze,
-//! or by a person's word; one look never leaves more than one stage; in a freeze nothing goes up, and
-//! nothing is completed.
+//! or by a person's word; so is the validation, and only what is healthy now is complete; one look never
+//! leaves more than one stage; in a freeze nothing goes up, and nothing is completed.
 
 mod asked;
 mod looks;
@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::analysis::{Analysis, analyse};
+use crate::analysis::{Analysis, Verdict, analyse};
 use crate::cause::Cause;
 use crate::command::{Command, CommandRow};
 use crate::event::{Entry, Event};
 use crate::freeze::{self, Frozen};
+use crate::ledger::LedgerChange;
 use crate::lever::{Act, Lever};
-use crate::observation::{FlagsSeen, Observation};
+use crate::observation::{FlagsSeen, Look, Observation};
 use crate::phase::Phase;
 use crate::scenario::Scenario;
 use crate::state::State;
@@ -63,7 +64,12 @@ pub fn decide(state: &State, seen: &Observation, now: Timestamp) -> Decision {
         .look
         .as_ref()
         .filter(|_| state.is_watched())
-        .map(|look| analyse(&state.plan.thresholds, &look.evidence));
+        .map(|look| analyse(&state.plan.thresholds, &look.evidence))
+        .map(|analysis| match state.phase {
+            Phase::Rollout => analysis,
+            _ => analysis.with_all_traffic(),
+        });
+    let at = matches!(state.lever, Lever::At { .. });
     let uncounted = seen.look.as_ref().map_or((0, 0), |look| look.calls);
     let mut deciding = Deciding {
         state: state.clone(),
@@ -74,6 +80,12 @@ pub fn decide(state: &State, seen: &Observation, now: Timestamp) -> Decision {
             .look
             .as_ref()
             .map_or(Duration::ZERO, |look| look.served),
+        unproved: seen
+            .look
+            .as_ref()
+            .map(|look| look.ledger.clone())
+            .unwrap_or_default(),
+        healthy: at && analysis.as_ref().map(|seen| seen.verdict) == Some(Verdict::Healthy),
         frozen: freeze::active(&state.plan.freezes, now),
         flags: seen.flags.clone(),
     };
@@ -88,8 +100,14 @@ pub fn decide(state: &State, seen: &Observation, now: Timestamp) -> Decision {
     }
     deciding.go_on();
     let wants = deciding.state.wants();
-    // In a freeze nobody is asked to let anything go up, and the way back stays as short as it is.
-    let waits = |act: &Act| matches!(act, Act::Ask { .. } | Act::Rest) && deciding.frozen.is_some();
+    // In a freeze nobody is asked to let anything go up, and the way back stays as short as it is. Nor
+    // does a pool go to rest that may be the only one that serves.
+    let ready = seen.look.as_ref().is_some_and(Look::is_ready);
+    let waits = |act: &Act| match act {
+        Act::Ask { .. } => deciding.frozen.is_some(),
+        Act::Rest => deciding.frozen.is_some() || !ready,
+        _ => false,
+    };
     let actions = Vec::from_iter(wants.filter(|act| !waits(act)));
     Decision {
         events: deciding.events,
@@ -107,6 +125,10 @@ struct Deciding {
     uncounted: (u64, u64),
     /// Time in which the candidate was seen to serve all traffic and that no event counts yet.
     unserved: Duration,
+    /// What was proved, and that no event has written down yet.
+    unproved: LedgerChange,
+    /// The look of this moment is Healthy, at the share that the state has.
+    healthy: bool,
     /// The freeze that is active now.
     frozen: Option<Frozen>,
     /// The flags as they are served now.
@@ -210,7 +232,8 @@ impl Deciding {
         let phase = state.phase;
         match phase {
             Phase::Rollout if before_the_first && !self.freezes() => self.enter(0, false),
-            Phase::Validate if at && !self.freezes() => self.push(Event::Completed),
+            // A person's word completes it as it is given: see `obey`.
+            Phase::Validate if at && self.healthy && !self.freezes() => self.push(Event::Completed),
             Phase::Decommission => self.push(Event::Decommissioned),
             _ => {}
         }

@@ -50,6 +50,8 @@ const STORE_LIMIT: Duration = Duration::from_secs(15);
 pub(crate) struct Driver {
     house: Arc<Migrations>,
     state: Option<State>,
+    /// Somebody else wrote since the state was read: only a rollback is decided from it.
+    stale: bool,
     running: Option<(Act, UnderWay)>,
     /// What came of the last act, until it is written down.
     outcome: Option<Outcome>,
@@ -80,6 +82,7 @@ impl Driver {
         Self {
             house,
             state: None,
+            stale: false,
             running: None,
             outcome: None,
             followed: None,
@@ -100,9 +103,11 @@ impl Driver {
             let wake = tokio::select! {
                 biased;
                 () = stop.cancelled() => Wake::Stop,
+                // Before what begins another turn, which may wait for a store: an act that was begun
+                // comes as far as it can, and its write is on its way.
+                outcome = under_way(&mut self.running) => Wake::Done(outcome),
                 () = house.wake.notified() => Wake::Asked,
                 () = self.ear.heard() => Wake::Asked,
-                outcome = under_way(&mut self.running) => Wake::Done(outcome),
                 () = tokio::time::sleep_until(self.next_turn) => Wake::Time,
             };
             match wake {
@@ -162,12 +167,10 @@ impl Driver {
     }
 
     async fn try_turn(&mut self) -> Result<(), JournalError> {
-        let live = |state: &State| state.phase.is_live();
-        if !self.state.as_ref().is_some_and(live) {
-            self.catch_up().await?;
-        }
+        // What cannot be read is trouble, and keeps nobody from a rollback of what is known.
+        let read = self.catch_up().await;
         let Some(state) = self.state.clone() else {
-            return Ok(());
+            return read;
         };
         if let Some(cause) = self.house.asked(&state.id) {
             let scenario = Scenario::Manual;
@@ -178,6 +181,9 @@ impl Driver {
         let at = clock::now();
         let decision = decide(&state, &seen, at);
         self.look = decision.analysis.clone().or(self.look.take());
+        if decision.rollback().is_none() {
+            read?;
+        }
         let next = match self.write_down(&state, &decision, at).await {
             Ok(next) => next,
             Err(error) => {
@@ -185,7 +191,7 @@ impl Driver {
                 return Err(error);
             }
         };
-        self.outcome = None;
+        (self.outcome, self.stale) = (None, false);
         self.keep(&next, &seen, &decision, at);
         if !next.may_roll_back() {
             self.insisted = None;
@@ -226,7 +232,12 @@ impl Driver {
                 Event::StageEntered { .. } | Event::Resumed { .. } => {
                     self.watcher.begin_anew(&telemetry, now);
                 }
-                Event::Completed | Event::Watched { .. } => self.watcher.served_is_told(),
+                Event::Ticked { .. } => self.watcher.proved_is_told(),
+                Event::Watched { .. } => {
+                    self.watcher.proved_is_told();
+                    self.watcher.served_is_told();
+                }
+                Event::Completed => self.watcher.served_is_told(),
                 Event::TrafficSet { .. } => {
                     self.watcher.traffic_set(&telemetry, Instant::now());
                 }

@@ -105,6 +105,9 @@ pub enum Event {
         served_ms: u64,
         /// What was seen.
         analysis: Analysis,
+        /// What was proved since it was last written down.
+        #[serde(default, skip_serializing_if = "LedgerChange::is_default")]
+        ledger: LedgerChange,
     },
     /// The stage's hold was seen, and its gate is not open. Once for each reason.
     GateWaiting {

@@ -1,8 +1,9 @@
 //! What all looks of a migration have proved so far: the wealth of each bet against the candidate.
 //!
 //! Invariants: it only ever changes by a [`LedgerChange`], which the journal keeps, so it survives a
-//! restart; the chances of all its false alarms together, over the whole migration, are at most the
-//! plan's significance, however often and for however long it is looked at.
+//! restart (after the last stage, but for what came since it was last written down); the chances of all
+//! its false alarms together, over the whole migration, are at most the plan's significance, however
+//! often and for however long it is looked at.
 //!
 //! How the significance α is divided:
 //!
@@ -217,6 +218,16 @@ impl LedgerChange {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pool_faults.is_none() && self.failures.is_none() && self.programs.is_empty()
+    }
+
+    /// Whether it says nothing at all, not even a beginning.
+    pub(crate) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether it is of a later beginning than any in the ledger.
+    pub(crate) fn begins(&self, ledger: &Ledger) -> bool {
+        self.epoch > ledger.epoch
     }
 
     /// After another look.

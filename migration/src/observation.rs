@@ -87,6 +87,15 @@ pub struct Look {
     pub served: Duration,
 }
 
+impl Look {
+    /// Whether the candidate has a worker that takes calls.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let pool = self.evidence.candidate_pool.as_ref();
+        pool.is_some_and(|pool| pool.ready > 0)
+    }
+}
+
 /// What came of an act.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {

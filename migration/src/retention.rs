@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// How long the old pool is kept after the migration is complete. Counted is the time in which the
-/// candidate was seen to serve all traffic.
+/// candidate was seen to serve all traffic: it had a worker, and calls enough to be judged by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Retention {

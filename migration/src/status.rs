@@ -135,6 +135,8 @@ impl Status {
             // After the last stage nothing waits for what is not known: only what is wrong is told.
             let tells = |verdict| match state.phase {
                 Phase::Rollout => true,
+                // Validated, it is complete as soon as it is seen healthy.
+                Phase::Validate if state.step.is_none() => true,
                 _ => matches!(verdict, Verdict::Warning | Verdict::Critical),
             };
             let told = analysis.iter().flat_map(|analysis| &analysis.reasons);

@@ -98,6 +98,7 @@ pub(crate) async fn raise(
 }
 
 /// Has this share of calls copied to the other lane. No traffic moves by it, so nobody is waited for.
+/// It is written even where it reads so: a write that takes it back may not have arrived here yet.
 ///
 /// # Errors
 ///
@@ -108,9 +109,6 @@ pub(crate) async fn copy(
     who: &str,
     why: &str,
 ) -> Result<(), String> {
-    if flags.snapshot().percent(&SHADOW_PERCENTAGE) == share {
-        return Ok(());
-    }
     let write = Write {
         expected: None,
         set: vec![shadow(share)],
@@ -151,7 +149,7 @@ pub(crate) async fn zero(
     let mut tries = 0;
     while revision.is_none() {
         tries += 1;
-        let write = rollback_write(flags, who, why);
+        let write = rollback_write(who, why);
         let mut writing = std::pin::pin!(flags.write(write.clone()));
         let answer = match tokio::time::timeout(PROMPT, &mut writing).await {
             Ok(answer) => Some(answer),
@@ -187,12 +185,11 @@ pub(crate) fn zero_write(who: &str, why: &str) -> Write {
     lever_write(None, false, Percent::ZERO, who, why)
 }
 
-/// The same for a rollback: nothing is sent to a candidate that is taken back, copies neither.
-fn rollback_write(flags: &Flags, who: &str, why: &str) -> Write {
+/// The same for a rollback: nothing is sent to a candidate that is taken back, copies neither. They are
+/// ended even where none are seen: a write that begins them may still be on its way to the store.
+fn rollback_write(who: &str, why: &str) -> Write {
     let mut write = zero_write(who, why);
-    if flags.snapshot().percent(&SHADOW_PERCENTAGE) > Percent::ZERO {
-        write.set.push(shadow(Percent::ZERO));
-    }
+    write.set.push(shadow(Percent::ZERO));
     write
 }
 
@@ -210,7 +207,7 @@ pub(crate) fn rollback_signature(id: &MigrationId, cause: Option<&Cause>) -> (St
 /// Takes traffic of a rollback away in this process at once, until the store takes the write.
 pub(crate) fn lower_here(flags: &Flags, id: &MigrationId, cause: &Cause) {
     let (who, why) = rollback_signature(id, Some(cause));
-    without_the_store(flags, &rollback_write(flags, &who, &why));
+    without_the_store(flags, &rollback_write(&who, &why));
 }
 
 /// Takes traffic away in this process, until the store takes the write.

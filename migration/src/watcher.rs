@@ -79,17 +79,23 @@ impl Watcher {
     pub(crate) fn looked(&mut self, now: Instant) {
         self.looked = self.looked.max(now);
         self.counted = self.read;
+    }
+
+    /// What was proved is written down.
+    pub(crate) fn proved_is_told(&mut self) {
         self.unwritten = LedgerChange::default();
     }
 
-    /// Whether the candidate serves all traffic, as of now. Counted once the migration is complete,
-    /// and never for longer than two looks are apart: not for time in which nobody looked.
-    pub(crate) fn serves(&mut self, state: &State, all: bool, now: Instant) {
+    /// Whether the candidate was seen to serve all traffic, as of now. Answers the time that no event
+    /// has counted. Counted once the migration is complete, and never for longer than two looks are
+    /// apart: not for time in which nobody looked.
+    pub(crate) fn serves(&mut self, state: &State, all: bool, now: Instant) -> Duration {
         let elapsed = now.saturating_duration_since(self.seen);
         self.seen = now;
         if state.completed_at.is_some() && all {
             self.served += elapsed.min(state.plan.interval * 2);
         }
+        self.served
     }
 
     /// The time in which the candidate served all traffic is written down, or begins to count.
@@ -306,6 +312,7 @@ mod tests {
         state.ledger.change(&look.ledger);
         assert_eq!(state.ledger, look.evidence.ledger);
         watcher.looked(Instant::now());
+        watcher.proved_is_told();
         let nothing_new = watcher.look(&state, &telemetry, &Absent, Instant::now());
         assert!(nothing_new.ledger.is_empty());
         watcher.begin_anew(&telemetry, Instant::now());
@@ -329,6 +336,7 @@ mod tests {
             let now = Instant::now();
             let look = watcher.look(&state, &telemetry, &Absent, now);
             watcher.looked(now);
+            watcher.proved_is_told();
             counted += look.calls.1;
             assert_eq!(counted, made, "after {pause} ms");
         }

@@ -18,6 +18,8 @@ const LONG: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Moody {
     calm: AtomicBool,
+    /// No start succeeds.
+    refuses: AtomicBool,
     starts: AtomicU32,
 }
 
@@ -37,6 +39,10 @@ impl PoolSource for Moody {
             self.calm.swap(true, Ordering::Relaxed),
             "the panic that the test wants"
         );
+        if self.refuses.load(Ordering::Relaxed) {
+            let reason = "no such interpreter".to_owned();
+            return Err(PoolError::Unavailable { reason });
+        }
         Ok(FakePool::new(&pool.label()).shared())
     }
 }
@@ -242,4 +248,41 @@ async fn the_old_pool_rests_only_where_it_is_stable() {
     deployer.promote(&plan).await.unwrap();
     deployer.rest(&plan, LONG).await.unwrap_err();
     assert!(!deployer.stable().rests());
+}
+
+#[tokio::test]
+async fn the_only_pool_that_can_serve_is_not_withdrawn() {
+    let stage = stage(true).await;
+    let deployer = &stage.deployer;
+    deployer.bring_up(&v2()).await.unwrap();
+    deployer.rest(&plan(), LONG).await.unwrap();
+    stage.pools.refuses.store(true, Ordering::Relaxed);
+    deployer.wake_stable();
+    let soon = Duration::from_millis(300);
+    let held = tokio::time::timeout(soon, deployer.withdraw(LONG)).await;
+    held.expect_err("it waits for stable");
+    let why = deployer.stable_is_ready(soon).await.unwrap_err();
+    assert!(
+        why.contains("v1") && why.contains("no such interpreter"),
+        "{why}"
+    );
+    let candidate = deployer.router.candidate().expect("it stays");
+    assert!(candidate.status().ready > 0 && !candidate.status().draining);
+
+    stage.pools.refuses.store(false, Ordering::Relaxed);
+    deployer.withdraw(LONG).await.unwrap();
+    assert!(deployer.stable().status().ready > 0);
+    assert!(deployer.router.candidate().is_none());
+}
+
+#[tokio::test]
+async fn a_candidate_that_serves_nobody_is_withdrawn_whatever_stable_does() {
+    let stage = stage(true).await;
+    let deployer = &stage.deployer;
+    deployer.bring_up(&v2()).await.unwrap();
+    deployer.rest(&plan(), LONG).await.unwrap();
+    stage.pools.refuses.store(true, Ordering::Relaxed);
+    deployer.router.candidate().unwrap().drain(LONG).await;
+    deployer.withdraw(LONG).await.unwrap();
+    assert!(deployer.router.candidate().is_none());
 }

@@ -6,6 +6,9 @@ use crate::evidence::Evidence;
 use crate::thresholds::{Action, RateRule, Thresholds};
 use crate::wording;
 
+/// The rule that the candidate's pool is up and has a worker.
+pub(super) const CANDIDATE: &str = "candidate";
+
 pub(super) fn judge(thresholds: &Thresholds, seen: &Evidence) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if !seen.recorded {
@@ -33,7 +36,7 @@ fn workers(rule: RateRule, seen: &Evidence) -> Vec<Reason> {
     let Some(pool) = &seen.candidate_pool else {
         let text = "the candidate's pool is not up".to_owned();
         return vec![Reason::unknown(
-            "candidate",
+            CANDIDATE,
             text,
             "the candidate's pool up".into(),
         )];
@@ -47,7 +50,7 @@ fn workers(rule: RateRule, seen: &Evidence) -> Vec<Reason> {
                 .map(|words| format!(": {words}"))
                 .unwrap_or_default()
         );
-        reasons.push(Reason::unknown("candidate", text, "a ready worker".into()));
+        reasons.push(Reason::unknown(CANDIDATE, text, "a ready worker".into()));
     }
     let failures = seen.worker_failures;
     // Each one that failed was one more that ran. Workers that are replaced after a caller's call ran

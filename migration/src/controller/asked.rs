@@ -61,6 +61,7 @@ impl Deciding {
             Command::Resume => self.push(Event::Resumed { cause }),
             Command::Promote { .. } if self.state.phase == Phase::Validate => {
                 self.push(Event::ValidationSkipped { cause });
+                self.push(Event::Completed);
             }
             Command::Promote { to_end } => {
                 let last = self.state.plan.stages.len() - 1;

@@ -95,7 +95,11 @@ impl Deciding {
         let changed = told.map(|told| loudness(told.verdict)) != Some(loudness(analysis.verdict));
         let unserved = self.unserved;
         let grain = self.state.plan.retention.grain();
-        if changed || (self.serving_counts() && unserved >= grain) {
+        let due = self.serving_counts() && unserved >= grain;
+        // Each beginning has a part of the significance to itself: it is written down before it is
+        // spent, so that the next does not spend the same.
+        let begins = self.state.evidence_rolls_back() && self.unproved.begins(&self.state.ledger);
+        if changed || due || begins {
             self.write_served(analysis);
         }
         // A person weighs what may not, or not any more, be done by itself.
@@ -122,9 +126,11 @@ impl Deciding {
     fn write_served(&mut self, analysis: &Analysis) {
         let counts = self.serving_counts();
         let served = std::mem::take(&mut self.unserved);
+        let ledger = std::mem::take(&mut self.unproved);
         self.push(Event::Watched {
             served_ms: if counts { milliseconds(served) } else { 0 },
             analysis: analysis.clone(),
+            ledger,
         });
     }
 }

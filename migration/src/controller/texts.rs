@@ -180,6 +180,7 @@ pub(super) fn stuck(state: &State, reason: &str) -> String {
     }
     format!(
         "traffic is at 0 %, but the candidate {candidate} could not be withdrawn in {tries} tries (the \
-         last: {reason}); stop its workers by hand, then roll back once more to finish"
+         last: {reason}); put that right (where its workers do not end, stop them by hand), then roll back \
+         once more to finish"
     )
 }

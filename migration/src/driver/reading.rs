@@ -1,26 +1,54 @@
 //! What the controller reads before it decides: the journal, the inbox, the lever, the candidate.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use dspex_flags::Percent;
 use tokio::time::Instant;
 
 use super::{Driver, PATIENCE, STORE_LIMIT, slow};
+use crate::analysis::{Verdict, analyse};
 use crate::error::JournalError;
 use crate::journal::read_all;
-use crate::observation::{FlagsSeen, Observation};
+use crate::observation::{FlagsSeen, Look, Observation};
 use crate::state::State;
 use crate::traffic;
 
 impl Driver {
-    /// Reads the newest migration, where it is not the one at hand.
+    /// Reads the newest migration, where another one may have begun or somebody else wrote.
+    ///
+    /// While one is known, this takes no longer than the time between two looks at it; and once a
+    /// rollback of it is asked for, no longer than a rollback waits to be written down.
     pub(super) async fn catch_up(&mut self) -> Result<(), JournalError> {
+        let Some(state) = self.state.as_ref() else {
+            return self.read_newest().await;
+        };
+        if state.phase.is_live() && !self.stale {
+            return Ok(());
+        }
+        let id = state.id.clone();
+        let limit = state.plan.interval.clamp(PATIENCE, STORE_LIMIT);
+        let (house, insists) = (Arc::clone(&self.house), self.insisted.is_some());
+        let out_of_patience = async {
+            if !insists {
+                house.insisted(&id).await;
+            }
+            tokio::time::sleep(PATIENCE).await;
+        };
+        tokio::select! {
+            read = in_time(limit, self.read_newest()) => read,
+            () = out_of_patience => Err(slow("it did not answer in the time that a rollback has")),
+        }
+    }
+
+    async fn read_newest(&mut self) -> Result<(), JournalError> {
         let journal = &self.house.parts.journal;
         let Some(newest) = in_time(STORE_LIMIT, journal.history(1)).await?.pop() else {
             return Ok(());
         };
-        let known = self.state.as_ref().map(|state| (&state.id, state.seq));
+        let known = self.state.as_ref().filter(|_| !self.stale);
+        let known = known.map(|state| (&state.id, state.seq));
         if known == Some((&newest.id, newest.last_seq)) {
             return Ok(());
         }
@@ -41,7 +69,7 @@ impl Driver {
             .begin_anew(&self.house.parts.telemetry, Instant::now());
         self.look = None;
         self.next_turn = self.next_turn.min(Instant::now() + state.plan.interval);
-        self.state = Some(state);
+        (self.state, self.stale) = (Some(state), false);
         Ok(())
     }
 
@@ -70,9 +98,14 @@ impl Driver {
         }
         let all = flags.effective() == Percent::HUNDRED;
         let look = state.is_watched().then(|| {
-            self.watcher.serves(state, all, now);
-            self.watcher
-                .look(state, &parts.telemetry, &*parts.candidate, now)
+            let look = self
+                .watcher
+                .look(state, &parts.telemetry, &*parts.candidate, now);
+            // Flags say where traffic is meant to go. Whether it is served there is seen.
+            let verdict = analyse(&state.plan.thresholds, &look.evidence).verdict;
+            let serves = all && look.is_ready() && verdict != Verdict::Inconclusive;
+            let served = self.watcher.serves(state, serves, now);
+            Look { served, ..look }
         });
         let seen = Observation {
             flags,

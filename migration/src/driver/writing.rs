@@ -91,7 +91,7 @@ impl Driver {
                 | JournalError::Corrupt { .. }
         ) {
             // Somebody else wrote: the journal is the truth.
-            self.state = None;
+            self.stale = true;
             self.next_turn = Instant::now();
         }
         if let Some((cause, scenario)) = decision.rollback() {

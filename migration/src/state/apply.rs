@@ -69,8 +69,10 @@ impl State {
             Event::Watched {
                 served_ms,
                 analysis,
+                ledger,
             } => {
                 if self.is_watched() {
+                    self.ledger.change(ledger);
                     self.served += Duration::from_millis(*served_ms);
                     self.looked(analysis, at);
                 }

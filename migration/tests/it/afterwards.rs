@@ -294,3 +294,87 @@ async fn a_failed_backup_takes_everything_back() {
     );
     assert_eq!(house.candidate.times("deploy"), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_old_pool_does_not_rest_while_it_is_the_one_that_serves() {
+    let house = house().await;
+    let controller = house.start().await;
+    controller.until(is(Phase::Complete)).await;
+    // The flags say 100 %, and every call is answered by stable.
+    house.candidate.up.store(false, Ordering::SeqCst);
+    let down = |status: &Status| {
+        let mut alerts = status.alerts.iter();
+        alerts.any(|alert| alert.rule == "candidate" && alert.verdict == Verdict::Critical)
+    };
+    let status = controller.until(down).await;
+    assert!(
+        status.reasons.iter().any(|why| why.contains("is not up")),
+        "{status:?}"
+    );
+    let served = status.served_for;
+    tokio::time::sleep(HOUR).await;
+    let status = controller.migrations.status().expect("one");
+    assert!(status.served_for <= served + status.retention.warm / 10);
+    assert!(!status.rested && house.others.times("rest") == 0);
+    house.candidate.up.store(true, Ordering::SeqCst);
+    let status = controller.until(|status| status.rested).await;
+    assert!(status.alerts.iter().all(|alert| alert.ended_at.is_some()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_validated_is_complete_once_it_is_seen_healthy_or_a_person_says_so() {
+    for by_person in [false, true] {
+        let house = house().await;
+        house.others.validate_hangs.store(true, Ordering::SeqCst);
+        let controller = house.start().await;
+        controller.until(is(Phase::Validate)).await;
+        // It succeeds when nobody has called for long: what was healthy is not known to be so now.
+        house.quiet.store(true, Ordering::SeqCst);
+        // The first one runs out of time, and waits for a person.
+        controller.until(|status| status.paused.is_some()).await;
+        house.others.validate_hangs.store(false, Ordering::SeqCst);
+        controller.command(Command::Resume).await.expect("resumed");
+        let validated = |status: &Status| status.step.is_none();
+        controller.until(validated).await;
+        tokio::time::sleep(HOUR).await;
+        let status = controller.migrations.status().expect("one");
+        assert_eq!(status.phase, Phase::Validate);
+        assert!(
+            status.reasons.iter().any(|why| why.contains("calls")),
+            "it says what it waits for: {:?}",
+            status.reasons
+        );
+        if by_person {
+            let promote = Command::Promote { to_end: false };
+            controller.command(promote).await.expect("promoted");
+        } else {
+            house.quiet.store(false, Ordering::SeqCst);
+        }
+        controller.until(is(Phase::Complete)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_life_of_the_controller_spends_a_part_of_the_significance_of_its_own() {
+    let house = house().await;
+    let mut controller = house.start().await;
+    controller.until(is(Phase::Complete)).await;
+    let begun = |events: &[Event]| {
+        let epochs = events.iter().filter_map(|event| match event {
+            Event::Watched { .. } | Event::Ticked { .. } => {
+                serde_json::to_value(event).expect("json")["ledger"]["epoch"].as_u64()
+            }
+            _ => None,
+        });
+        epochs.max().unwrap_or_default()
+    };
+    let mut last = begun(&controller.events().await);
+    for _ in 0..3 {
+        controller.kill().await;
+        controller = house.open().await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let now = begun(&controller.events().await);
+        assert_eq!(now, last + 1, "a restart is a beginning");
+        last = now;
+    }
+}

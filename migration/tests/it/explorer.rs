@@ -106,7 +106,7 @@ fn no_state_breaks_a_law_and_none_is_a_dead_end() {
 }
 
 /// Controllers that are broken in one way each, and what the explorer must say of them.
-const BROKEN: [(&str, Decide); 7] = [
+const BROKEN: [(&str, Decide); 9] = [
     ("without Healthy", |state, seen, now| {
         let mut seen = seen.clone();
         // Too few calls are taken for enough.
@@ -148,6 +148,27 @@ const BROKEN: [(&str, Decide); 7] = [
             decision
         },
     ),
+    ("not seen well now", |state, seen, now| {
+        let mut seen = seen.clone();
+        // Validated, it takes too few calls for enough.
+        let validates = state.phase == Phase::Validate;
+        if let Some(look) = seen
+            .look
+            .as_mut()
+            .filter(|look| validates && look.evidence.candidate.calls < 50)
+        {
+            look.evidence = small_plan::healthy(look.evidence.percent);
+        }
+        dspex_migration::decide(state, &seen, now)
+    }),
+    ("while the candidate cannot serve", |state, seen, now| {
+        let mut decision = dspex_migration::decide(state, seen, now);
+        let quiet = decision.events.is_empty() && decision.actions.is_empty();
+        if quiet && state.phase == Phase::Complete && now == when(false) {
+            decision.actions = Vec::from_iter(state.wants());
+        }
+        decision
+    }),
     ("before it was held", |state, seen, now| {
         let mut held = state.clone();
         held.healthy = std::time::Duration::from_secs(3600);

@@ -61,6 +61,8 @@ pub struct House {
     pub stop: CancellationToken,
     pub behaviour: Arc<Mutex<[Behaviour; 2]>>,
     pub acknowledges: Arc<AtomicBool>,
+    /// Nobody calls.
+    pub quiet: Arc<AtomicBool>,
     pub plan: Plan,
 }
 
@@ -141,6 +143,7 @@ impl House {
             stop: CancellationToken::new(),
             behaviour: Arc::new(Mutex::new([Behaviour::GOOD; 2])),
             acknowledges: Arc::new(AtomicBool::new(true)),
+            quiet: Arc::default(),
             plan: Settings::default().plan("v1", "v2", None).expect("valid"),
             flags,
         };
@@ -208,12 +211,16 @@ impl House {
             self.candidate.clone(),
         );
         let (behaviour, stop) = (self.behaviour.clone(), self.stop.clone());
+        let quiet = self.quiet.clone();
         self.tracker.spawn(async move {
             let mut random = Random(1);
             let program: Arc<str> = "qa".into();
             let mut number = 0_u64;
             while !stop.is_cancelled() {
                 tokio::time::sleep(every).await;
+                if quiet.load(Ordering::SeqCst) {
+                    continue;
+                }
                 let snapshot = flags.snapshot();
                 let up = candidate.up.load(Ordering::SeqCst);
                 for _ in 0..calls {
@@ -354,6 +361,8 @@ pub async fn rolls_back(house: &House, controller: &Controller) {
         "{:?}",
         began.elapsed()
     );
+    // A cold pool has begun to wake by then: its calls come now.
+    assert!(house.candidate.times("wake_stable") > 0);
     let status = controller.until(rolled_back).await;
     assert!(
         status

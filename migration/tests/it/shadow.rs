@@ -68,3 +68,21 @@ async fn answers_that_differ_pause_the_migration() {
     assert_eq!(paused.phase, Phase::Rollout);
     assert_eq!(house.share(), 500, "a person decides");
 }
+
+/// The write that begins the copies may be cut off on its way: nobody knows whether it arrived.
+#[tokio::test(start_paused = true)]
+async fn a_rollback_ends_copies_that_were_not_seen_to_begin() {
+    let house = house().await;
+    house.candidate.deploy_hangs.store(true, Ordering::SeqCst);
+    let controller = house.start().await;
+    let deploys = |status: &dspex_migration::Status| status.phase == Phase::Deploy;
+    controller.until(deploys).await;
+    assert_eq!(copied(&house), 0);
+    controller.command(Command::Rollback).await.expect("taken");
+    controller.until(rolled_back).await;
+    let changes = house.flags.history(10).await.expect("read");
+    let ended = changes
+        .iter()
+        .any(|change| change.key == SHADOW_PERCENTAGE.key && change.who.starts_with("migration"));
+    assert!(ended, "{changes:?}");
+}

@@ -9,7 +9,7 @@ use dspex_flags::Revision;
 use dspex_flags::testing::FaultyStore;
 use dspex_migration::{
     Append, Cause, Command, CommandRow, Entry, Event, Inbox, Journal, JournalError, MemoryJournal,
-    MigrationId, Phase, Post, Start, Summary,
+    MigrationId, Phase, Post, Start, Status, Summary,
 };
 use dspex_telemetry::Lane;
 use jiff::Timestamp;
@@ -27,6 +27,8 @@ struct Troubled {
     trouble: AtomicU8,
     /// Of reading the entries.
     reading: AtomicU8,
+    /// Of reading which migrations there are.
+    listing: AtomicU8,
 }
 
 impl Troubled {
@@ -68,6 +70,7 @@ impl Journal for Troubled {
     }
 
     async fn history(&self, limit: usize) -> Result<Vec<Summary>, JournalError> {
+        Self::meet(&self.listing).await?;
         self.inner.history(limit).await
     }
 }
@@ -389,5 +392,48 @@ async fn traffic_is_taken_away_although_the_flags_cannot_be_written() {
         controller.until(rolled_back).await;
         assert!(house.flags.pending().is_empty());
         assert!(!house.flags.snapshot().overridden());
+    }
+}
+
+/// Complete, another migration may begin, so the journal is read at every turn. That it cannot be read
+/// keeps nobody from a rollback, on whosever word.
+#[tokio::test(start_paused = true)]
+async fn complete_it_rolls_back_although_the_journal_cannot_be_read() {
+    for trouble in [FULL, HANGS] {
+        for by_evidence in [false, true] {
+            let journal = Arc::new(Troubled::default());
+            let store = Arc::new(dspex_flags::MemoryStore::new());
+            let house = House::with(journal.clone(), store).await.in_minutes();
+            house.traffic(100, Duration::from_secs(5));
+            let controller = house.start().await;
+            let complete = |status: &Status| status.phase == Phase::Complete;
+            controller.until(complete).await;
+            journal.listing.store(trouble, Ordering::SeqCst);
+            journal.trouble.store(trouble, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            assert_eq!(house.share(), 10_000);
+            let status = controller.migrations.status().expect("one");
+            let told = &status.reasons[0];
+            assert!(told.contains("journal is not available"), "{told}");
+            let began = tokio::time::Instant::now();
+            let limit = if by_evidence {
+                house.behave(Lane::Candidate, |how| how.pool_faults = 0.9);
+                Duration::from_secs(90)
+            } else {
+                controller.command(Command::Rollback).await.expect("taken");
+                Duration::from_secs(4)
+            };
+            // The store of the flags is well: it is written there, and not in this process alone.
+            while house.share() != 0 || house.flags.snapshot().overridden() {
+                assert!(began.elapsed() < limit, "{trouble} {by_evidence}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            tokio::time::sleep(Duration::from_secs(600)).await;
+            assert_eq!((house.share(), house.candidate.times("withdraw")), (0, 0));
+            journal.trouble.store(WELL, Ordering::SeqCst);
+            journal.listing.store(WELL, Ordering::SeqCst);
+            controller.until(rolled_back).await;
+            assert_eq!(house.share(), 0);
+        }
     }
 }

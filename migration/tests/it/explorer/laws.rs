@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dspex_flags::Percent;
 use dspex_migration::{
-    Act, Action, Command, Event, Lever, Phase, Step, Validate, Verdict, analyse,
+    Act, Action, Command, Event, Lever, Look, Phase, Step, Validate, Verdict, analyse,
 };
 
 use super::world::{Happens, Told, World, any};
@@ -197,7 +197,20 @@ fn the_old_pool_goes_for_a_reason(before: &World, told: &Told, after: &World) ->
         );
     }
     let completes = any(&told.decision, |event| matches!(event, Event::Completed));
+    let rests = told.decision.actions.contains(&Act::Rest);
+    let seen_ready = told.observation.look.as_ref().is_some_and(Look::is_ready);
+    if rests && !seen_ready {
+        return Some("the old pool was put to rest while the candidate cannot serve".to_owned());
+    }
     if completes {
+        let look = told.observation.look.as_ref();
+        let healthy = look.is_some_and(|look| {
+            analyse(&state.plan.thresholds, &look.evidence).verdict == Verdict::Healthy
+        });
+        let by_person = obeyed(told, |command| matches!(command, Command::Promote { .. }));
+        if !(healthy || by_person) {
+            return Some("it completed although it is not seen well now".to_owned());
+        }
         let validated = any(&told.decision, |event| {
             matches!(
                 event,

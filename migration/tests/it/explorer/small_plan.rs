@@ -70,6 +70,7 @@ pub fn evidence(seen: Seen, percent: Percent) -> Evidence {
         Seen::Warning => (400, 25),
         Seen::Critical => (400, 200),
         Seen::Healthy | Seen::PausesOn => (400, 0),
+        Seen::Down => (0, 0),
     };
     let sample = Sample {
         // As bad as the candidate, so that only the absolute rules speak.
@@ -77,7 +78,7 @@ pub fn evidence(seen: Seen, percent: Percent) -> Evidence {
             lane(400, if seen == Seen::Warning { 25 } else { 0 }),
             lane(calls, faults),
         ],
-        candidate_pool: Some(crate::house::simulated::pool_status("v2", 0)),
+        candidate_pool: (seen != Seen::Down).then(|| crate::house::simulated::pool_status("v2", 0)),
         host: HostUsage {
             cpu_percent: Some(if seen == Seen::PausesOn { 99.0 } else { 10.0 }),
             memory_percent: Some(10.0),

@@ -44,14 +44,17 @@ pub enum Seen {
     Warning,
     PausesOn,
     Critical,
+    /// The candidate's pool is not up: stable answers.
+    Down,
 }
 
-const SEEN: [Seen; 5] = [
+const SEEN: [Seen; 6] = [
     Seen::Healthy,
     Seen::Few,
     Seen::Warning,
     Seen::PausesOn,
     Seen::Critical,
+    Seen::Down,
 ];
 
 const COMMANDS: [Command; 7] = [
@@ -277,7 +280,11 @@ impl World {
             evidence: evidence(seen, self.state.percent()),
             elapsed: INTERVAL,
             calls: (10, 2),
-            served: if all { INTERVAL } else { Duration::ZERO },
+            served: if all && !matches!(seen, Seen::Few | Seen::Down) {
+                INTERVAL
+            } else {
+                Duration::ZERO
+            },
             ..Look::default()
         }
     }

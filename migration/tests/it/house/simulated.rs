@@ -104,6 +104,10 @@ impl Candidate for Simulated {
         check("workers", self.verify_fails.load(Ordering::SeqCst))
     }
 
+    fn wake_stable(&self) {
+        self.note("wake_stable");
+    }
+
     async fn withdraw(&self, _: Duration) -> Result<Drained, String> {
         self.note("withdraw");
         let flags = self
