@@ -88,7 +88,11 @@ async fn headers_that_never_end_are_not_waited_for() {
     let mut slow = open(running.address, "GET /healthz HTTP/1.1\r\nHo").await;
     let answer = until_closed(&mut slow).await;
     assert!(!answer.contains("200 OK"), "{answer}");
-    let mut idle = open(running.address, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let mut idle = open(
+        running.address,
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    )
+    .await;
     assert!(until_closed(&mut idle).await.contains("200 OK"));
 }
 
@@ -127,7 +131,11 @@ async fn connections_beyond_the_cap_wait_for_their_turn() {
         },
     )
     .await;
-    let mut first = open(running.address, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let mut first = open(
+        running.address,
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    )
+    .await;
     let mut byte = [0; 1];
     first.read_exact(&mut byte).await.unwrap();
     let mut second = open(running.address, GET).await;
