@@ -20,19 +20,25 @@ const CONNECTIONS: u32 = 3;
 
 /// Opens it, and brings its tables or its file to this version's form.
 pub(crate) async fn open(at: &StoreAt, database: &Store) -> Result<Arc<dyn FlagStore>, FlagError> {
+    if let Some(external) = open_external(at).await? {
+        return Ok(external);
+    }
+    let (writer, reader) = (database.writer.clone(), database.reader.clone());
+    Ok(Arc::new(SqliteStore::open(writer, reader).await?))
+}
+
+/// Opens it where it is not the server's database.
+pub(crate) async fn open_external(at: &StoreAt) -> Result<Option<Arc<dyn FlagStore>>, FlagError> {
     Ok(match at {
-        StoreAt::Database => {
-            let (writer, reader) = (database.writer.clone(), database.reader.clone());
-            Arc::new(SqliteStore::open(writer, reader).await?)
-        }
-        StoreAt::File(path) => Arc::new(FileStore::open(path).await?),
+        StoreAt::Database => None,
+        StoreAt::File(path) => Some(Arc::new(FileStore::open(path).await?)),
         StoreAt::Postgres(url) => {
             let pool = PgPoolOptions::new()
                 .max_connections(CONNECTIONS)
                 .acquire_timeout(ACQUIRE)
                 .connect_lazy(url)
                 .map_err(|error| FlagError::store("reading the URL of flags.store", error))?;
-            Arc::new(PostgresStore::open(pool).await?)
+            Some(Arc::new(PostgresStore::open(pool).await?))
         }
     })
 }
