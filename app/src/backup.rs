@@ -9,6 +9,8 @@
 //! stands in the manifest as a remark, and is not left out in silence.
 
 mod contents;
+mod flags;
+mod journal;
 mod place;
 mod prove;
 mod snapshot;
@@ -18,6 +20,7 @@ mod tests;
 use jiff::Timestamp;
 
 pub(crate) use self::contents::{Live, Subject};
+pub(crate) use self::flags::file_of as flags_of;
 pub(crate) use self::place::{Listed, list};
 pub(crate) use self::prove::{Proof, prove, restore};
 use crate::archive::{self, ArchiveError, Kind, Written};
@@ -42,6 +45,17 @@ pub(crate) enum BackupError {
         /// The database's words.
         reason: String,
     },
+    /// The flags, where they are not kept in the database.
+    #[error("the flags in {store} cannot be copied: {reason}")]
+    Flags {
+        /// Where they are kept.
+        store: String,
+        /// The store's words.
+        reason: String,
+    },
+    /// The journal of a migration.
+    #[error("the migration's journal cannot be read: {0}")]
+    Journal(String),
     /// What was restored is not what was backed up.
     #[error("a server cannot be started from it: {0}")]
     Unusable(String),
@@ -58,7 +72,12 @@ impl BackupError {
             Self::NoDatabase(_) => {
                 "name the server's folder with --data-dir, or its configuration with --config"
             }
-            Self::Database { .. } => "`dspex doctor` looks at the database more closely",
+            Self::Flags { .. } => {
+                "a backup without them would bring no traffic back: bring flags.store back first"
+            }
+            Self::Database { .. } | Self::Journal(_) => {
+                "`dspex doctor` looks at the database more closely"
+            }
             Self::Unusable(_) => {
                 "use the release that wrote it, or an older backup (`dspex backup list`)"
             }
@@ -82,7 +101,8 @@ pub(crate) async fn create(
     let scratch = place::Scratch::make(&dir.backups()).map_err(BackupError::Archive)?;
     let copy = scratch.path().join("dspex.db");
     let tables = snapshot::take(&database, &copy, config.storage.busy_timeout).await?;
-    let (manifest, members) = contents::backup(config, reason, now, tables, copy, live);
+    let flags = flags::copy(&config.flags.store).await?;
+    let (manifest, members) = contents::backup(config, reason, now, tables, copy, flags, live);
     let keep = config.storage.keep_backups;
     let folder = dir.backups();
     blocking(move || {
@@ -102,10 +122,15 @@ pub(crate) async fn archive_pool(
 ) -> Result<Written, BackupError> {
     let folder = DataDir::new(&config.server.data_dir).archives();
     let now: Timestamp = clock::now();
-    let (manifest, members) = contents::pool(config, reason, now, subject);
+    let scratch = place::Scratch::make(&folder).map_err(BackupError::Archive)?;
+    let journal = scratch.path().join("journal.ndjson");
+    journal::write(&*subject.journal, &subject.migration, &journal).await?;
+    let (manifest, members) = contents::pool(config, reason, now, subject, journal);
     blocking(move || {
         let name = place::name(Kind::Pool, now);
-        Ok(archive::write(&folder, &name, manifest, &members)?)
+        let written = archive::write(&folder, &name, manifest, &members)?;
+        drop(scratch);
+        Ok(written)
     })
     .await
 }

@@ -8,8 +8,8 @@
 pub(crate) mod clock;
 pub(crate) mod disk;
 pub(crate) mod environment;
+pub(crate) mod lever;
 pub(crate) mod limits;
-pub(crate) mod listens;
 pub(crate) mod machine;
 pub(crate) mod memory;
 pub(crate) mod python;

@@ -25,16 +25,26 @@ pub(crate) async fn open(
     writer: &SqlitePool,
     reader: &SqlitePool,
 ) -> Result<Arc<dyn FlagStore>, FlagError> {
+    if let Some(external) = open_external(at).await? {
+        return Ok(external);
+    }
+    Ok(Arc::new(
+        SqliteStore::open(writer.clone(), reader.clone()).await?,
+    ))
+}
+
+/// Opens it where it is not the server's database.
+pub(crate) async fn open_external(at: &StoreAt) -> Result<Option<Arc<dyn FlagStore>>, FlagError> {
     Ok(match at {
-        StoreAt::Database => Arc::new(SqliteStore::open(writer.clone(), reader.clone()).await?),
-        StoreAt::File(path) => Arc::new(FileStore::open(path).await?),
+        StoreAt::Database => None,
+        StoreAt::File(path) => Some(Arc::new(FileStore::open(path).await?)),
         StoreAt::Postgres(url) => {
             let pool = PgPoolOptions::new()
                 .max_connections(CONNECTIONS)
                 .acquire_timeout(ACQUIRE)
                 .connect_lazy(url)
                 .map_err(|error| FlagError::store("reading the URL of flags.store", error))?;
-            Arc::new(PostgresStore::open(pool).await?)
+            Some(Arc::new(PostgresStore::open(pool).await?))
         }
     })
 }

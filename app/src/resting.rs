@@ -31,6 +31,9 @@ use crate::pools::{PoolSource, PoolVersion};
 /// it, short against the time that a caller waits.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// The detail of a status that says why the pool did not wake, where it did not.
+pub(crate) const TROUBLE: &str = "rest_trouble";
+
 /// How long a program's building waits for a start, where nobody says. Who builds has a limit too.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -218,6 +221,11 @@ impl Rest {
             || words.to_owned(),
             |trouble| format!("{words}; it did not wake: {trouble}"),
         );
+        let mut details = serde_json::Map::new();
+        details.insert("rest".to_owned(), json!(words));
+        if let Some(trouble) = &self.trouble {
+            details.insert(TROUBLE.to_owned(), json!(trouble));
+        }
         PoolStatus {
             name: self.before.name.clone(),
             kind: self.before.kind,
@@ -225,7 +233,7 @@ impl Rest {
             starts: self.before.starts,
             failures: self.before.failures,
             resting: true,
-            details: [("rest".to_owned(), json!(words))].into_iter().collect(),
+            details,
             ..PoolStatus::default()
         }
     }

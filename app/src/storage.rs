@@ -194,6 +194,24 @@ fn in_words(path: &Path, error: &sqlx::Error) -> String {
     }
 }
 
+/// Takes the lock. Whoever looks for the holder takes it for an instant too, so it is asked for a few
+/// times: a server keeps it for good.
+fn take(file: &File) -> Result<(), rustix::io::Errno> {
+    let mut tried = flock(file, FlockOperation::NonBlockingLockExclusive);
+    for _ in 0..LOCK_TRIES {
+        if tried != Err(rustix::io::Errno::WOULDBLOCK) {
+            break;
+        }
+        std::thread::sleep(LOCK_AGAIN);
+        tried = flock(file, FlockOperation::NonBlockingLockExclusive);
+    }
+    tried
+}
+
+/// 300 ms together: far longer than a look takes, and nobody's wait at a start.
+const LOCK_TRIES: u32 = 30;
+const LOCK_AGAIN: Duration = Duration::from_millis(10);
+
 fn lock(dir: &DataDir) -> Result<File, StorageError> {
     let failed = |what| {
         let path = dir.path().to_owned();
@@ -214,7 +232,7 @@ fn lock(dir: &DataDir) -> Result<File, StorageError> {
         .mode(0o600)
         .open(dir.lock())
         .map_err(failed("its lock file cannot be opened"))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match take(&file) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
             let mut text = String::new();

@@ -248,6 +248,19 @@ pub enum Event {
 }
 
 impl Event {
+    /// The same event as it is shown and sent: a plan without the whole address of any gate, as
+    /// [`Gate::shown`](crate::Gate::shown) says.
+    #[must_use]
+    pub fn shown(&self) -> Self {
+        let mut event = self.clone();
+        if let Self::Started { plan, .. } = &mut event {
+            for stage in &mut plan.stages {
+                stage.gate = stage.gate.shown();
+            }
+        }
+        event
+    }
+
     /// Whether a person should look: something failed, or traffic is being taken back.
     #[must_use]
     pub fn is_trouble(&self) -> bool {

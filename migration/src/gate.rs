@@ -1,7 +1,8 @@
 //! Who must say yes before a stage is left: nobody, a person, or a webhook.
 //!
 //! Invariants: only a plain yes opens a gate; whoever does not answer has not said yes. A gate keeps a
-//! stage, and never a rollback.
+//! stage, and never a rollback. Only the plan in the journal has a webhook's whole address, because some
+//! services make it the secret; whatever people or other servers are shown has its place alone.
 
 use async_trait::async_trait;
 use dspex_flags::Percent;
@@ -33,6 +34,15 @@ impl Gate {
         *self == Self::Automatic
     }
 
+    /// The same gate as anybody may see it: a webhook's scheme and host, without user, path and query.
+    #[must_use]
+    pub fn shown(&self) -> Self {
+        match self {
+            Self::Webhook { url } => Self::Webhook { url: place(url) },
+            other => other.clone(),
+        }
+    }
+
     /// What is wrong with this gate, if anything.
     pub(crate) fn problem(&self) -> Option<String> {
         match self {
@@ -40,12 +50,23 @@ impl Gate {
                 if !(url.starts_with("https://") || url.starts_with("http://")) =>
             {
                 Some(format!(
-                    "its gate asks {url:?}, which is no http:// or https:// address"
+                    "its gate asks {:?}, which is no http:// or https:// address",
+                    place(url)
                 ))
             }
             _ => None,
         }
     }
+}
+
+/// Where an address is: its scheme and host.
+pub(crate) fn place(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return "(no address)".to_owned();
+    };
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}")
 }
 
 /// What a webhook is asked.
@@ -83,4 +104,28 @@ pub trait Gatekeeper: Send + Sync + 'static {
     ///
     /// Why there is no answer, in one line for the operator.
     async fn ask(&self, url: &str, question: &Question) -> Result<Answer, String>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_has_neither_user_nor_path_nor_query() {
+        for (url, shown) in [
+            ("https://ada:s3cret@gate:8443/s3cret", "https://gate:8443"),
+            ("https://gate?token=s3cret", "https://gate"),
+            ("https://gate#s3cret", "https://gate"),
+            ("http://gate.example", "http://gate.example"),
+            ("s3cret", "(no address)"),
+        ] {
+            assert_eq!(place(url), shown);
+            let gate = Gate::Webhook {
+                url: url.to_owned(),
+            };
+            assert!(!format!("{:?}", gate.shown()).contains("s3cret"));
+            assert!(!format!("{:?}", gate.problem()).contains("s3cret"));
+        }
+        assert_eq!(Gate::Approval.shown(), Gate::Approval);
+    }
 }

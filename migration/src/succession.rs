@@ -38,8 +38,9 @@ pub trait Succession: Send + Sync + 'static {
     /// Why the old pool is not stable, in one line for the operator.
     async fn demote(&self, plan: &Plan) -> Result<(), String>;
 
-    /// Stops the old pool: calls in flight on it may finish for at most `drain`. Its tables and
-    /// temporary files are cleaned up.
+    /// Stops the old pool, for good: calls in flight on it may finish for at most `drain`, then its
+    /// workers end, and what they had open or in memory goes with them. What the database has of the
+    /// pool stays, as history: its versions, its metrics, its migrations.
     ///
     /// # Errors
     ///

@@ -30,11 +30,17 @@ pub struct RouterHealth {
 }
 
 impl RouterHealth {
-    /// Whether calls are answered: stable takes calls, and has a worker or wakes for one.
+    /// Whether calls are answered: stable takes calls and has a worker; or it rests, and the candidate
+    /// serves in its place. One that only might wake answers nobody yet.
     #[must_use]
     pub fn ready(&self) -> bool {
-        (self.stable.ready > 0 || self.stable.resting) && !self.stable.draining
+        answers(&self.stable, self.candidate.as_ref())
     }
+}
+
+fn answers(stable: &PoolStatus, candidate: Option<&PoolStatus>) -> bool {
+    let serves = |pool: &PoolStatus| pool.ready > 0 && !pool.draining;
+    serves(stable) || (stable.resting && !stable.draining && candidate.is_some_and(serves))
 }
 
 /// A lane's circuit at one moment.
@@ -113,6 +119,33 @@ impl Router {
             circuits,
             rescue: self.rescue.health(now),
             flag_revision: self.served.load().revision(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(ready: usize, resting: bool, draining: bool) -> PoolStatus {
+        PoolStatus {
+            ready,
+            resting,
+            draining,
+            ..PoolStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_pool_that_rests_counts_only_beside_a_candidate_that_serves() {
+        let (up, down) = (pool(1, false, false), pool(0, false, false));
+        let (resting, leaving) = (pool(0, true, false), pool(1, false, true));
+        assert!(answers(&up, None) && answers(&up, Some(&down)));
+        assert!(!answers(&down, None) && !answers(&down, Some(&up)));
+        assert!(!answers(&leaving, None));
+        assert!(answers(&resting, Some(&up)));
+        for candidate in [None, Some(&down), Some(&leaving)] {
+            assert!(!answers(&resting, candidate), "{candidate:?}");
         }
     }
 }

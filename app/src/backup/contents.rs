@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use dspex_migration::{Journal, MigrationId};
 use dspex_pool::PoolStatus;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::flags;
 use crate::archive::{Content, FORMAT, Kind, Manifest};
 use crate::config::Config;
 
@@ -22,7 +25,6 @@ pub(crate) struct Live {
 }
 
 /// A pool that is taken away.
-#[derive(Debug)]
 pub(crate) struct Subject {
     /// Its name and version.
     pub(crate) pool: String,
@@ -32,8 +34,10 @@ pub(crate) struct Subject {
     pub(crate) status: PoolStatus,
     /// What the server knows of it.
     pub(crate) live: Live,
-    /// The journal of the migration that it went by.
-    pub(crate) journal: Value,
+    /// The migration that it went by.
+    pub(crate) migration: MigrationId,
+    /// Where that migration's journal is read.
+    pub(crate) journal: Arc<dyn Journal>,
 }
 
 /// Where each thing of the database is, for whoever looks for it.
@@ -61,6 +65,7 @@ pub(super) fn backup(
     now: Timestamp,
     tables: BTreeMap<String, u64>,
     database: PathBuf,
+    flags: Option<flags::Copy>,
     live: Option<Live>,
 ) -> (Manifest, Vec<(String, Content)>) {
     let mut kept = Kept::new(Kind::Backup, reason, now);
@@ -71,6 +76,19 @@ pub(super) fn backup(
     kept.manifest.remarks.push(NO_TOKEN.to_owned());
     kept.members
         .push(("dspex.db".to_owned(), Content::File(database)));
+    if let Some(flags::Copy { store, bytes }) = flags {
+        kept.tells(
+            "flags",
+            &format!("{}: all that was in {store}", flags::MEMBER),
+        );
+        kept.remark(&format!(
+            "The flags were kept in {store}. A server serves the copy with flags.store = \
+             \"file:{}\" (the file's whole path); restoring writes nothing to where they were kept.",
+            flags::MEMBER
+        ));
+        kept.members
+            .push((flags::MEMBER.to_owned(), Content::Bytes(bytes)));
+    }
     let settings = |prefix: &str| settings(config, prefix);
     kept.document("about/configuration.json", &settings(""));
     let pools: BTreeMap<&str, Value> = config
@@ -99,6 +117,7 @@ pub(super) fn pool(
     reason: &str,
     now: Timestamp,
     subject: Subject,
+    journal: PathBuf,
 ) -> (Manifest, Vec<(String, Content)>) {
     let mut kept = Kept::new(Kind::Pool, reason, now);
     let Subject {
@@ -106,11 +125,12 @@ pub(super) fn pool(
         settings: own,
         status,
         live,
-        journal,
+        migration: _,
+        journal: _,
     } = subject;
     kept.tells("configuration", "about/pool.json");
     kept.tells("workers' last states and words", "about/status.json");
-    kept.tells("the migration, with every verdict", "about/journal.json");
+    kept.tells("the migration, with every verdict", "about/journal.ndjson");
     kept.remark(
         "The server keeps no log: its lines, the workers' among them, went to its standard error. \
          What is kept of them is each worker's last failure and its latest changes, in \
@@ -124,7 +144,8 @@ pub(super) fn pool(
     });
     kept.document("about/pool.json", &document);
     kept.document("about/status.json", &json!(status));
-    kept.document("about/journal.json", &journal);
+    kept.members
+        .push(("about/journal.ndjson".to_owned(), Content::File(journal)));
     kept.measured(live);
     kept.done()
 }

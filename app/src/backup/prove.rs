@@ -14,7 +14,7 @@ use serde::Serialize;
 use tokio_util::task::TaskTracker;
 
 use super::place::Scratch;
-use super::{BackupError, blocking, snapshot};
+use super::{BackupError, blocking, flags, snapshot};
 use crate::archive::{self, Kind, Manifest};
 use crate::paths::DataDir;
 use crate::serve::Stores;
@@ -95,7 +95,7 @@ async fn open(manifest: &Manifest, dir: &Path) -> Result<Proof, BackupError> {
         .await
         .map_err(|error| unusable(&error))?;
     let tracker = TaskTracker::new();
-    let found = read(&store, &tracker).await;
+    let found = read(manifest, dir, &store, &tracker).await;
     tracker.close();
     tracker.wait().await;
     store.close().await;
@@ -108,11 +108,18 @@ async fn open(manifest: &Manifest, dir: &Path) -> Result<Proof, BackupError> {
     })
 }
 
-async fn read(store: &Store, tracker: &TaskTracker) -> Result<Proof, String> {
+async fn read(
+    manifest: &Manifest,
+    dir: &Path,
+    store: &Store,
+    tracker: &TaskTracker,
+) -> Result<Proof, String> {
     let words = |error: &dyn std::fmt::Display| error.to_string();
     let stores = Stores::open(store, tracker).await.map_err(|e| words(&e))?;
     let declared = dspex_flags::dspex::declarations();
-    let flags = Flags::open(Arc::clone(&stores.flags) as _, declared)
+    let kept = flags::open(manifest, dir).await?;
+    let kept = kept.unwrap_or_else(|| Arc::clone(&stores.flags) as _);
+    let flags = Flags::open(kept, declared)
         .await
         .map_err(|error| words(&error))?;
     let mut programs = 0;

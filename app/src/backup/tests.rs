@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_flags::Flags;
+use dspex_flags::{FileStore, Flags, Write};
+use dspex_migration::{Event, Gate, Journal as _, MemoryJournal, MigrationId, Phase};
 use dspex_pool::PoolStatus;
 use dspex_router::Catalog as _;
 use serde_json::json;
@@ -102,6 +103,43 @@ async fn lived_in_before(dir: &Path) -> (Store, usize) {
 }
 
 #[tokio::test]
+async fn flags_that_are_kept_elsewhere_are_in_the_backup_and_proven() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = dir.path().join("elsewhere.json");
+    let setting = format!("flags.store=file:{}", elsewhere.display());
+    let config = config(dir.path(), &[&setting]);
+    let (store, _) = lived_in(dir.path()).await;
+    let declared = dspex_flags::dspex::declarations;
+    let kept = Arc::new(FileStore::open(&elsewhere).await.unwrap());
+    let lever = Flags::open(kept, declared()).await.unwrap();
+    for on in [true, false, true] {
+        let write = Write {
+            expected: None,
+            set: vec![("pool_optimizer".to_owned(), on.into())],
+            who: "ada".to_owned(),
+            why: "a test".to_owned(),
+        };
+        lever.write(write).await.unwrap();
+    }
+    let written = create(&config, "a test", None).await.unwrap();
+    let proof = prove(&written.path, dir.path()).await.unwrap();
+    // The database's own are at another revision.
+    assert_eq!(proof.flag_revision, 3, "{proof:?}");
+    let into = dir.path().join("restored");
+    let manifest = restore(&written.path, &into).await.unwrap();
+    assert!(manifest.contents["flags"].starts_with("flags.json"));
+    let restored = flags_of(&manifest, &into).expect("it has them");
+    let restored = Arc::new(FileStore::open(restored).await.unwrap());
+    let restored = Flags::open(restored, declared()).await.unwrap();
+    assert_eq!(restored.history(10).await.unwrap().len(), 3);
+    // What cannot be read is not left out.
+    std::fs::write(&elsewhere, "not flags").unwrap();
+    let error = create(&config, "a test", None).await.unwrap_err();
+    assert!(matches!(error, BackupError::Flags { .. }), "{error}");
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_backup_that_lacks_rows_is_not_proven() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path(), &[]);
@@ -114,7 +152,7 @@ async fn a_backup_that_lacks_rows_is_not_proven() {
         .unwrap();
     *tables.get_mut("programs").unwrap() += 1;
     let (manifest, members) =
-        contents::backup(&config, "a lie", clock::now(), tables, scratch, None);
+        contents::backup(&config, "a lie", clock::now(), tables, scratch, None, None);
     assert!(
         manifest
             .remarks
@@ -166,17 +204,55 @@ async fn without_a_database_there_is_nothing_to_back_up() {
 async fn an_archive_of_a_pool_is_no_backup() {
     let dir = tempfile::tempdir().unwrap();
     let config = config(dir.path(), &[]);
+    let id = MigrationId::from_text("m");
+    let journal = Arc::new(MemoryJournal::new());
+    let mut plan = dspex_migration::Settings::default()
+        .plan("v1", "v2", None)
+        .unwrap();
+    plan.stages[0].gate = Gate::Webhook {
+        url: "https://gate.example/s3cret".to_owned(),
+    };
+    let at = clock::now();
+    let start = dspex_migration::Start {
+        plan: &plan,
+        who: "ada",
+        why: "a test",
+        at,
+    };
+    journal.create(&id, start).await.unwrap();
+    // More than one page of it.
+    let events = vec![Event::Demoted; 450];
+    let append = dspex_migration::Append {
+        expected_seq: 1,
+        events: &events,
+        at,
+        phase: Phase::Prepare,
+        outcome: None,
+    };
+    journal.append(&id, append).await.unwrap();
     let subject = Subject {
         pool: "v2@1".to_owned(),
         settings: json!({}),
         status: PoolStatus::default(),
         live: live(),
-        journal: json!([]),
+        migration: id,
+        journal,
     };
     let written = archive_pool(&config, "migration m", subject).await.unwrap();
     let manifest = archive::manifest_of(&written.path).unwrap();
     assert_eq!(manifest.kind, Kind::Pool);
     assert!(manifest.remarks[0].contains("keeps no log"));
+    let into = dir.path().join("read");
+    archive::extract(&written.path, &into).unwrap();
+    let lines = std::fs::read_to_string(into.join("about/journal.ndjson")).unwrap();
+    assert_eq!(lines.lines().count(), 451);
+    for (line, seq) in lines.lines().zip(1..) {
+        let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(entry["seq"], seq);
+    }
+    assert!(!lines.contains("s3cret"), "a gate's address is not kept");
+    let left = std::fs::read_dir(DataDir::new(dir.path()).archives()).unwrap();
+    assert_eq!(left.count(), 1, "nothing else is left");
     let error = prove(&written.path, dir.path()).await.unwrap_err();
     assert!(error.to_string().contains("archive of a pool"), "{error}");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dspex_migration::{Check, Journal, MigrationId, Plan, Saved};
+use dspex_migration::{Check, Event, Journal, MigrationId, Plan, Saved, Summary, Validate};
 use dspex_pool::PoolStatus;
 use sqlx::sqlite::SqlitePool;
 
@@ -15,7 +15,7 @@ use crate::archive::Written;
 use crate::backup::{self, Live, Subject};
 use crate::checks::clock::Witness;
 use crate::checks::memory::{self, PerWorker};
-use crate::checks::{self, clock, disk, environment, limits, listens, schema};
+use crate::checks::{self, clock, disk, environment, lever, limits, schema};
 use crate::clock::now;
 use crate::config::Config;
 use crate::configurations::Configurations;
@@ -72,6 +72,12 @@ impl Machine {
             return Vec::new();
         };
         let (workers, each) = settings.load();
+        // Before it is complete two rehearsal pools stand beside the two that serve.
+        let rehearsed = match survey.plan.validation.run {
+            Validate::None => 0,
+            Validate::Quick | Validate::Full => 2 * self.config.validation.workers,
+        };
+        let workers = workers.saturating_add(u64::try_from(rehearsed).unwrap_or(u64::MAX));
         let running = weigh(&survey.stable).await;
         let worker = memory::larger(running, imported);
         let connections = u64::try_from(self.config.server.max_connections).unwrap_or(u64::MAX);
@@ -82,7 +88,6 @@ impl Machine {
             limits::files(workers, connections),
             limits::processes(workers, each),
             disk::room(dir.path(), need),
-            listens::ports(),
         ]
     }
 
@@ -93,12 +98,17 @@ impl Machine {
             schema::migrated(&self.reader).await,
             clock::steady(self.started),
         ];
+        found.extend(lever::writable(&self.config.flags.store).await);
         let history = match self.journal.history(NEWEST).await {
             Ok(history) => history,
             Err(error) => {
                 let name = "no other migration is under way";
-                let hint = "look at the server's log for the database's words";
-                found.push(checks::Check::unknown(name, error, "this one alone", hint));
+                found.push(checks::Check::unknown(
+                    name,
+                    error,
+                    "this one alone",
+                    BROKEN,
+                ));
                 return found;
             }
         };
@@ -106,28 +116,46 @@ impl Machine {
         found.push(clock::not_before(
             begun.map(|at| (at, "the newest migration began")),
         ));
+        found.push(self.alone(&history, survey.plan).await);
+        found
+    }
+
+    /// Whether no migration is live but the one of this very plan.
+    async fn alone(&self, history: &[Summary], plan: &Plan) -> checks::Check {
+        let (name, limit) = ("no other migration is under way", "this one alone");
         let live: Vec<_> = history
             .iter()
             .filter(|summary| summary.phase.is_live())
             .collect();
-        let others: Vec<String> = live
-            .iter()
-            .filter(|summary| summary.candidate != survey.plan.candidate)
-            .map(|summary| format!("{} to {}", summary.id, summary.candidate))
-            .collect();
+        let mut others = Vec::new();
+        for summary in &live {
+            let begun = self.journal.entries(&summary.id, 0, 1).await;
+            let begun = match begun.as_deref() {
+                Ok([entry, ..]) => &entry.event,
+                Ok([]) => return checks::Check::unknown(name, "an empty journal", limit, BROKEN),
+                Err(error) => return checks::Check::unknown(name, error, limit, BROKEN),
+            };
+            // By version, too: another one of the same pool is another candidate.
+            let same = matches!(begun, Event::Started { plan: begun, .. }
+                if begun.candidate_name() == plan.candidate_name()
+                    && begun.stable_name() == plan.stable_name());
+            if !same {
+                others.push(format!("{} to {}", summary.id, summary.candidate));
+            }
+        }
         let value = match others.as_slice() {
             [] => format!("{} under way", live.len()),
             others => others.join(", "),
         };
-        found.push(
-            checks::Check::ok("no other migration is under way", value, "this one alone").only_if(
-                live.len() <= 1 && others.is_empty(),
-                "end the other first: `dspex migrate status`",
-            ),
-        );
-        found
+        checks::Check::ok(name, value, limit).only_if(
+            live.len() <= 1 && others.is_empty(),
+            "end the other first: `dspex migrate status`",
+        )
     }
 }
+
+/// What to do where the journal cannot be read.
+const BROKEN: &str = "look at the server's log for the database's words";
 
 /// How long the plan takes at the least.
 fn lasts(plan: &Plan) -> Duration {
@@ -150,14 +178,7 @@ async fn weigh(stable: &PoolStatus) -> Option<PerWorker> {
 #[async_trait]
 impl Ground for Machine {
     async fn survey(&self, survey: Survey<'_>) -> Vec<Check> {
-        let version = env!("CARGO_PKG_VERSION");
-        let mut found = vec![checks::Check::ok(
-            "dspex",
-            version,
-            "one release for both pools",
-        )];
-        let (environment, weight) = self.environment(&survey).await;
-        found.extend(environment);
+        let (mut found, weight) = self.environment(&survey).await;
         found.extend(self.room(&survey, weight).await);
         found.extend(self.written(&survey).await);
         found.into_iter().map(Check::from).collect()

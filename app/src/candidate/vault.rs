@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use dspex_migration::{Journal, MigrationId, Plan, Saved, Vault};
 use dspex_router::Router;
 use dspex_telemetry::{Lane, Prometheus, Telemetry};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::ground::Ground;
@@ -15,9 +15,6 @@ use super::preflight::reason;
 use crate::backup::{Live, Subject};
 use crate::configurations::Configurations;
 use crate::pools::PoolVersion;
-
-/// Entries of a journal that are read at once.
-const PAGE: usize = 1000;
 
 /// See the module.
 pub(crate) struct Archives {
@@ -51,21 +48,6 @@ impl Archives {
         }
     }
 
-    async fn journal(&self, id: &MigrationId) -> Result<Value, String> {
-        let mut all = Vec::new();
-        let mut after = 0;
-        loop {
-            let page = self.journal.entries(id, after, PAGE).await;
-            let page = page.map_err(|error| error.to_string())?;
-            let ended = page.len() < PAGE;
-            after = page.last().map_or(after, |entry| entry.seq);
-            all.extend(page);
-            if ended {
-                return Ok(json!(all));
-            }
-        }
-    }
-
     /// The version of stable's pool that the plan names.
     fn stable_of(&self, plan: &Plan) -> Result<PoolVersion, String> {
         self.configurations.find(&plan.stable, plan.stable_version)
@@ -86,7 +68,8 @@ impl Vault for Archives {
             pool: pool.to_string(),
             status: self.router.stable().status(),
             live: self.live(),
-            journal: self.journal(id).await?,
+            migration: id.clone(),
+            journal: Arc::clone(&self.journal),
         };
         let reason = reason("the old pool of", id, plan);
         self.ground.archive(&reason, subject).await

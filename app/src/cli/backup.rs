@@ -14,6 +14,7 @@ use super::output::{Format, Output};
 use super::settings::Settings;
 use crate::archive::ArchiveError;
 use crate::backup::{self, BackupError, Live};
+use crate::offline::{Holder, holder};
 use crate::paths::DataDir;
 
 /// Keep everything that a server keeps in one file, prove such a file, restore it.
@@ -97,7 +98,8 @@ impl Create {
     async fn run(self, output: Output) -> Result<(), Failure> {
         let config = self.settings.load()?;
         // Another server's metrics would be worse than none: one must hold this very folder.
-        let live = if held(&DataDir::new(&config.server.data_dir)) {
+        let holder = holder(&DataDir::new(&config.server.data_dir));
+        let live = if matches!(holder, Holder::Server(_)) {
             metrics(&self.remote).await
         } else {
             None
@@ -108,12 +110,6 @@ impl Create {
         });
         output.either(&found, |paint| show::written(&written, paint))
     }
-}
-
-/// Whether a server holds the folder.
-fn held(dir: &DataDir) -> bool {
-    std::fs::File::open(dir.lock())
-        .is_ok_and(|lock| matches!(lock.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
 }
 
 async fn metrics(remote: &Remote) -> Option<Live> {

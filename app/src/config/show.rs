@@ -1,4 +1,7 @@
-//! The configuration as a list of settings, for `config show`.
+//! The configuration as a list of settings, for `config show` and for what is put into archives.
+//!
+//! Invariant: no value of a variable, no password and no address that may itself be a secret stands in
+//! it. Addresses in lists are those of webhooks, of which no more is shown than scheme and host.
 
 use figment::Figment;
 use figment::value::{Dict, Value};
@@ -12,7 +15,8 @@ use super::layers;
 pub struct Entry {
     /// Its dotted name.
     pub key: String,
-    /// Its value; `"(hidden)"` for values of environment maps, and in place of a URL's password.
+    /// Its value; `"(hidden)"` for values of environment maps, in place of a URL's password, and of all
+    /// but scheme and host of a URL in a list.
     pub value: serde_json::Value,
     /// Where it was written.
     pub origin: String,
@@ -42,7 +46,10 @@ fn walk(values: &Figment, prefix: &str, tree: &Dict, hidden: bool, entries: &mut
                 value: match serde_json::to_value(value) {
                     _ if hidden => "(hidden)".into(),
                     Ok(serde_json::Value::String(text)) => without_password(&text).into(),
-                    Ok(value) => value,
+                    Ok(mut value) => {
+                        hide(&mut value);
+                        value
+                    }
                     Err(_) => serde_json::Value::Null,
                 },
                 origin: layers::origin(values, &key).unwrap_or_else(|| "unknown".to_owned()),
@@ -50,4 +57,39 @@ fn walk(values: &Figment, prefix: &str, tree: &Dict, hidden: bool, entries: &mut
             }),
         }
     }
+}
+
+/// Hides what a list has in it that is for nobody's eyes.
+fn hide(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => *text = place_only(text),
+        Value::Array(items) => items.iter_mut().for_each(hide),
+        Value::Object(members) => {
+            for (name, member) in members {
+                if name == "env" {
+                    *member = "(hidden)".into();
+                } else {
+                    hide(member);
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// A URL's scheme and host, and that there was more where there was; other text as it is.
+fn place_only(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let end = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    let (authority, more) = rest.split_at(end);
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let more = if more.trim_end_matches('/').is_empty() {
+        more
+    } else {
+        "/(hidden)"
+    };
+    format!("{scheme}://{host}{more}")
 }

@@ -403,3 +403,29 @@ fn the_flags_store_is_the_database_a_file_or_postgres_and_its_password_is_hidden
         assert!(line.contains("must be at least 1"), "{line}");
     }
 }
+
+#[test]
+fn addresses_in_lists_are_shown_without_what_may_be_a_secret() {
+    let file = r#"
+        [webhooks]
+        secret_env = "HOOKS"
+        [[notifications]]
+        name = "chat"
+        url = "https://chat.example/hooks/s3cret?token=s3cret"
+        [[migration.stages]]
+        percent = 100
+        hold = "1s"
+        gate = { webhook = { url = "https://gate.example:8443/s3cret" } }
+    "#;
+    let config = load(file, &[], &[]).unwrap();
+    let shown = serde_json::to_string(&config.entries()).unwrap();
+    assert!(!shown.contains("s3cret"), "{shown}");
+    for place in [
+        "https://chat.example/(hidden)",
+        "https://gate.example:8443/(hidden)",
+    ] {
+        assert!(shown.contains(place), "{shown}");
+    }
+    // What is shown is not what is used.
+    assert!(config.notifications[0].url.ends_with("s3cret"));
+}

@@ -18,6 +18,7 @@ use utoipa_axum::routes;
 use super::error::{Problem, ProblemDocument};
 use super::state::{AppState, Life, Ready};
 use crate::assemble::House;
+use crate::resting::TROUBLE;
 
 const TAG: &str = "state";
 
@@ -53,9 +54,16 @@ impl ReadyDocument {
         let unreadable = house.flags.store_error().map(|error| {
             format!("the flags' store cannot be read, and the last good flags are served: {error}")
         });
+        // The candidate serves meanwhile, but there is no way back until somebody mends it.
+        let stable = house.router.stable().status();
+        let asleep = stable.details.get(TROUBLE).and_then(Value::as_str);
+        let asleep = asleep.map(|why| {
+            let why = without_last_words(why);
+            format!("the stable pool rests, and did not wake when it was to: {why}")
+        });
         Self {
             status: "ready",
-            troubles: unreadable.into_iter().collect(),
+            troubles: unreadable.into_iter().chain(asleep).collect(),
         }
     }
 }
@@ -83,7 +91,7 @@ async fn readyz(State(state): State<AppState>) -> Response {
             StatusCode::SERVICE_UNAVAILABLE,
             "no-worker",
             "No worker",
-            "the stable pool has no worker that is ready",
+            "the stable pool has no worker that is ready, and no candidate serves in its place",
         )
         .retry_after(std::time::Duration::from_secs(1)),
         (Life::Draining, _) => Problem::draining(),

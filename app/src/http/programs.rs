@@ -77,7 +77,8 @@ async fn create(
     Ready(house): Ready,
     Json(body): Json<Map<String, Value>>,
 ) -> Result<Response, Problem> {
-    let draft = draft::read(body, &house.config.lms)?;
+    let (lms, allowed) = (&house.config.lms, &house.config.python.allow_modules);
+    let draft = draft::read(body, lms, allowed)?;
     let program = house.router.create_program(draft).await?;
     let location = format!("/v1/programs/{}", program.key.id);
     Ok((

@@ -40,7 +40,7 @@ impl Message {
                 "candidate": migration.candidate,
                 "seq": entry.seq,
                 "trouble": entry.event.is_trouble(),
-                "event": entry.event,
+                "event": entry.event.shown(),
             },
         });
         Self::new(id(&migration.id, entry.seq), &body)
@@ -126,6 +126,31 @@ mod tests {
         assert_eq!(
             body["text"],
             "Migration of v1 to v2 (m-1): paused: &lt;!channel&gt;: a b &amp; c"
+        );
+    }
+
+    #[test]
+    fn a_plan_is_posted_without_the_address_of_its_gates() {
+        let mut plan = dspex_migration::Settings::default()
+            .plan("v1", "v2", None)
+            .unwrap();
+        plan.stages[0].gate = dspex_migration::Gate::Webhook {
+            url: "https://gate.example/s3cret?token=s3cret".to_owned(),
+        };
+        let entry = Entry {
+            seq: 1,
+            at: Timestamp::UNIX_EPOCH,
+            event: Event::Started {
+                plan,
+                who: "ada".to_owned(),
+                why: "newer".to_owned(),
+            },
+        };
+        let message = Message::of(&summary(), &entry, &name(&entry));
+        let text = std::str::from_utf8(&message.body).unwrap();
+        assert!(
+            text.contains("https://gate.example") && !text.contains("s3cret"),
+            "{text}"
         );
     }
 }

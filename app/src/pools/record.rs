@@ -141,9 +141,26 @@ impl PoolSettings {
                     "values of environment variables are not kept in the database: they may be secrets",
                 )
                 .hint(format!(
-                    "set it in the server's environment and name it in `pass_env`, or write it under [pools.{name}.env] of the configuration file"
+                    "set it in the server's environment and name it in `pass_env` there, or write it under [pools.{name}.env] of the configuration file"
                 )));
             }
+        }
+        // A caller of the admin API must not make a worker see what the server's environment has beside.
+        let files = config.pools.values();
+        let passed: Vec<&String> = files
+            .filter_map(|pool| pool.overrides.pass_env.as_ref())
+            .chain([&config.python.pass_env])
+            .flatten()
+            .collect();
+        let mut sent = settings.overrides.pass_env.iter().flatten();
+        if let Some(variable) = sent.find(|variable| !passed.contains(variable)) {
+            return Err(ConfigError::of(
+                format!("pools.{name}.pass_env"),
+                format!(
+                    "the configuration file passes {variable:?} to no pool, so neither can this"
+                ),
+            )
+            .hint("name it in `pass_env` of the configuration file, and start the server again"));
         }
         Ok(settings)
     }
@@ -309,7 +326,11 @@ mod tests {
 
     #[test]
     fn a_section_that_is_sent_is_checked_as_the_files() {
-        let config = config(&["pools.v2.env.A=\"b\""]);
+        let config = config(&[
+            "pools.v2.env.A=\"b\"",
+            "python.pass_env=[\"HTTPS_PROXY\"]",
+            "pools.v2.pass_env=[\"KEY\"]",
+        ]);
         let sent = |section: Json| {
             let Json::Object(section) = section else {
                 panic!("an object")
@@ -318,6 +339,7 @@ mod tests {
         };
         let settings = sent(json!({"workers": 2, "env": {"A": "b"}})).unwrap();
         assert_eq!(settings.record("v2", &config)["settings"]["workers"], 2);
+        assert!(sent(json!({"pass_env": ["KEY", "HTTPS_PROXY"]})).is_ok());
         for (section, words) in [
             (json!({"worker": 2}), "did you mean `pools.v2.workers`?"),
             (json!({"workers": 0}), "pools.v2.workers"),
@@ -326,6 +348,7 @@ mod tests {
             (json!({"kind": 3}), "must be text"),
             (json!({"env": {"A": "c"}}), "pass_env"),
             (json!({"env": {"NEW": "c"}}), "pools.v2.env.NEW"),
+            (json!({"pass_env": ["KEY", "DSPEX_SECRET"]}), "DSPEX_SECRET"),
             (json!({"limits": {"processes": 1}}), "limits.processes"),
         ] {
             let line = sent(section.clone()).err().map(|error| error.to_string());

@@ -45,7 +45,6 @@ async fn every_check_is_measured_and_what_is_needed_is_put_aside() {
         "file descriptors for both pools",
         "processes and threads for both pools",
         "room on the disk",
-        "ports",
         "the database can be written",
         "the database is migrated",
         "the clock runs steadily",

@@ -30,6 +30,10 @@ const LOOK: Duration = Duration::from_millis(200);
 
 const READING: &str = "reading its file";
 const WRITING: &str = "writing its file";
+const COPYING: &str = "copying its contents";
+
+/// How often a copy is begun anew because the flags have changed meanwhile. People write them.
+const COPY_TRIES: u32 = 5;
 
 /// A [`FlagStore`] in a file of JSON.
 ///
@@ -71,6 +75,26 @@ impl FileStore {
             })
             .await?;
         Ok(store)
+    }
+
+    /// Everything that another store holds, as a file of this one: a store that is opened on it goes on
+    /// where that one was, with its revision and its history.
+    ///
+    /// # Errors
+    ///
+    /// Where the other store cannot be read, or is written faster than it can be.
+    pub async fn copy_of(store: &dyn FlagStore) -> Result<Vec<u8>, FlagError> {
+        for _ in 0..COPY_TRIES {
+            let stored = store.load().await?;
+            let history = store.history(usize::MAX).await?;
+            // Two reads: nothing may have been written between them.
+            if store.revision().await? == stored.revision {
+                let document = Document::of(&stored, &history)?;
+                return serde_json::to_vec_pretty(&document)
+                    .map_err(|error| FlagError::store(COPYING, error));
+            }
+        }
+        Err(FlagError::store(COPYING, "it is written all the time"))
     }
 
     /// On a thread that may wait. What was begun there ends, whether or not anybody waits for it.

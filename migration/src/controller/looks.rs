@@ -7,7 +7,7 @@ use super::Deciding;
 use crate::analysis::{Analysis, Verdict};
 use crate::cause::Cause;
 use crate::event::Event;
-use crate::gate::Gate;
+use crate::gate::{Gate, place};
 use crate::lever::Lever;
 use crate::observation::Look;
 use crate::phase::Phase;
@@ -81,7 +81,7 @@ impl Deciding {
             return;
         }
         let reason = match gate {
-            Gate::Webhook { url } => format!("{url} is asked"),
+            Gate::Webhook { url } => format!("{} is asked", place(url)),
             Gate::Approval | Gate::Automatic => {
                 "a person must approve it: `dspex migrate approve`".to_owned()
             }

@@ -4,7 +4,8 @@
 //! busier or idler meanwhile speaks against neither. Each round of the candidate is held against the round
 //! of stable beside it, and what is judged is the median of what it is worse by beyond the tolerance, with
 //! its bounds: it is no worse where even the upper bound is none, worse where the lower one is, and else
-//! undecided, and more rounds are made.
+//! undecided, and more rounds are made. What stays undecided is passed by no validation, quick or full:
+//! a quick one only tries less in each round.
 
 use dspex_flags::Percent;
 
@@ -93,15 +94,15 @@ pub(super) async fn performance(
     }
     for measure in MEASURES {
         let (judgement, by) = judge(&stable, &candidate, measure.of);
-        find(
+        let found = find(
             measure,
             judgement,
             by,
             (&stable, &candidate),
             settings,
-            extent,
-            trial,
+            &load,
         );
+        trial.found(found);
     }
     errors(&stable, &candidate, settings, trial);
     Performance {
@@ -148,16 +149,9 @@ fn find(
     by: Option<Median>,
     (stable, candidate): (&[Round], &[Round]),
     settings: &ValidationSettings,
-    extent: Extent,
-    trial: &mut Trial<'_>,
-) {
-    let load = settings.load(extent);
-    let ok = match (judgement, by) {
-        (Judgement::NoWorse, _) => true,
-        (Judgement::Worse, _) | (Judgement::Undecided, None) => false,
-        // A quick look takes the likelier of the two.
-        (Judgement::Undecided, Some(by)) => extent == Extent::Quick && by.middle <= 0.0,
-    };
+    load: &Load,
+) -> Finding {
+    let ok = judgement == Judgement::NoWorse;
     let undecided = match (judgement, by) {
         (Judgement::Undecided, None) => "; undecided: some rounds had no answer".to_owned(),
         (Judgement::Undecided, Some(by)) => format!(
@@ -170,8 +164,8 @@ fn find(
     };
     let value = format!(
         "{} against stable's {}, {} users{undecided}",
-        (measure.shown)(candidate, &load),
-        (measure.shown)(stable, &load),
+        (measure.shown)(candidate, load),
+        (measure.shown)(stable, load),
         load.users,
     );
     let limit = format!(
@@ -189,11 +183,9 @@ fn find(
              wanted, raise validation.tolerance or validation.latency_floor",
         ),
     };
-    trial.found(
-        Finding::new(Area::Performance, measure.name, ok, value, limit)
-            .hint(hint)
-            .inconclusive(judgement == Judgement::Undecided),
-    );
+    Finding::new(Area::Performance, measure.name, ok, value, limit)
+        .hint(hint)
+        .inconclusive(judgement == Judgement::Undecided)
 }
 
 fn errors(

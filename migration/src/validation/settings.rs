@@ -78,9 +78,9 @@ pub struct Case {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Extent {
-    /// A minute's work. A comparison that stays undecided goes by its median.
+    /// A minute's work: few users, and few calls of each. A comparison that stays undecided is not passed.
     Quick,
-    /// The whole load. A comparison that stays undecided is not passed.
+    /// The whole load. A comparison that stays undecided is not passed either.
     Full,
 }
 
@@ -123,7 +123,7 @@ impl Default for ValidationSettings {
                 users: 10,
                 operations: 10,
                 rounds: 8,
-                most_rounds: 16,
+                most_rounds: 32,
                 faults: 3,
                 burst: 256,
             },
@@ -131,7 +131,7 @@ impl Default for ValidationSettings {
                 users: 100,
                 operations: 50,
                 rounds: 8,
-                most_rounds: 16,
+                most_rounds: 32,
                 faults: 5,
                 burst: 2_048,
             },

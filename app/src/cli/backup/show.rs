@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::super::style::{Paint, Tone, dim, plain};
 use crate::archive::{Manifest, Written};
-use crate::backup::{Listed, Proof};
+use crate::backup::{self, Listed, Proof};
 use crate::checks::mib;
 
 pub(super) fn written(written: &Written, paint: Paint) -> String {
@@ -71,6 +71,9 @@ pub(super) fn restored(manifest: &Manifest, into: &Path, paint: Paint) -> String
         "\nstart a server on it: dspex serve --data-dir {}",
         into.display()
     ));
+    if let Some(flags) = backup::flags_of(manifest, into) {
+        text.push_str(&format!(" --set flags.store=file:{}", flags.display()));
+    }
     text
 }
 

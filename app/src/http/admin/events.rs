@@ -139,7 +139,7 @@ impl Happened {
                 "changes": changes}),
             Self::Journal(migration, entry) => {
                 json!({"id": id.to_string(), "kind": "journal", "at": entry.at,
-                    "migration": migration, "seq": entry.seq, "event": entry.event,
+                    "migration": migration, "seq": entry.seq, "event": entry.event.shown(),
                     "text": entry.event.to_string(), "trouble": entry.event.is_trouble()})
             }
         }

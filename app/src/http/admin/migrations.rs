@@ -288,9 +288,12 @@ async fn events(
         ("current", Some(status)) => status.id.clone(),
         _ => MigrationId::from_text(id),
     };
-    let events = house
+    let mut events = house
         .migrations
         .events(&id, asked.after.unwrap_or(0), limit(asked.limit)?)
         .await?;
+    for entry in &mut events {
+        entry.event = entry.event.shown();
+    }
     Ok(axum::Json(json!({"id": id, "events": events})))
 }

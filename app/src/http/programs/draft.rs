@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dspex_pool::python::PROBE_MODULE;
 use dspex_pool::{Definition, LmProfile, Module, ProgramId, Signature, Target};
 use dspex_router::Draft;
 use serde::Serialize;
@@ -41,10 +42,11 @@ pub(super) struct DraftBody {
     target: Option<String>,
 }
 
-/// Reads a draft. `lms` are the configured profiles.
+/// Reads a draft. `lms` are the configured profiles, `allow_modules` what the configuration allows.
 pub(super) fn read(
     mut body: Map<String, Value>,
     lms: &BTreeMap<String, LmProfile>,
+    allow_modules: &[String],
 ) -> Result<Draft, Problem> {
     let id = take::<ProgramId>(&mut body, "id")?;
     let repeatable = take::<bool>(&mut body, "repeatable")?;
@@ -68,6 +70,7 @@ pub(super) fn read(
         Err(error) => return Err(explain(&definition, &error)),
     };
     check_profile(&definition, lms)?;
+    check_targets(&definition, allow_modules)?;
     Ok(Draft {
         id,
         definition,
@@ -141,6 +144,33 @@ fn explain(definition: &Map<String, Value>, error: &serde_json::Error) -> Proble
 }
 
 /// Names a profile that is not configured before a worker has to be asked.
+/// Workers always allow the module that dspex itself probes them with. That it is there for probes gives
+/// it to no caller: to callers it is a module like any other.
+fn check_targets(definition: &Definition, allow_modules: &[String]) -> Result<(), Problem> {
+    let (field, targets) = match definition {
+        Definition::Callable { target } => ("target", std::slice::from_ref(target)),
+        Definition::Dspy { tools, .. } => ("tools", tools.as_slice()),
+    };
+    let within = |module: &str, name: &str| {
+        let rest = module.strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let ours = targets.iter().map(Target::module).find(|module| {
+        let allowed = allow_modules.iter().any(|name| within(module, name));
+        within(module, PROBE_MODULE) && !allowed
+    });
+    match ours {
+        None => Ok(()),
+        Some(module) => Err(Problem::invalid(
+            field,
+            format!(
+                "is in {module}, with which dspex looks at its workers, and which is not allowed"
+            ),
+        )
+        .hint("name a module of your own, and allow it in python.allow_modules")),
+    }
+}
+
 fn check_profile(
     definition: &Definition,
     lms: &BTreeMap<String, LmProfile>,
@@ -186,7 +216,7 @@ mod tests {
         let Value::Object(body) = body else {
             panic!("an object")
         };
-        read(body, &lms())
+        read(body, &lms(), &[])
     }
 
     #[test]

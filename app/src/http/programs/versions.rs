@@ -44,7 +44,8 @@ pub(super) async fn put(
     Asked(params): Asked<PutParams>,
     Json(body): Json<Map<String, Value>>,
 ) -> Result<Response, Problem> {
-    let draft = draft::read(body, &house.config.lms)?;
+    let (lms, allowed) = (&house.config.lms, &house.config.python.allow_modules);
+    let draft = draft::read(body, lms, allowed)?;
     if draft.id.as_ref().is_some_and(|named| *named != id) {
         return Err(Problem::invalid(
             "id",

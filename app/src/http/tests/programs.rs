@@ -236,3 +236,37 @@ async fn a_caller_that_leaves_is_not_worked_for() {
     }
     assert_eq!(bench.stable.shared().status().in_flight, 0);
 }
+
+#[tokio::test]
+async fn no_caller_gets_at_the_module_that_workers_are_probed_with() {
+    let bench = Bench::ready().await;
+    for (field, draft) in [
+        (
+            "target",
+            json!({"id": "busy", "kind": "callable", "target": "dspex_worker.probe:burn"}),
+        ),
+        (
+            "target",
+            json!({"id": "busy", "kind": "callable", "target": "dspex_worker.probe.more:f"}),
+        ),
+        (
+            "tools",
+            json!({"id": "busy", "kind": "dspy", "signature": "a -> b", "module": "react",
+                "tools": ["dspex_worker.probe:sleep"]}),
+        ),
+    ] {
+        for answer in [
+            bench.post("/v1/programs", draft.clone()).await,
+            bench
+                .send(request("PUT", "/v1/programs/busy", Some(draft.clone())))
+                .await,
+        ] {
+            let problem = answer.problem(422);
+            let told = problem.to_string();
+            assert!(
+                told.contains("dspex_worker.probe") && told.contains(field),
+                "{told}"
+            );
+        }
+    }
+}

@@ -106,6 +106,46 @@ impl Document {
         })
     }
 
+    /// What a store holds; its history newest first, as stores tell it.
+    pub(super) fn of(stored: &Stored, history: &[Change]) -> Result<Self, FlagError> {
+        let setting = |(key, stored): (&String, &StoredValue)| {
+            let Kept { kind, value } = Kept::of(&stored.value)?;
+            let setting = Setting {
+                kind,
+                value,
+                revision: stored.revision,
+                hash_version: stored.hash_version,
+            };
+            Ok((key.clone(), setting))
+        };
+        let change = |change: &Change| {
+            Ok(Entry {
+                revision: change.revision,
+                key: change.key.clone(),
+                before: change.before.as_ref().map(Kept::of).transpose()?,
+                after: Kept::of(&change.after)?,
+                who: change.who.clone(),
+                why: change.why.clone(),
+                at: change.at,
+                hash_version: change.hash_version,
+            })
+        };
+        Ok(Self {
+            format: FORMAT,
+            revision: stored.revision,
+            flags: stored
+                .values
+                .iter()
+                .map(setting)
+                .collect::<Result<_, FlagError>>()?,
+            changes: history
+                .iter()
+                .rev()
+                .map(change)
+                .collect::<Result<_, FlagError>>()?,
+        })
+    }
+
     pub(super) fn history(&self, limit: usize) -> Result<Vec<Change>, FlagError> {
         let newest = self.changes.iter().rev().take(limit);
         newest.map(Entry::change).collect()

@@ -36,6 +36,29 @@ async fn passes_the_battery() {
     .await;
 }
 
+#[tokio::test]
+async fn a_copy_of_a_store_goes_on_where_that_one_was() {
+    let folder = TempDir::new().unwrap();
+    let other = crate::MemoryStore::new();
+    for (key, value) in [
+        ("on", FlagValue::from(true)),
+        ("number", FlagValue::from(5)),
+        ("on", FlagValue::from(false)),
+    ] {
+        let write = write(key, value);
+        other.write(&write, crate::clock::now()).await.unwrap();
+    }
+    let copy = FileStore::copy_of(&other).await.unwrap();
+    std::fs::write(folder.path().join("flags.json"), copy).unwrap();
+    let store = open(&folder).await.unwrap();
+    assert_eq!(store.load().await.unwrap(), other.load().await.unwrap());
+    let history = store.history(10).await.unwrap();
+    assert_eq!(history, other.history(10).await.unwrap());
+    assert_eq!(history.len(), 3);
+    let next = store.write(&write("on", true), crate::clock::now()).await;
+    assert_eq!(next.unwrap(), Revision::new(4));
+}
+
 /// Each has a handle of its own, as two processes would: the lock is all they share.
 #[tokio::test]
 async fn two_writers_at_once_lose_nothing() {
