@@ -187,6 +187,7 @@ mod tests {
                     at: Timestamp::from_second(5 * i64::try_from(seq).expect("small"))
                         .expect("a time"),
                     stage: Some(0),
+                    watched: false,
                     epoch: 1,
                     missing: u64::from(seq == 4),
                     pools: ["v1".into(), "v2".into()],

@@ -7,6 +7,7 @@
 
 mod backoff;
 mod ear;
+mod keeping;
 mod reading;
 mod writing;
 
@@ -27,13 +28,13 @@ use crate::id::MigrationId;
 use crate::lever::Act;
 use crate::migrations::Migrations;
 use crate::observation::{Insisted, Observation, Outcome};
-use crate::recording::Recorded;
 use crate::scenario::Scenario;
 use crate::state::State;
 use crate::status::Status;
 use crate::watcher::Watcher;
 use backoff::Backoff;
 use ear::Ear;
+use keeping::Keeping;
 
 /// How often the store is looked into while there is nothing to do.
 const IDLE: Duration = Duration::from_secs(5);
@@ -62,6 +63,7 @@ pub(crate) struct Driver {
     /// The revision that this controller has written to take traffic to 0 % in this rollback.
     zeroed: Option<Revision>,
     watcher: Watcher,
+    keeping: Keeping,
     look: Option<Analysis>,
     trouble: Option<String>,
     next_turn: Instant,
@@ -89,6 +91,7 @@ impl Driver {
             insisted: None,
             zeroed: None,
             watcher: Watcher::new(now),
+            keeping: Keeping::default(),
             look: None,
             trouble: None,
             next_turn: now,
@@ -205,21 +208,17 @@ impl Driver {
     }
 
     /// Has what was seen kept, and what was made of it.
-    fn keep(&self, state: &State, seen: &Observation, decision: &Decision, at: jiff::Timestamp) {
-        if let (Some(look), Some(analysis)) = (&seen.look, &decision.analysis) {
-            self.house.parts.recorder.record(Recorded {
-                migration: state.id.clone(),
-                seq: state.seq,
-                at,
-                stage: state.stage,
-                epoch: look.epoch,
-                missing: 0,
-                pools: [state.plan.stable.clone(), state.plan.candidate.clone()],
-                sample: look.sample.clone(),
-                verdict: analysis.verdict,
-                action: analysis.action(),
-                summary: analysis.summary(),
-            });
+    fn keep(
+        &mut self,
+        state: &State,
+        seen: &Observation,
+        decision: &Decision,
+        at: jiff::Timestamp,
+    ) {
+        if let (Some(look), Some(analysis)) = (&seen.look, &decision.analysis)
+            && let Some(look) = self.keeping.seen(state, look, analysis, at)
+        {
+            self.house.parts.recorder.record(look);
         }
     }
 
@@ -231,6 +230,7 @@ impl Driver {
             match event {
                 Event::StageEntered { .. } | Event::Resumed { .. } => {
                     self.watcher.begin_anew(&telemetry, now);
+                    self.keeping.begin_anew();
                 }
                 Event::Ticked { .. } => self.watcher.proved_is_told(),
                 Event::Watched { .. } => {

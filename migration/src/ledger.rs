@@ -9,7 +9,8 @@
 //!
 //! | what is judged | share of α |
 //! |---|---|
-//! | the pool's faults against `critical_error_rate` | 1/4 |
+//! | the pool's faults against `critical_error_rate` | 1/8 |
+//! | failures of workers against `worker_failure_rate` | 1/8 |
 //! | failures against stable's, all programs together | 1/8 |
 //! | failures against stable's, the i-th program to appear | 1/8 · 1/(i·(i+1)) |
 //! | slow calls against stable's (ranks), overhead and whole calls each | 1/8 · 1/(i·(i+1)) |
@@ -17,15 +18,14 @@
 //!
 //! The shares 1/(i·(i+1)) add up to one however many programs there are, and so do those of e, which
 //! counts how often the quantiles were begun anew: by a stage, a person or a restart. The wealth of a
-//! bet is never begun anew but by a person, and then what was staked is gone for good. Failures of
-//! workers, growth of memory and the host are no samples of calls and have no part of α: see
-//! [`Thresholds`](crate::Thresholds).
+//! bet is never begun anew but by a person, and then what was staked is gone for good. Growth of memory
+//! and the host have no part of α: see [`Thresholds`](crate::Thresholds).
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sequential::{Wealth, above};
+use crate::sequential::{BETS, Wealth, above, oftener};
 use crate::stratum::Stratum;
 use crate::thresholds::Thresholds;
 use crate::wording;
@@ -46,8 +46,19 @@ pub struct Ledger {
     /// How often the windows were begun anew.
     pub(crate) epoch: u32,
     pool_faults: Wealth,
+    workers: Wealth,
     failures: Wealth,
     programs: BTreeMap<String, ProgramLedger>,
+}
+
+/// What a look has counted on the candidate since the look before.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Counted {
+    pub(crate) calls: u64,
+    /// Of these, the pool's.
+    pub(crate) faults: u64,
+    /// For how many windows its workers ran, all together, and how many failed meanwhile.
+    pub(crate) workers: Option<(f64, u64)>,
 }
 
 /// The bets on one program.
@@ -67,27 +78,34 @@ pub struct LedgerChange {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pool_faults: Option<Wealth>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    workers: Option<Wealth>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     failures: Option<Wealth>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     programs: BTreeMap<String, ProgramLedger>,
 }
 
 impl Ledger {
-    /// What a look changes: comparisons that came to an end, and `(calls, pool faults)` on the
-    /// candidate since the look before.
+    /// What a look changes: comparisons that came to an end, and what was counted on the candidate.
     pub(crate) fn play(
         &self,
         thresholds: &Thresholds,
         epoch: u32,
         strata: &[Stratum],
-        (calls, faults): (u64, u64),
+        counted: Counted,
     ) -> LedgerChange {
-        let limit = wording::fraction(thresholds.critical_error_rate.limit);
-        let pool_faults = above(limit, calls, faults).map(|pays| {
-            let mut wealth = self.pool_faults;
+        let after = |mut wealth: Wealth, pays: [f64; BETS]| {
             wealth.play(&pays);
             wealth
-        });
+        };
+        let limit = wording::fraction(thresholds.critical_error_rate.limit);
+        let pool_faults =
+            above(limit, counted.calls, counted.faults).map(|pays| after(self.pool_faults, pays));
+        let limit = wording::fraction(thresholds.worker_failure_rate.limit);
+        let workers = counted
+            .workers
+            .and_then(|(windows, failures)| oftener(limit, windows, failures))
+            .map(|pays| after(self.workers, pays));
         let mut failures: Option<Wealth> = None;
         let mut programs: BTreeMap<String, ProgramLedger> = BTreeMap::new();
         let mut places = u32::try_from(self.programs.len()).unwrap_or(u32::MAX);
@@ -112,6 +130,7 @@ impl Ledger {
         LedgerChange {
             epoch,
             pool_faults,
+            workers,
             failures,
             programs,
         }
@@ -122,6 +141,9 @@ impl Ledger {
         self.epoch = self.epoch.max(change.epoch);
         if let Some(wealth) = change.pool_faults {
             self.pool_faults = wealth;
+        }
+        if let Some(wealth) = change.workers {
+            self.workers = wealth;
         }
         if let Some(wealth) = change.failures {
             self.failures = wealth;
@@ -134,6 +156,7 @@ impl Ledger {
     /// A person has looked and goes on: only what comes counts.
     pub(crate) fn begin_anew(&mut self) {
         self.pool_faults.begin_anew();
+        self.workers.begin_anew();
         self.failures.begin_anew();
         for ledger in self.programs.values_mut() {
             ledger.failures.begin_anew();
@@ -144,7 +167,12 @@ impl Ledger {
 
     /// Whether the pool's faults are certain to lie above the critical rate.
     pub(crate) fn pool_faults(&self, alpha: f64) -> bool {
-        self.pool_faults.rejects(alpha / 4.0)
+        self.pool_faults.rejects(alpha / 8.0)
+    }
+
+    /// Whether workers are certain to fail more often than they may.
+    pub(crate) fn workers(&self, alpha: f64) -> bool {
+        self.workers.rejects(alpha / 8.0)
     }
 
     /// Whether it is certain that the candidate fails more often than stable, over all programs or
@@ -217,7 +245,10 @@ impl LedgerChange {
     /// Whether a look has taught nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pool_faults.is_none() && self.failures.is_none() && self.programs.is_empty()
+        self.pool_faults.is_none()
+            && self.workers.is_none()
+            && self.failures.is_none()
+            && self.programs.is_empty()
     }
 
     /// Whether it says nothing at all, not even a beginning.
@@ -234,6 +265,7 @@ impl LedgerChange {
     pub(crate) fn merge(&mut self, newer: Self) {
         self.epoch = self.epoch.max(newer.epoch);
         self.pool_faults = newer.pool_faults.or(self.pool_faults);
+        self.workers = newer.workers.or(self.workers);
         self.failures = newer.failures.or(self.failures);
         self.programs.extend(newer.programs);
     }
@@ -244,7 +276,7 @@ mod tests {
     use super::*;
 
     fn stratum(program: &str, pays: f64) -> Stratum {
-        let pays = [pays; crate::sequential::BETS];
+        let pays = [pays; BETS];
         Stratum {
             program: program.into(),
             failures: Some(pays),
@@ -252,8 +284,15 @@ mod tests {
         }
     }
 
+    fn counted(calls: u64) -> Counted {
+        Counted {
+            calls,
+            ..Counted::default()
+        }
+    }
+
     fn after(ledger: &Ledger, strata: &[Stratum]) -> Ledger {
-        let change = ledger.play(&Thresholds::default(), 1, strata, (5, 0));
+        let change = ledger.play(&Thresholds::default(), 1, strata, counted(5));
         let text = serde_json::to_string(&change).expect("written");
         let read: LedgerChange = serde_json::from_str(&text).expect("read");
         assert_eq!(read, change, "as the journal has it");
@@ -294,11 +333,43 @@ mod tests {
         assert!(first > ledger.quantile_level("p19", 0.01).expect("judged"));
     }
 
+    /// In how many of 200 runs of four hours, looked at every five seconds, four workers that fail at
+    /// this many times the rate that they may were ever told.
+    fn told(times: f64) -> u64 {
+        let thresholds = Thresholds::default();
+        let limit = wording::fraction(thresholds.worker_failure_rate.limit);
+        // Four workers for five seconds of a window of a minute.
+        let windows = 4.0 * 5.0 / 60.0;
+        let runs = (0..200).filter(|seed| {
+            let mut random = crate::simulation::Random::new(*seed);
+            let mut ledger = Ledger::default();
+            (0..4 * 720).any(|_| {
+                let failures = random.number(times * limit / (1.0 - limit) * windows);
+                let counted = Counted {
+                    workers: Some((windows, failures)),
+                    ..Counted::default()
+                };
+                ledger.change(&ledger.play(&thresholds, 1, &[], counted));
+                // An eighth of 8 % is 1 %.
+                ledger.workers(0.08)
+            })
+        });
+        runs.count() as u64
+    }
+
+    #[test]
+    fn workers_that_fail_as_often_as_they_may_are_told_no_oftener_than_promised() {
+        let (at, below, beyond) = (told(1.0), told(0.5), told(4.0));
+        // 1 % of 200 is 2.
+        assert!(at <= 2 && below <= 2, "{at} {below}");
+        assert!(beyond >= 190, "{beyond}");
+    }
+
     #[test]
     fn all_levels_together_are_no_more_than_the_whole() {
         let programs = || (1..=20).map(slice).sum::<f64>();
         let epochs: f64 = (1..1000).map(slice).sum();
-        let bets = 0.25 + 0.125 + 0.125 * programs() + 2.0 * 0.125 * programs();
+        let bets = 0.125 + 0.125 + 0.125 + 0.125 * programs() + 2.0 * 0.125 * programs();
         let bounds = 2.0 * 2.0 * programs() * epochs / 16.0;
         assert!(bets + bounds <= 1.0, "{bets} {bounds}");
     }

@@ -2,7 +2,8 @@
 //!
 //! Invariants: recording never waits and never fails a look; what could not be kept is counted, and
 //! the next row that is kept says how many are missing before it. Calls stand in one row each, so a
-//! row is small however long the windows are. The number of rows and their age are bounded.
+//! row is small however long the windows are. The number of rows and their age are bounded; the rollout
+//! of the newest migration goes last.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
@@ -36,6 +37,8 @@ pub struct Recorded {
     pub at: Timestamp,
     /// The stage, from 0.
     pub stage: Option<usize>,
+    /// Whether the migration was complete: the candidate serves, and nothing moves.
+    pub watched: bool,
     /// The how many-th beginning of the windows it belongs to.
     pub epoch: u32,
     /// Rows before it that could not be kept, since the last one that was.
@@ -56,7 +59,8 @@ pub struct Recorded {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keep {
-    /// Looks, of all migrations together.
+    /// Looks, of all migrations together. Where there are more, those of the oldest migration go first;
+    /// of the newest, those that came after its rollout.
     pub looks: u64,
     /// How long each is kept. Text with a unit, such as `"90d"`.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]

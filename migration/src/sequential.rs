@@ -26,7 +26,7 @@ mod ranks;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use bounds::{calls_for_quantile, quantile_ranks, share_bounds};
-pub(crate) use failures::{above, compared};
+pub(crate) use failures::{above, compared, oftener};
 pub(crate) use ranks::slower;
 
 /// How many alternatives a bet is spread over.

@@ -73,8 +73,8 @@ pub struct Thresholds {
     /// Calls on the candidate from which a catastrophe is acted on before the minimum is there.
     pub early_samples: u64,
     /// Chance that anything in a whole migration between two equal lanes is taken for the candidate's
-    /// fault by a rule on calls: that its failures, or its latencies, are beyond stable's, or the
-    /// pool's faults beyond the critical rate. It holds however often and however long it is looked at,
+    /// fault by a rule on calls or on workers: that its failures, or its latencies, are beyond stable's, or
+    /// the pool's faults beyond the critical rate, or its workers' beyond theirs. It holds however often and however long it is looked at,
     /// and is divided among the rules and the programs as [`Ledger`](crate::Ledger) says.
     pub significance: Percent,
     /// Pool faults, as a share of the candidate's calls.
@@ -98,11 +98,13 @@ pub struct Thresholds {
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub latency_floor: Duration,
     /// Workers of the candidate that ended unasked, broke the protocol or failed their health checks
-    /// within the window, as a share of all that ran. Not those replaced after a call timed out.
+    /// within the window, as a share of all that ran. Not those replaced after a call timed out. Broken,
+    /// where the rule stops or moves traffic, once it is proved that they fail more often than this.
     pub worker_failure_rate: RateRule,
     /// Growth of the memory of the candidate's workers, as a share an hour, by the worst of them:
     /// its lower bound at 99 % confidence where the rule stops or moves traffic, and that of its
-    /// difference to stable's growth. Pauses at most where that difference is not certain. Not judged,
+    /// difference to stable's growth. Each look has that chance of an error by itself, see the README;
+    /// no part of the significance. Pauses at most where that difference is not certain. Not judged,
     /// and nothing held back, until its pool has measured for long enough.
     pub memory_growth: RateRule,
     /// Copied calls that the candidate answered differently, as a share of those that were compared:

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use dspex_flags::Percent;
 use dspex_telemetry::{Blame, LaneWindow, ProgramWindow};
 
+use crate::analysis::number;
 use crate::evidence::{Evidence, Programs};
-use crate::ledger::{Ledger, LedgerChange};
+use crate::ledger::{Counted, Ledger, LedgerChange};
 use crate::plan::Plan;
 use crate::sample::Sample;
 use crate::stratum::Stratum;
@@ -28,6 +29,8 @@ pub struct Windows {
     age: f64,
     /// How many workers of the candidate had failed, and at what age.
     failures: VecDeque<(f64, u64)>,
+    /// For how many windows they ran since the ledger was told.
+    ran: f64,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -56,13 +59,17 @@ impl Windows {
         } else {
             Vec::new()
         };
-        self.keep(plan, sample, seconds);
         let candidate = &sample.lanes[1];
-        let calls = match sample.counts {
-            true => (candidate.calls, candidate.errors_of(Blame::Pool)),
-            false => (0, 0),
+        let mut counted = Counted {
+            workers: self.workers(plan, sample, seconds),
+            ..Counted::default()
         };
-        let change = ledger.play(&plan.thresholds, epoch, &strata, calls);
+        if sample.counts {
+            counted.calls = candidate.calls;
+            counted.faults = candidate.errors_of(Blame::Pool);
+        }
+        self.keep(plan, sample, seconds);
+        let change = ledger.play(&plan.thresholds, epoch, &strata, counted);
         let mut ledger = ledger.clone();
         ledger.change(&change);
         let evidence = self.evidence(plan, ledger, sample);
@@ -100,6 +107,26 @@ impl Windows {
             !ripe
         });
         strata
+    }
+
+    /// For how many windows the candidate's workers ran since it was told last, and how many failed. Told
+    /// with the calls, else at a failure or once a window is full: what is told is written to the journal,
+    /// which an idle night should not fill.
+    fn workers(&mut self, plan: &Plan, sample: &Sample, seconds: f64) -> Option<(f64, u64)> {
+        let pool = sample.candidate_pool.as_ref()?;
+        // What failed before the first look is no business of this stage, nor is the time until then.
+        let (_, before) = *self.failures.back()?;
+        // A pool that was brought up anew counts from zero again.
+        let failed = pool.failures.checked_sub(before).unwrap_or(pool.failures);
+        // Each one that failed was one more that ran.
+        let ran = u64::try_from(pool.size)
+            .unwrap_or(u64::MAX)
+            .saturating_add(failed);
+        let window = plan.window.as_secs_f64();
+        self.ran += number(ran) * seconds / window;
+        let full = self.ran >= number(ran);
+        let told = failed > 0 || sample.lanes[1].calls > 0 || full;
+        told.then(|| (std::mem::take(&mut self.ran), failed))
     }
 
     /// Puts the sample to the others, and drops what is too old for any window.

@@ -1,7 +1,7 @@
 //! The rules on what is not a call: the candidate's workers, the machine, telemetry itself.
 
 use super::Reason;
-use super::statistics::{at_least, number};
+use super::statistics::number;
 use crate::evidence::Evidence;
 use crate::thresholds::{Action, RateRule, Thresholds};
 use crate::wording;
@@ -15,7 +15,7 @@ pub(super) fn judge(thresholds: &Thresholds, seen: &Evidence) -> Vec<Reason> {
         let text = "no calls are recorded: the flag telemetry_v2 is off".to_owned();
         reasons.push(Reason::unknown("telemetry", text, "telemetry_v2 on".into()));
     }
-    reasons.extend(workers(thresholds.worker_failure_rate, seen));
+    reasons.extend(workers(thresholds, seen));
     let host = &seen.host;
     reasons.extend(host_share(
         "cpu",
@@ -32,7 +32,8 @@ pub(super) fn judge(thresholds: &Thresholds, seen: &Evidence) -> Vec<Reason> {
     reasons
 }
 
-fn workers(rule: RateRule, seen: &Evidence) -> Vec<Reason> {
+fn workers(thresholds: &Thresholds, seen: &Evidence) -> Vec<Reason> {
+    let rule = thresholds.worker_failure_rate;
     let Some(pool) = &seen.candidate_pool else {
         let text = "the candidate's pool is not up".to_owned();
         return vec![Reason::unknown(
@@ -63,13 +64,11 @@ fn workers(rule: RateRule, seen: &Evidence) -> Vec<Reason> {
     } else {
         number(failures) / number(ran)
     };
-    let judged = if rule.action >= Action::Pause {
-        at_least(failures, ran)
-    } else {
-        rate
-    };
+    // What stops or moves traffic is proved by all looks together, and still so in this window.
+    let alpha = wording::fraction(thresholds.significance);
+    let proved = rule.action < Action::Pause || seen.ledger.workers(alpha);
     let limit = wording::fraction(rule.limit);
-    if judged > limit {
+    if proved && rate > limit {
         let text = format!(
             "workers of the candidate that ended unasked, broke the protocol or failed their health \
              checks: {} ({failures} of {ran} that ran in this window), limit {}{}",

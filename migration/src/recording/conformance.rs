@@ -29,6 +29,7 @@ pub fn look(migration: &MigrationId, seq: u64) -> Recorded {
         seq,
         at: Timestamp::from_second(seconds).expect("a time"),
         stage: Some(2),
+        watched: false,
         epoch: 3,
         missing: 0,
         pools: ["v1".to_owned(), "v2".to_owned()],
@@ -56,6 +57,11 @@ where
         ..Keep::default()
     };
     bounds_their_number(&*make(few).await).await;
+    let some = Keep {
+        looks: 20,
+        ..Keep::default()
+    };
+    spares_the_newest_rollout(&*make(some).await).await;
     let short = Keep {
         age: Duration::from_secs(300),
         looks: 50,
@@ -95,7 +101,8 @@ async fn reads_back_what_is_judged_alike(recorder: &dyn Recorder) {
         }
     }
     let told = |look: &Recorded| {
-        let of_look = (look.seq, look.at, look.stage, look.epoch, look.missing);
+        let beginning = (look.stage, look.watched, look.epoch);
+        let of_look = (look.seq, look.at, beginning, look.missing);
         (
             of_look,
             look.pools.clone(),
@@ -136,6 +143,28 @@ async fn bounds_their_number(recorder: &dyn Recorder) {
     }
     let looks = recorder.looks(&id, 0, 100).await.expect("read");
     assert_eq!((looks.len(), looks[0].seq), (7, 24));
+}
+
+/// An older migration goes first, then what came after the newest one's rollout, the oldest first.
+async fn spares_the_newest_rollout(recorder: &dyn Recorder) {
+    let ids = ["m-1", "m-2"].map(MigrationId::from_text);
+    for seq in 1..=10 {
+        recorder.record(look(&ids[0], seq));
+        recorder.settled().await;
+    }
+    for seq in 1..=40 {
+        recorder.record(Recorded {
+            watched: seq > 15,
+            ..look(&ids[1], 10 + seq)
+        });
+        recorder.settled().await;
+    }
+    let older = recorder.looks(&ids[0], 0, 100).await.expect("read");
+    assert!(older.is_empty(), "{} of the older", older.len());
+    let newest = recorder.looks(&ids[1], 0, 100).await.expect("read");
+    let seqs: Vec<u64> = newest.iter().map(|look| look.seq - 10).collect();
+    assert_eq!(seqs, (1..=15).chain(36..=40).collect::<Vec<_>>());
+    assert!(newest.iter().all(|look| look.watched == (look.seq > 25)));
 }
 
 async fn bounds_their_age(recorder: &dyn Recorder) {

@@ -30,14 +30,13 @@ impl Recorder for MemoryRecorder {
     fn record(&self, look: Recorded) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         let age = i64::try_from(self.keep.age.as_secs()).unwrap_or(i64::MAX);
-        let now = look.at.as_second();
+        let (now, newest) = (look.at.as_second(), look.migration.clone());
         rows.push_back(look);
-        while rows.len() as u64 > self.keep.looks
-            || rows
-                .front()
-                .is_some_and(|row| now.saturating_sub(row.at.as_second()) > age)
-        {
-            rows.pop_front();
+        rows.retain(|row| now.saturating_sub(row.at.as_second()) <= age);
+        while rows.len() as u64 > self.keep.looks {
+            let older = rows.iter().position(|row| row.migration != newest);
+            let place = older.or_else(|| rows.iter().position(|row| row.watched));
+            rows.remove(place.unwrap_or_default());
         }
     }
 

@@ -1,7 +1,8 @@
 //! Looks in SQLite, in the table `pool_metrics`: two rows for each, one for each pool.
 //!
-//! Invariants: looks are written in their order, by one task at a time, in one transaction for all
-//! that wait; no more than [`WAITING`] wait, so a store that does not answer costs looks and no memory.
+//! Invariants: looks are written in their order, by one task at a time; no more than [`WAITING`] wait, so
+//! a store that does not answer costs looks and no memory. Each transaction is short, because the journal
+//! waits while it lasts.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,8 +22,14 @@ use crate::id::MigrationId;
 /// Looks that wait to be written: five minutes at the default interval.
 const WAITING: usize = 60;
 
+/// Looks of one transaction, at most.
+const BATCH: usize = 10;
+
 /// So many looks are written between two times that old ones are deleted.
 const SWEEP: u64 = 100;
+
+/// Rows that one transaction deletes, at most: more than come between two sweeps, so it keeps up.
+const SWEPT: i64 = 1_000;
 
 const SCHEMA: &str = "
 CREATE TABLE pool_metrics (
@@ -40,6 +47,11 @@ CREATE TABLE pool_metrics (
 CREATE INDEX pool_metrics_pool_name_timestamp ON pool_metrics (pool_name, timestamp);
 CREATE INDEX pool_metrics_migration ON pool_metrics (migration, id);
 CREATE INDEX pool_metrics_timestamp ON pool_metrics (timestamp);
+";
+
+/// Looks from before it are taken for those of rollouts.
+const WATCHED: &str = "
+ALTER TABLE pool_metrics ADD COLUMN watched INTEGER NOT NULL DEFAULT 0 CHECK (watched IN (0, 1));
 ";
 
 /// Looks in the table `pool_metrics`. Which schema it has is in `_dspex_recording_migrations`.
@@ -64,8 +76,8 @@ struct Queue {
 }
 
 impl SqliteRecorder {
-    /// Opens the table, and brings it up to date. `writer` should have one connection, and better not
-    /// that of a journal; `reader` may have many.
+    /// Opens the table, and brings it up to date. `writer` should have one connection, and not that of a
+    /// journal: an append of the journal would stand in the queue for it. `reader` may have many.
     ///
     /// # Errors
     ///
@@ -76,13 +88,14 @@ impl SqliteRecorder {
         reader: SqlitePool,
         keep: Keep,
     ) -> Result<Self, JournalError> {
-        let mut migrator = Migrator::with_migrations(vec![Migration::new(
-            1,
-            "pool metrics".into(),
-            MigrationType::Simple,
-            SCHEMA.into_sql_str(),
-            false,
-        )]);
+        let version = |number, what: &'static str, schema: &'static str| {
+            let schema = schema.into_sql_str();
+            Migration::new(number, what.into(), MigrationType::Simple, schema, false)
+        };
+        let mut migrator = Migrator::with_migrations(vec![
+            version(1, "pool metrics", SCHEMA),
+            version(2, "watched", WATCHED),
+        ]);
         migrator.dangerous_set_table_name("_dspex_recording_migrations");
         migrator
             .run(&writer)
@@ -109,7 +122,8 @@ impl SqliteRecorder {
         loop {
             let (batch, sweep) = {
                 let mut queue = self.queue();
-                let batch: Vec<Recorded> = queue.waiting.drain(..).collect();
+                let size = queue.waiting.len().min(BATCH);
+                let batch: Vec<Recorded> = queue.waiting.drain(..size).collect();
                 if batch.is_empty() {
                     queue.writing = false;
                     return;
@@ -121,38 +135,65 @@ impl SqliteRecorder {
                 }
                 (batch, sweep)
             };
-            if let Err(error) = self.write(&batch, sweep).await {
+            if let Err(error) = self.write(&batch).await {
                 let lost = batch.len() as u64;
                 tracing::warn!(%error, lost, "looks could not be recorded");
                 let mut queue = self.queue();
                 queue.lost += lost;
                 queue.missing += lost + batch.iter().map(|look| look.missing).sum::<u64>();
             }
+            if let Some(newest) = batch.last().filter(|_| sweep)
+                && let Err(error) = self.sweep(newest).await
+            {
+                tracing::warn!(%error, "old looks could not be deleted; the next sweep tries again");
+            }
         }
     }
 
-    async fn write(&self, batch: &[Recorded], sweep: bool) -> Result<(), sqlx::Error> {
+    async fn write(&self, batch: &[Recorded]) -> Result<(), sqlx::Error> {
         let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
         for look in batch {
             insert(&mut tx, look).await?;
         }
-        if let Some(newest) = batch.last().filter(|_| sweep) {
-            let oldest = newest
-                .at
-                .checked_sub(self.keep.age)
-                .unwrap_or(Timestamp::MIN);
-            sqlx::query("DELETE FROM pool_metrics WHERE timestamp < ?")
-                .bind(text(oldest))
+        tx.commit().await
+    }
+
+    /// Deletes what is too old, and what is too much.
+    async fn sweep(&self, newest: &Recorded) -> Result<(), sqlx::Error> {
+        let oldest = newest
+            .at
+            .checked_sub(self.keep.age)
+            .unwrap_or(Timestamp::MIN);
+        sqlx::query(
+            "DELETE FROM pool_metrics WHERE id IN \
+             (SELECT id FROM pool_metrics WHERE timestamp < ? ORDER BY id LIMIT ?)",
+        )
+        .bind(text(oldest))
+        .bind(SWEPT)
+        .execute(&self.writer)
+        .await?;
+        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM pool_metrics")
+            .fetch_one(&self.reader)
+            .await?;
+        let rows = i64::try_from(self.keep.looks.saturating_mul(2)).unwrap_or(i64::MAX);
+        if count <= rows {
+            return Ok(());
+        }
+        // Read first: what writes holds the journal up, and this sorts.
+        let surplus: Vec<i64> = sqlx::query_scalar(
+            "SELECT id FROM pool_metrics ORDER BY migration = ?, watched = 0 AND migration = ?, id LIMIT ?",
+        )
+        .bind(newest.migration.as_str())
+        .bind(newest.migration.as_str())
+        .bind((count - rows).min(SWEPT))
+        .fetch_all(&self.reader)
+        .await?;
+        let mut tx = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        for id in surplus {
+            sqlx::query("DELETE FROM pool_metrics WHERE id = ?")
+                .bind(id)
                 .execute(&mut *tx)
                 .await?;
-            let rows = i64::try_from(self.keep.looks.saturating_mul(2)).unwrap_or(i64::MAX);
-            sqlx::query(
-                "DELETE FROM pool_metrics WHERE id <= \
-                 (SELECT id FROM pool_metrics ORDER BY id DESC LIMIT 1 OFFSET ?)",
-            )
-            .bind(rows)
-            .execute(&mut *tx)
-            .await?;
         }
         tx.commit().await
     }
@@ -170,7 +211,7 @@ async fn insert(tx: &mut Transaction<'static, Sqlite>, look: &Recorded) -> Resul
         )))?;
         sqlx::query(
             "INSERT INTO pool_metrics (pool_name, timestamp, metrics, migration, seq, lane, look, \
-             inserted_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?2, ?2)",
+             watched, inserted_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?2, ?2)",
         )
         .bind(&look.pools[place])
         .bind(&at)
@@ -179,6 +220,7 @@ async fn insert(tx: &mut Transaction<'static, Sqlite>, look: &Recorded) -> Resul
         .bind(i64::try_from(look.seq).unwrap_or(i64::MAX))
         .bind(lane)
         .bind((lane == "candidate").then_some(row.as_str()))
+        .bind(look.watched)
         .execute(&mut **tx)
         .await?;
     }
@@ -215,7 +257,7 @@ impl Recorder for SqliteRecorder {
     ) -> Result<Vec<Recorded>, JournalError> {
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let rows = sqlx::query(
-            "SELECT pool_name, timestamp, metrics, seq, lane, look FROM pool_metrics \
+            "SELECT pool_name, timestamp, metrics, seq, lane, look, watched FROM pool_metrics \
              WHERE migration = ? ORDER BY id LIMIT ? OFFSET ?",
         )
         .bind(migration.as_str())
@@ -267,6 +309,9 @@ fn pair_of(migration: &MigrationId, pair: &[SqliteRow]) -> Result<Recorded, Stri
         seq: u64::try_from(seq).unwrap_or_default(),
         at: at.parse().map_err(|error: jiff::Error| error.to_string())?,
         stage: look.stage,
+        watched: candidate
+            .try_get("watched")
+            .map_err(|error| error.to_string())?,
         epoch: look.epoch,
         missing: look.missing,
         pools: [field(stable, "pool_name")?, field(candidate, "pool_name")?],

@@ -1,11 +1,15 @@
-//! Bets on failed calls: the candidate's odds of failing are some times stable's, or lie some way
-//! above a limit.
+//! Bets on failures: the candidate's odds of failing a call are some times stable's, or lie some way
+//! above a limit; its workers fail some times as often as they may.
 
 use super::BETS;
 use crate::analysis::number;
 
 /// The alternatives: by how much the odds of failing are multiplied.
 const ODDS: [f64; BETS] = [1.5, 2.0, 3.0, 5.0, 10.0];
+
+/// The alternatives for workers: by how much oftener than they may they fail. Far apart, because a pool
+/// of four in a crash loop fails a hundred times as often, and has few workers to show it by.
+const TIMES: [f64; BETS] = [2.0, 5.0, 10.0, 30.0, 100.0];
 
 /// What the bets pay on calls of one program at one time: `(calls, failures)` of each lane.
 ///
@@ -51,6 +55,22 @@ pub(crate) fn above(limit: f64, calls: u64, faults: u64) -> Option<[f64; BETS]> 
         let went_well = number(calls - faults) * ((1.0 - higher) / (1.0 - limit)).ln();
         (failed + went_well).exp()
     }))
+}
+
+/// What the bets pay on `failures` of workers, against "within a window, no more than `limit` of those
+/// that ran", where workers ran for `windows`, all together: ten of them for half a window are five.
+///
+/// Where a share of `limit` of those that ran fails, there is `limit / (1 - limit)` of a failure for each
+/// one that goes on. Failures that come at any time alike, at that rate or at a lower one, make each bet
+/// fair or worse over any stretch of time, so it may be looked at within a window too.
+pub(crate) fn oftener(limit: f64, windows: f64, failures: u64) -> Option<[f64; BETS]> {
+    if limit >= 1.0 || windows.is_nan() || windows <= 0.0 {
+        return None;
+    }
+    // As above: nothing is never allowed.
+    let limit = limit.max(1e-6);
+    let expected = limit / (1.0 - limit) * windows;
+    Some(TIMES.map(|times| (number(failures) * times.ln() - (times - 1.0) * expected).exp()))
 }
 
 /// The logarithm of the sum of the weights, each raised by `step` for each place.

@@ -224,7 +224,7 @@ async fn workers_that_keep_dying_roll_back() {
     house
         .candidate
         .worker_failures
-        .fetch_add(3, Ordering::SeqCst);
+        .fetch_add(6, Ordering::SeqCst);
     let status = controller.until(rolled_back).await;
     let outcome = status.outcome.clone().expect("over");
     assert!(
