@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use dspex_flags::{FileStore, FlagError, FlagStore, PostgresStore, SqliteStore};
 use sqlx::postgres::PgPoolOptions;
+use sqlx::sqlite::SqlitePool;
 
 use crate::config::StoreAt;
-use crate::storage::Store;
 
 /// How long a write tries to reach a server that is gone, before a caller is told.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -18,13 +18,15 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 /// The store is asked once in a `flags.poll`, and written by people: a few connections do.
 const CONNECTIONS: u32 = 3;
 
-/// Opens it, and brings its tables or its file to this version's form.
-pub(crate) async fn open(at: &StoreAt, database: &Store) -> Result<Arc<dyn FlagStore>, FlagError> {
+/// Opens it, and brings its tables or its file to this version's form. `writer` and `reader` are the
+/// server's database.
+pub(crate) async fn open(
+    at: &StoreAt,
+    writer: &SqlitePool,
+    reader: &SqlitePool,
+) -> Result<Arc<dyn FlagStore>, FlagError> {
     Ok(match at {
-        StoreAt::Database => {
-            let (writer, reader) = (database.writer.clone(), database.reader.clone());
-            Arc::new(SqliteStore::open(writer, reader).await?)
-        }
+        StoreAt::Database => Arc::new(SqliteStore::open(writer.clone(), reader.clone()).await?),
         StoreAt::File(path) => Arc::new(FileStore::open(path).await?),
         StoreAt::Postgres(url) => {
             let pool = PgPoolOptions::new()
@@ -45,6 +47,7 @@ mod tests {
 
     use super::*;
     use crate::paths::DataDir;
+    use crate::storage::Store;
 
     async fn database(folder: &Path) -> Store {
         let dir = DataDir::new(folder);
@@ -60,7 +63,7 @@ mod tests {
         let file = folder.path().join("flags.json");
         for at in [StoreAt::Database, StoreAt::File(file.clone())] {
             let open = async || {
-                let store = open(&at, &database).await.unwrap();
+                let store = open(&at, &database.writer, &database.reader).await.unwrap();
                 Flags::open(store, dspex::declarations()).await.unwrap()
             };
             let write = Write {
@@ -84,7 +87,7 @@ mod tests {
         let server = StoreAt::Postgres("postgres://ada:s3cret@127.0.0.1:1/dspex".to_owned());
         let file = StoreAt::File(folder.path().join("nowhere/flags.json"));
         for (at, says) in [(server, "flag store failed"), (file, "nowhere")] {
-            let Err(error) = open(&at, &database).await else {
+            let Err(error) = open(&at, &database.writer, &database.reader).await else {
                 panic!("{at} opened");
             };
             let line = error.to_string();

@@ -1,21 +1,26 @@
-//! The stores of a data directory, without the server that owns it.
+//! The stores of a server, without the server that owns them: the journal in its data directory, and the
+//! flags where its configuration keeps them.
 //!
-//! Invariant: the directory's lock is looked at and never held: a server that runs, hangs or starts in
+//! Invariants: each is opened when it is needed, so that trouble with one keeps nobody from the other. The
+//! directory's lock is looked at and never held: a server that runs, hangs or starts in
 //! this moment is not disturbed. What is written here and there is kept apart by the database itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_flags::SqliteStore;
+use dspex_flags::{FlagError, FlagStore};
 use dspex_migration::SqliteJournal;
 use rustix::fs::{FlockOperation, flock};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
+use crate::config::{Config, StoreAt};
+use crate::flag_store;
 use crate::paths::DataDir;
 
 /// The stores.
 pub(crate) struct Offline {
-    pub(crate) flags: SqliteStore,
-    pub(crate) journal: SqliteJournal,
+    dir: DataDir,
+    flags_at: StoreAt,
     pool: SqlitePool,
 }
 
@@ -51,16 +56,17 @@ impl OfflineError {
 }
 
 impl Offline {
-    /// Opens the stores of a directory in which a server has run before. `busy` is how long another
-    /// process's lock is waited for.
-    pub(crate) async fn open(dir: &DataDir, busy: Duration) -> Result<Self, OfflineError> {
+    /// The stores of a server with this configuration, which has run before.
+    pub(crate) fn of(config: &Config) -> Result<Self, OfflineError> {
+        let dir = DataDir::new(&config.server.data_dir);
+        Self::at(dir, config.flags.store.clone(), config.storage.busy_timeout)
+    }
+
+    /// `busy` is how long another process's lock is waited for.
+    fn at(dir: DataDir, flags_at: StoreAt, busy: Duration) -> Result<Self, OfflineError> {
         if !dir.database().is_file() {
-            return Err(OfflineError::NoDatabase(dir.clone()));
+            return Err(OfflineError::NoDatabase(dir));
         }
-        let failed = |reason: String| OfflineError::Database {
-            dir: dir.clone(),
-            reason,
-        };
         let options = SqliteConnectOptions::new()
             .filename(dir.database())
             .foreign_keys(true)
@@ -69,17 +75,30 @@ impl Offline {
             .synchronous(SqliteSynchronous::Full);
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
-            .connect_with(options)
-            .await
-            .map_err(|error| failed(error.to_string()))?;
-        let flags = SqliteStore::open(pool.clone(), pool.clone()).await;
-        let flags = flags.map_err(|error| failed(error.to_string()))?;
-        let journal = SqliteJournal::open(pool.clone(), pool.clone()).await;
-        let journal = journal.map_err(|error| failed(error.to_string()))?;
+            .connect_lazy_with(options);
         Ok(Self {
-            flags,
-            journal,
+            dir,
+            flags_at,
             pool,
+        })
+    }
+
+    /// The data directory.
+    pub(crate) fn dir(&self) -> &DataDir {
+        &self.dir
+    }
+
+    /// Opens the flags: in the database, or wherever else the server keeps them.
+    pub(crate) async fn flags(&self) -> Result<Arc<dyn FlagStore>, FlagError> {
+        flag_store::open(&self.flags_at, &self.pool, &self.pool).await
+    }
+
+    /// Opens the journals.
+    pub(crate) async fn journal(&self) -> Result<SqliteJournal, OfflineError> {
+        let opened = SqliteJournal::open(self.pool.clone(), self.pool.clone()).await;
+        opened.map_err(|error| OfflineError::Database {
+            dir: self.dir.clone(),
+            reason: error.to_string(),
         })
     }
 
@@ -115,14 +134,24 @@ pub(crate) fn holder(dir: &DataDir) -> Holder {
 
 #[cfg(test)]
 mod tests {
+    use dspex_flags::dspex::{self, GRADUAL_ROLLOUT_PERCENTAGE, POOL_V2_ENABLED};
+    use dspex_flags::{FlagValue, Flags, Percent, Write};
+    use dspex_migration::emergency;
+
     use super::*;
     use crate::storage::Store;
+
+    const BUSY: Duration = Duration::from_secs(1);
+
+    async fn server(dir: &DataDir) -> Store {
+        Store::open(dir.clone(), 1, BUSY).await.unwrap()
+    }
 
     #[tokio::test]
     async fn it_opens_beside_a_server_and_sees_that_there_is_one() {
         let folder = tempfile::tempdir().unwrap();
         let dir = DataDir::new(folder.path());
-        let none = Offline::open(&dir, Duration::from_secs(1)).await;
+        let none = Offline::at(dir.clone(), StoreAt::Database, BUSY);
         assert!(matches!(none, Err(OfflineError::NoDatabase(_))));
         assert_eq!(
             std::fs::read_dir(folder.path()).unwrap().count(),
@@ -130,14 +159,58 @@ mod tests {
             "nothing is made"
         );
         assert_eq!(holder(&dir), Holder::Nobody);
-        let server = Store::open(dir.clone(), 1, Duration::from_secs(1))
-            .await
-            .unwrap();
-        let offline = Offline::open(&dir, Duration::from_secs(1)).await.unwrap();
+        let server = server(&dir).await;
+        let offline = Offline::at(dir.clone(), StoreAt::Database, BUSY).unwrap();
+        offline.journal().await.unwrap();
         assert_eq!(holder(&dir), Holder::Server(Some(std::process::id())));
         offline.close().await;
         server.close().await;
         drop(server);
         assert_eq!(holder(&dir), Holder::Nobody);
+    }
+
+    #[tokio::test]
+    async fn traffic_is_lowered_where_the_server_keeps_its_flags_also_without_its_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::new(folder.path());
+        let at = StoreAt::File(folder.path().join("flags.json"));
+        let server = server(&dir).await;
+        let open = async |at: &StoreAt| {
+            let store = flag_store::open(at, &server.writer, &server.reader).await;
+            Flags::open(store.unwrap(), dspex::declarations())
+                .await
+                .unwrap()
+        };
+        let share = FlagValue::Percent("25%".parse::<Percent>().unwrap());
+        let write = Write {
+            expected: None,
+            set: vec![
+                (POOL_V2_ENABLED.key.to_owned(), true.into()),
+                (GRADUAL_ROLLOUT_PERCENTAGE.key.to_owned(), share),
+            ],
+            who: "ada".to_owned(),
+            why: "a test".to_owned(),
+        };
+        open(&at).await.write(write.clone()).await.unwrap();
+        open(&StoreAt::Database).await.write(write).await.unwrap();
+
+        // Whatever has become of the database.
+        let damaged = DataDir::new(folder.path().join("damaged"));
+        std::fs::create_dir(damaged.path()).unwrap();
+        std::fs::write(damaged.database(), "dear diary, ".repeat(1000)).unwrap();
+        let offline = Offline::at(damaged, at.clone(), BUSY).unwrap();
+        let trouble = offline.journal().await.err().unwrap();
+        assert!(matches!(trouble, OfflineError::Database { .. }));
+        let flags = offline.flags().await.unwrap();
+        emergency::lower(&*flags, "grace", "it burns")
+            .await
+            .unwrap();
+
+        let enabled = async |at| open(at).await.snapshot().enabled(&POOL_V2_ENABLED);
+        assert!(!enabled(&at).await);
+        assert!(
+            enabled(&StoreAt::Database).await,
+            "nobody reads the flags there"
+        );
     }
 }

@@ -309,7 +309,7 @@ async fn build(
     let spawner = Spawner::start()
         .map_err(|error| error.to_string())
         .map_err(machine("the thread that starts workers cannot be started"))?;
-    let flags = flag_store::open(&config.flags.store, store)
+    let flags = flag_store::open(&config.flags.store, &store.writer, &store.reader)
         .await
         .map_err(AssembleError::from)?;
     let keep = config.migration.recording;

@@ -136,14 +136,8 @@ pub(crate) fn zero(
     cause: Option<&Cause>,
     zeroed: Option<Revision>,
 ) -> UnderWay {
-    let (flags, who) = (parts.flags.clone(), signature(state));
-    let why = cause.map_or_else(
-        || "rollback".to_owned(),
-        |cause| format!("rollback: {cause}"),
-    );
-    // Flags refuse a reason that is too long or has a NUL in it, and this write must not be refused.
-    // The whole of it is in the journal.
-    let why: String = why.replace('\0', " ").chars().take(traffic::WHY).collect();
+    let flags = parts.flags.clone();
+    let (who, why) = traffic::rollback_signature(&state.id, cause);
     let limit = state.plan.acknowledge_within;
     Box::pin(async move { Outcome::Zeroed(traffic::zero(&flags, zeroed, &who, &why, limit).await) })
 }

@@ -11,6 +11,8 @@ mod looks;
 mod outcomes;
 mod texts;
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::analysis::{Analysis, analyse};
@@ -68,6 +70,10 @@ pub fn decide(state: &State, seen: &Observation, now: Timestamp) -> Decision {
         events: Vec::new(),
         now,
         uncounted,
+        unserved: seen
+            .look
+            .as_ref()
+            .map_or(Duration::ZERO, |look| look.served),
         frozen: freeze::active(&state.plan.freezes, now),
         flags: seen.flags.clone(),
     };
@@ -99,6 +105,8 @@ struct Deciding {
     now: Timestamp,
     /// Calls on stable and on the candidate that belong to the stage and that no event counts yet.
     uncounted: (u64, u64),
+    /// Time in which the candidate was seen to serve all traffic and that no event counts yet.
+    unserved: Duration,
     /// The freeze that is active now.
     frozen: Option<Frozen>,
     /// The flags as they are served now.

@@ -38,7 +38,7 @@ pub struct Lowered {
     pub flags: Result<Revision, FlagError>,
     /// The command that has the candidate taken away. None where there is no migration that could
     /// be rolled back.
-    pub command: Result<Option<Posted>, JournalError>,
+    pub command: Result<Option<Posted>, MigrationError>,
 }
 
 /// Takes traffic to 0 % in the store of the flags, and leaves a rollback for the newest migration.
@@ -53,19 +53,52 @@ pub async fn rollback(
     why: &str,
 ) -> Result<Lowered, MigrationError> {
     signed(who, why)?;
-    let lowered = lower(flags, who, why).await;
-    let command = match newest(journal).await {
-        Ok(Some(newest)) if is_over(newest.phase) => Ok(None),
-        Ok(Some(newest)) => post(journal, newest, Command::Rollback, who, why)
-            .await
-            .map(Some),
-        Ok(None) => Ok(None),
-        Err(error) => Err(error),
-    };
-    Ok(Lowered {
-        flags: lowered,
-        command,
-    })
+    let flags = lower(flags, who, why).await;
+    let command = ask(journal, who, why).await;
+    Ok(Lowered { flags, command })
+}
+
+/// The first half of [`rollback`]: takes traffic to 0 % in the store of the flags. For who cannot open
+/// the journal, or not yet.
+///
+/// # Errors
+///
+/// The store's.
+pub async fn lower(flags: &dyn FlagStore, who: &str, why: &str) -> Result<Revision, FlagError> {
+    // Copies are calls too. Where the store cannot be read, the lever alone must do.
+    let stored = flags.load().await.unwrap_or_default();
+    let mut write = traffic::zero_write(&kept(who), &kept(&format!("emergency rollback: {why}")));
+    if stored.values.contains_key(SHADOW_PERCENTAGE.key) {
+        write.set.push(traffic::shadow(Percent::ZERO));
+    }
+    for _ in 1..TRIES {
+        match written(flags, &write).await {
+            Err(FlagError::Conflict { .. }) => {}
+            answer => return answer,
+        }
+    }
+    written(flags, &write).await
+}
+
+/// The second half of [`rollback`]: leaves it for the newest migration. None where there is none that
+/// could be rolled back.
+///
+/// # Errors
+///
+/// [`MigrationError::Unsigned`], or the journal's.
+pub async fn ask(
+    journal: &dyn Journal,
+    who: &str,
+    why: &str,
+) -> Result<Option<Posted>, MigrationError> {
+    signed(who, why)?;
+    match newest(journal).await? {
+        Some(newest) if !is_over(newest.phase) => {
+            let posted = post(journal, newest, Command::Rollback, who, why).await?;
+            Ok(Some(posted))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Leaves a pause for the newest migration.
@@ -125,22 +158,6 @@ async fn post(
 /// Whether there is nothing left that a rollback could take back.
 fn is_over(phase: Phase) -> bool {
     matches!(phase, Phase::RolledBack | Phase::Decommissioned)
-}
-
-async fn lower(flags: &dyn FlagStore, who: &str, why: &str) -> Result<Revision, FlagError> {
-    // Copies are calls too. Where the store cannot be read, the lever alone must do.
-    let stored = flags.load().await.unwrap_or_default();
-    let mut write = traffic::zero_write(&kept(who), &kept(&format!("emergency rollback: {why}")));
-    if stored.values.contains_key(SHADOW_PERCENTAGE.key) {
-        write.set.push(traffic::shadow(Percent::ZERO));
-    }
-    for _ in 1..TRIES {
-        match written(flags, &write).await {
-            Err(FlagError::Conflict { .. }) => {}
-            answer => return answer,
-        }
-    }
-    written(flags, &write).await
 }
 
 async fn written(flags: &dyn FlagStore, write: &Write) -> Result<Revision, FlagError> {

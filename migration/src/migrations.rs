@@ -28,14 +28,14 @@ use crate::recording::Recorder;
 use crate::state::State;
 use crate::status::Status;
 use crate::succession::Succession;
-use crate::traffic;
+use crate::traffic::{self, PROMPT};
 use crate::validator::Validator;
 use crate::vault::Vault;
 
 /// How long a command is waited for. The controller takes one at once while it can.
 const TAKEN_WITHIN: Duration = Duration::from_secs(3);
 
-/// How long a rollback waits for the store before it goes round it.
+/// How long a rollback that went round the store is offered to it still.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What migrations are made with.
@@ -175,7 +175,9 @@ impl Migrations {
             self.wake.notify_one();
             return self.taken(&status, number, command).await;
         }
-        if let Ok(Ok(number)) = tokio::time::timeout(PATIENCE, posted).await {
+        let mut posted = std::pin::pin!(posted);
+        let prompt = tokio::time::timeout(PROMPT, &mut posted).await;
+        if let Ok(Ok(number)) = prompt {
             self.wake.notify_one();
             match self.taken(&status, number, command).await {
                 Ok(taken) if taken.id != status.id || taken.last_command >= number => {
@@ -190,8 +192,11 @@ impl Migrations {
             who: who.to_owned(),
             why: why.to_owned(),
         };
-        self.insist(status.id.clone(), cause);
-        self.wake.notify_one();
+        self.insist(&status, cause);
+        if prompt.is_err() {
+            // It happens anyway. One that the store takes late is found should this process die.
+            let _late = tokio::time::timeout(PATIENCE, posted).await;
+        }
         self.status()
             .map(|status| Status::clone(&status))
             .ok_or(MigrationError::None)
@@ -265,10 +270,8 @@ impl Migrations {
                 migration = %state.id, who = row.who, why = row.why,
                 "a rollback was left while no server ran: traffic to 0 % first"
             );
-            let who = format!("migration {}", state.id);
-            let why = format!("rollback: {}: {}", row.who, row.why).replace('\0', " ");
-            let why: String = why.chars().take(traffic::WHY).collect();
-            traffic::without_the_store(&self.parts.flags, &traffic::zero_write(&who, &why));
+            let (who, why) = (row.who.clone(), row.why.clone());
+            traffic::lower_here(&self.parts.flags, &state.id, &Cause::Person { who, why });
             *lock(&self.wanted) = None;
         }
         Ok(())
@@ -310,9 +313,16 @@ impl Migrations {
         }
     }
 
-    fn insist(&self, id: MigrationId, cause: Cause) {
-        *lock(&self.asked) = Some((id, cause));
+    /// A person's rollback goes round the store. Traffic leaves in this process at once; what has to
+    /// be written down is the controller's.
+    fn insist(&self, status: &Status, cause: Cause) {
+        // Asked for first: a controller that finds the flags lowered must know on whose word.
+        *lock(&self.asked) = Some((status.id.clone(), cause.clone()));
+        if !matches!(status.phase, Phase::RolledBack | Phase::Decommissioned) {
+            traffic::lower_here(&self.parts.flags, &status.id, &cause);
+        }
         self.asked_now.notify_one();
+        self.wake.notify_one();
     }
 
     /// Waits until the controller has taken the command, and finds out whether it was obeyed.

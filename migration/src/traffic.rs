@@ -8,10 +8,16 @@ use std::time::Duration;
 use dspex_flags::dspex::{GRADUAL_ROLLOUT_PERCENTAGE, POOL_V2_ENABLED, SHADOW_PERCENTAGE};
 use dspex_flags::{FlagError, FlagValue, Flags, Percent, Revision, Write};
 
+use crate::cause::Cause;
+use crate::id::MigrationId;
 use crate::observation::{FlagsSeen, NotRaised, NotZeroed};
 
-/// How long the store may take to take traffic away before it is taken away without it, and to say
-/// who moved the lever before nobody is named.
+/// How long a store may keep a rollback waiting before traffic is taken away in this process, beside
+/// the tries to write. Longer than a disk that is well takes, and short for somebody whose candidate
+/// burns.
+pub(crate) const PROMPT: Duration = Duration::from_millis(500);
+
+/// How long the store may take to say who moved the lever before nobody is named.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// As much of the reason for a rollback as goes into the flags' audit, in characters: four bytes at
@@ -145,13 +151,9 @@ pub(crate) async fn zero(
     let mut tries = 0;
     while revision.is_none() {
         tries += 1;
-        let mut write = zero_write(who, why);
-        if flags.snapshot().percent(&SHADOW_PERCENTAGE) > Percent::ZERO {
-            // Nothing is sent to a candidate that is taken back, copies neither.
-            write.set.push(shadow(Percent::ZERO));
-        }
+        let write = rollback_write(flags, who, why);
         let mut writing = std::pin::pin!(flags.write(write.clone()));
-        let answer = match tokio::time::timeout(PATIENCE, &mut writing).await {
+        let answer = match tokio::time::timeout(PROMPT, &mut writing).await {
             Ok(answer) => Some(answer),
             Err(_) => {
                 without_the_store(flags, &write);
@@ -185,8 +187,34 @@ pub(crate) fn zero_write(who: &str, why: &str) -> Write {
     lever_write(None, false, Percent::ZERO, who, why)
 }
 
+/// The same for a rollback: nothing is sent to a candidate that is taken back, copies neither.
+fn rollback_write(flags: &Flags, who: &str, why: &str) -> Write {
+    let mut write = zero_write(who, why);
+    if flags.snapshot().percent(&SHADOW_PERCENTAGE) > Percent::ZERO {
+        write.set.push(shadow(Percent::ZERO));
+    }
+    write
+}
+
+/// How a rollback of this migration signs its write. Flags refuse a reason that is too long or has a
+/// NUL in it, and this write must not be refused. The whole of it is in the journal.
+pub(crate) fn rollback_signature(id: &MigrationId, cause: Option<&Cause>) -> (String, String) {
+    let why = cause.map_or_else(
+        || "rollback".to_owned(),
+        |cause| format!("rollback: {cause}"),
+    );
+    let why = why.replace('\0', " ").chars().take(WHY).collect();
+    (format!("migration {id}"), why)
+}
+
+/// Takes traffic of a rollback away in this process at once, until the store takes the write.
+pub(crate) fn lower_here(flags: &Flags, id: &MigrationId, cause: &Cause) {
+    let (who, why) = rollback_signature(id, Some(cause));
+    without_the_store(flags, &rollback_write(flags, &who, &why));
+}
+
 /// Takes traffic away in this process, until the store takes the write.
-pub(crate) fn without_the_store(flags: &Flags, write: &Write) {
+fn without_the_store(flags: &Flags, write: &Write) {
     if let Err(error) = flags.override_until_written(write.clone()) {
         tracing::error!(%error, "traffic cannot be taken to 0 % without the store either");
     }

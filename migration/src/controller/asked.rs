@@ -33,6 +33,9 @@ impl Deciding {
             if row.id <= self.state.last_command {
                 continue;
             }
+            if let (Command::Decommission, Some(analysis)) = (row.command, analysis) {
+                self.count_served(analysis);
+            }
             let refused = self.refused(row.command, analysis);
             let obeyed = refused.is_none();
             self.take(row, refused);

@@ -27,7 +27,7 @@ impl Deciding {
         if self.state.phase == Phase::Rollout {
             self.stage(before, look, analysis);
         } else if self.state.is_watched() {
-            self.watch(look, analysis);
+            self.watch(analysis);
         }
     }
 
@@ -90,25 +90,42 @@ impl Deciding {
     }
 
     /// After the last stage: say what has changed, and count the time that the old pool is kept.
-    fn watch(&mut self, look: &Look, analysis: &Analysis) {
-        let state = &self.state;
-        let retention = state.plan.retention;
-        let told = state.analysis.as_ref().map(|told| loudness(told.verdict));
-        let changed = told != Some(loudness(analysis.verdict));
-        let counts = state.served < retention.longest();
-        let due = counts && !look.served.is_zero() && look.served >= retention.grain();
-        if changed || due {
-            let served_ms = if counts { milliseconds(look.served) } else { 0 };
-            self.push(Event::Watched {
-                served_ms,
-                analysis: analysis.clone(),
-            });
+    fn watch(&mut self, analysis: &Analysis) {
+        let told = self.state.analysis.as_ref();
+        let changed = told.map(|told| loudness(told.verdict)) != Some(loudness(analysis.verdict));
+        let unserved = self.unserved;
+        let grain = self.state.plan.retention.grain();
+        if changed || (self.serving_counts() && unserved >= grain) {
+            self.write_served(analysis);
         }
         // A person weighs what may not, or not any more, be done by itself.
         let stops = matches!(analysis.action(), Some(Action::Pause | Action::Rollback));
         if stops && self.state.phase != Phase::Complete {
             self.pause(analysis.summary());
         }
+    }
+}
+
+impl Deciding {
+    /// Whether there is time to be written down, and somebody waits for it.
+    fn serving_counts(&self) -> bool {
+        !self.unserved.is_zero() && self.state.served < self.state.plan.retention.longest()
+    }
+
+    /// Counts what was seen for a decision that hangs on it, and need not wait for the next grain.
+    pub(super) fn count_served(&mut self, analysis: &Analysis) {
+        if self.state.phase == Phase::Complete && self.serving_counts() {
+            self.write_served(analysis);
+        }
+    }
+
+    fn write_served(&mut self, analysis: &Analysis) {
+        let counts = self.serving_counts();
+        let served = std::mem::take(&mut self.unserved);
+        self.push(Event::Watched {
+            served_ms: if counts { milliseconds(served) } else { 0 },
+            analysis: analysis.clone(),
+        });
     }
 }
 

@@ -11,6 +11,7 @@ use crate::observation::{Insisted, Outcome};
 use crate::scenario::Scenario;
 use crate::state::State;
 use crate::status::outcome;
+use crate::traffic::{self, PROMPT};
 use tokio::time::Instant;
 
 impl Driver {
@@ -47,10 +48,21 @@ impl Driver {
         );
         let rolls_back = decision.rollback().is_some();
         let limit = if rolls_back { PATIENCE } else { STORE_LIMIT };
+        let flags = &self.house.parts.flags;
+        // Traffic does not wait for a store that is slow to take the rollback. It stays where it was for
+        // anything else.
+        let lowered = async {
+            if let Some((cause, _)) = decision.rollback() {
+                tokio::time::sleep(PROMPT).await;
+                traffic::lower_here(flags, &state.id, cause);
+            }
+            std::future::pending().await
+        };
         tokio::select! {
             written = tokio::time::timeout(limit, append) => {
                 written.unwrap_or_else(|_| Err(slow("it did not answer in time")))?;
             }
+            () = lowered => {}
             // A person's rollback waits for nothing, while there is something to roll back. Should
             // the append have arrived after all, the next one finds a conflict, and reads the
             // journal again.

@@ -204,6 +204,36 @@ async fn the_old_pool_goes_step_by_step_and_the_candidate_is_stable() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_decommission_counts_the_time_that_is_seen_and_not_written_down_yet() {
+    let mut house = house().await;
+    // Time is written down in pieces of the longer one: more than a minute.
+    (
+        house.plan.retention.warm,
+        house.plan.retention.decommission_after,
+    ) = (HOUR, Duration::from_secs(30));
+    let controller = house.start().await;
+    controller.until(is(Phase::Complete)).await;
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    let soon = controller.command(Command::Decommission).await;
+    let soon = soon.expect_err("too soon");
+    assert!(
+        soon.contains("for 15s") && soon.contains("30s are asked for"),
+        "{soon}"
+    );
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let begun = controller
+        .command(Command::Decommission)
+        .await
+        .expect("begun");
+    assert!(
+        begun.served_for >= begun.retention.decommission_after && begun.served_for < HOUR / 48,
+        "each moment is counted once: {:?}",
+        begun.served_for
+    );
+    controller.until(is(Phase::Decommissioned)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pool_that_may_not_go_stays_and_one_that_cannot_go_waits_for_a_person() {
     let house = house().await;
     house.others.confirm_fails.store(1, Ordering::SeqCst);

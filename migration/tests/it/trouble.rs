@@ -186,6 +186,57 @@ async fn a_persons_rollback_takes_traffic_away_before_it_is_written_down() {
     }
 }
 
+/// Another process holds the database that has both the journal and the flags.
+#[tokio::test(start_paused = true)]
+async fn traffic_does_not_wait_for_a_store_that_is_locked() {
+    for elsewhere in [false, true] {
+        let store = Arc::new(FaultyStore::new());
+        let journal = Arc::new(Troubled::default());
+        let house = House::with(journal.clone(), store.clone()).await;
+        house.traffic(100, Duration::from_secs(5));
+        let controller = house.start().await;
+        let status = controller.until(at_stage(1)).await;
+        journal.trouble.store(HANGS, Ordering::SeqCst);
+        store.hang_after_writes(true);
+        let began = tokio::time::Instant::now();
+        let asks = async {
+            if elsewhere {
+                // It came into the inbox just before.
+                let post = Post {
+                    command: Command::Rollback,
+                    who: "ada",
+                    why: "because",
+                    at: status.started_at,
+                };
+                journal.inner.post(&status.id, post).await.expect("posted");
+            } else {
+                controller.command(Command::Rollback).await.expect("taken");
+            }
+        };
+        let falls = async {
+            while house.share() != 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            began.elapsed()
+        };
+        let ((), fell) = tokio::join!(asks, falls);
+        assert!(fell < Duration::from_millis(700), "{elsewhere}: {fell:?}");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let status = controller.migrations.status().expect("one");
+        assert!(
+            status.paused.is_none(),
+            "that is nobody's drift: {status:?}"
+        );
+        assert_eq!((status.phase, house.share()), (Phase::Rollout, 0));
+        journal.trouble.store(WELL, Ordering::SeqCst);
+        store.hang_after_writes(false);
+        let status = controller.until(rolled_back).await;
+        let outcome = status.outcome.as_ref().expect("over");
+        assert!(outcome.contains("ada: because"), "{outcome}");
+        assert!(!house.flags.snapshot().overridden());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_evidence_takes_traffic_away_before_it_is_written_down() {
     let (house, journal, controller) = under_way().await;

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use clap::Args;
-use dspex_migration::emergency::{self, Lowered, Posted};
-use dspex_migration::{Event, Journal as _, MigrationId};
+use dspex_migration::emergency::{self, Posted};
+use dspex_migration::{Event, Journal as _, MigrationError, MigrationId, SqliteJournal};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -104,13 +104,30 @@ impl Emergency {
     }
 
     pub(super) async fn run(self, ask: Ask, output: Output) -> Result<(), Failure> {
-        let config = self.settings.load()?;
-        let dir = DataDir::new(&config.server.data_dir);
-        let store = Offline::open(&dir, config.storage.busy_timeout).await?;
+        let store = Offline::of(&self.settings.load()?)?;
         let (who, why) = (self.who.name(), self.why);
-        let before = newest(&store).await;
-        let (lowered, posted) = act(ask, &store, &who, &why).await?;
-        let server = watch(&store, &dir, ask, posted.as_ref().ok(), before, self.wait).await;
+        let (lowered, opened) = match ask {
+            Ask::Rollback => {
+                let (flags, journal) = first_the_traffic(&store, &who, &why).await?;
+                (Some(flags), journal)
+            }
+            Ask::Pause | Ask::Resume => (None, Ok(store.journal().await?)),
+        };
+        let (posted, server) = match opened {
+            Ok(journal) => {
+                let before = newest(&journal).await;
+                let posted = post(ask, &journal, &who, &why).await?;
+                let asked = posted.as_ref().ok().and_then(Option::as_ref);
+                let watched = Watched {
+                    journal: &journal,
+                    dir: store.dir(),
+                    ask,
+                };
+                let server = watched.until_obeyed(asked, before, self.wait).await;
+                (posted, server)
+            }
+            Err(error) => (Err(error.to_string()), Server::of(store.dir())),
+        };
         store.close().await;
         let command = posted.as_ref().ok().and_then(Option::as_ref);
         let done = Done {
@@ -130,95 +147,121 @@ impl Emergency {
     }
 }
 
-type Flags = Option<Result<dspex_flags::Revision, String>>;
-type Command = Result<Option<Posted>, String>;
+type Lowered = Result<dspex_flags::Revision, String>;
+type Asked = Result<Option<Posted>, String>;
 
-async fn act(ask: Ask, store: &Offline, who: &str, why: &str) -> Result<(Flags, Command), Failure> {
-    let refused = |error: dspex_migration::MigrationError| Failure::new(Exit::Refused, error);
-    Ok(match ask {
+/// Takes traffic to 0 % in the store of the flags, and then only looks for the journal: it may lie
+/// elsewhere, or be locked.
+async fn first_the_traffic(
+    store: &Offline,
+    who: &str,
+    why: &str,
+) -> Result<(Lowered, Result<SqliteJournal, OfflineError>), Failure> {
+    let flags = store.flags().await;
+    let usable = flags.is_ok();
+    let lowered = match flags {
+        Ok(flags) => emergency::lower(&*flags, who, why).await,
+        Err(error) => Err(error),
+    };
+    let journal = store.journal().await;
+    match journal {
+        // There is nothing to act on.
+        Err(neither) if !usable => Err(neither.into()),
+        journal => Ok((lowered.map_err(|error| error.to_string()), journal)),
+    }
+}
+
+/// Leaves in the journal what is asked for.
+async fn post(ask: Ask, journal: &SqliteJournal, who: &str, why: &str) -> Result<Asked, Failure> {
+    let refused = |error: MigrationError| Failure::new(Exit::Refused, error);
+    let posted = match ask {
         Ask::Rollback => {
-            let Lowered { flags, command } =
-                emergency::rollback(&store.journal, &store.flags, who, why)
-                    .await
-                    .map_err(refused)?;
-            let flags = flags.map_err(|error| error.to_string());
-            (Some(flags), command.map_err(|error| error.to_string()))
+            let posted = emergency::ask(journal, who, why).await;
+            return Ok(posted.map_err(|error| error.to_string()));
         }
-        Ask::Pause => {
-            let posted = emergency::pause(&store.journal, who, why).await;
-            (None, Ok(Some(posted.map_err(refused)?)))
-        }
-        Ask::Resume => {
-            let posted = emergency::resume(&store.journal, who, why).await;
-            (None, Ok(Some(posted.map_err(refused)?)))
-        }
-    })
+        Ask::Pause => emergency::pause(journal, who, why).await,
+        Ask::Resume => emergency::resume(journal, who, why).await,
+    };
+    posted.map(|posted| Ok(Some(posted))).map_err(refused)
 }
 
 /// The newest migration's last entry, so that only what comes after is looked at.
-async fn newest(store: &Offline) -> u64 {
-    let newest = store
-        .journal
-        .history(1)
-        .await
-        .ok()
-        .and_then(|mut all| all.pop());
+async fn newest(journal: &SqliteJournal) -> u64 {
+    let newest = journal.history(1).await;
+    let newest = newest.ok().and_then(|mut all| all.pop());
     newest.map_or(0, |migration| migration.last_seq)
 }
 
-/// Waits until the server has obeyed, for at most `wait`.
-async fn watch(
-    store: &Offline,
-    dir: &DataDir,
-    ask: Ask,
-    posted: Option<&Option<Posted>>,
-    mut after: u64,
-    wait: Duration,
-) -> Server {
-    let began = Instant::now();
-    let mut server = Server::default();
-    let posted = posted.and_then(Option::as_ref);
-    loop {
-        if let Holder::Server(pid) = holder(dir) {
-            server.alive = true;
-            server.pid = pid;
-        } else {
-            server.alive = false;
+impl Server {
+    /// Who is there now.
+    fn of(dir: &DataDir) -> Self {
+        let mut server = Self::default();
+        server.look(dir);
+        server
+    }
+
+    fn look(&mut self, dir: &DataDir) {
+        match holder(dir) {
+            Holder::Server(pid) => (self.alive, self.pid) = (true, pid),
+            Holder::Nobody => self.alive = false,
         }
-        if let Some(posted) = posted {
-            after = read(store, posted, after, &mut server).await;
-        }
-        let all = server.refused.is_some()
-            || (server.obeyed && (server.acknowledged || ask != Ask::Rollback));
-        if all || !server.alive || posted.is_none() || began.elapsed() >= wait {
-            return server;
-        }
-        tokio::time::sleep(LOOK).await;
     }
 }
 
-/// Reads what is new in the journal.
-async fn read(store: &Offline, posted: &Posted, mut after: u64, server: &mut Server) -> u64 {
-    // A store that cannot be read now is read at the next look.
-    let entries = store.journal.entries(&posted.migration, after, 1_000).await;
-    for entry in entries.unwrap_or_default() {
-        after = entry.seq;
-        match entry.event {
-            Event::Commanded {
-                command_id,
-                refused,
-                ..
-            } if command_id == posted.number => {
-                server.obeyed = refused.is_none();
-                server.refused = refused;
+/// Where it is seen what a server makes of it.
+struct Watched<'a> {
+    journal: &'a SqliteJournal,
+    dir: &'a DataDir,
+    ask: Ask,
+}
+
+impl Watched<'_> {
+    /// Waits until the server has obeyed, for at most `wait`.
+    async fn until_obeyed(
+        &self,
+        posted: Option<&Posted>,
+        mut after: u64,
+        wait: Duration,
+    ) -> Server {
+        let began = Instant::now();
+        let mut server = Server::default();
+        loop {
+            server.look(self.dir);
+            if let Some(posted) = posted {
+                after = self.read(posted, after, &mut server).await;
             }
-            // Another's rollback is as good.
-            Event::RollbackBegan { .. } => server.obeyed = true,
-            Event::TrafficZeroed { .. } => server.acknowledged = true,
-            _ => {}
+            let all = server.refused.is_some()
+                || (server.obeyed && (server.acknowledged || self.ask != Ask::Rollback));
+            if all || !server.alive || posted.is_none() || began.elapsed() >= wait {
+                return server;
+            }
+            tokio::time::sleep(LOOK).await;
         }
     }
-    after
+
+    /// Reads what is new in the journal.
+    async fn read(&self, posted: &Posted, mut after: u64, server: &mut Server) -> u64 {
+        // A store that cannot be read now is read at the next look.
+        let entries = self.journal.entries(&posted.migration, after, 1_000).await;
+        for entry in entries.unwrap_or_default() {
+            after = entry.seq;
+            match entry.event {
+                Event::Commanded {
+                    command_id,
+                    refused,
+                    ..
+                } if command_id == posted.number => {
+                    server.obeyed = refused.is_none();
+                    server.refused = refused;
+                }
+                // Another's rollback is as good.
+                Event::RollbackBegan { .. } => server.obeyed = true,
+                Event::TrafficZeroed { .. } => server.acknowledged = true,
+                _ => {}
+            }
+        }
+        after
+    }
 }
 
 fn words(ask: Ask, done: &Done, paint: Paint) -> String {

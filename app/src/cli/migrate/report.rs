@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use dspex_migration::{Entry, Journal as _, MigrationId, report};
+use dspex_migration::{Entry, Journal as _, MigrationId, SqliteJournal, report};
 
 use super::MIGRATIONS;
 use crate::cli::client::{Client, Remote};
@@ -12,7 +12,6 @@ use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Output;
 use crate::cli::settings::Settings;
 use crate::offline::Offline;
-use crate::paths::DataDir;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -116,10 +115,8 @@ async fn of_the_store(
     id: Option<String>,
     written: Written,
 ) -> Result<String, Failure> {
-    let config = settings.load()?;
-    let dir = DataDir::new(&config.server.data_dir);
-    let store = Offline::open(&dir, config.storage.busy_timeout).await?;
-    let read = read(&store, id).await;
+    let store = Offline::of(&settings.load()?)?;
+    let read = read(&store.journal().await?, id).await;
     store.close().await;
     let (id, entries) = read?;
     let report = report(&id, &entries).map_err(|error| Failure::new(Exit::Unfit, error))?;
@@ -134,12 +131,15 @@ async fn of_the_store(
 }
 
 /// The whole journal of a migration, or of the newest one.
-async fn read(store: &Offline, id: Option<String>) -> Result<(MigrationId, Vec<Entry>), Failure> {
+async fn read(
+    journal: &SqliteJournal,
+    id: Option<String>,
+) -> Result<(MigrationId, Vec<Entry>), Failure> {
     let refused = |error: dspex_migration::JournalError| Failure::new(Exit::Refused, error);
     let id = match id {
         Some(id) => MigrationId::from_text(id),
         None => {
-            let newest = store.journal.history(1).await.map_err(refused)?.pop();
+            let newest = journal.history(1).await.map_err(refused)?.pop();
             let none = || Failure::new(Exit::Refused, super::show::NONE);
             newest.ok_or_else(none)?.id
         }
@@ -147,11 +147,7 @@ async fn read(store: &Offline, id: Option<String>) -> Result<(MigrationId, Vec<E
     let mut entries: Vec<Entry> = Vec::new();
     loop {
         let after = entries.last().map_or(0, |entry| entry.seq);
-        let page = store
-            .journal
-            .entries(&id, after, 10_000)
-            .await
-            .map_err(refused)?;
+        let page = journal.entries(&id, after, 10_000).await.map_err(refused)?;
         if page.is_empty() {
             return Ok((id, entries));
         }

@@ -1,5 +1,7 @@
 //! What must hold between a state, what was seen in it, and the state after it.
 
+use std::time::Duration;
+
 use dspex_flags::Percent;
 use dspex_migration::{
     Act, Action, Command, Event, Lever, Phase, Step, Validate, Verdict, analyse,
@@ -184,7 +186,9 @@ fn the_old_pool_goes_for_a_reason(before: &World, told: &Told, after: &World) ->
         let healthy = look.is_some_and(|look| {
             analyse(&state.plan.thresholds, &look.evidence).verdict == Verdict::Healthy
         });
-        let long = state.served >= state.plan.retention.decommission_after;
+        // What was seen and not yet written counts, once it is written before the end begins.
+        let seen = state.served + look.map_or(Duration::ZERO, |look| look.served);
+        let long = seen.min(after.state.served) >= state.plan.retention.decommission_after;
         let all = before.lever == Percent::HUNDRED;
         let asked = obeyed(told, |command| command == Command::Decommission);
         return law(

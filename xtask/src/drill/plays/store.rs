@@ -19,7 +19,7 @@ use crate::process::Group;
 /// How long the store takes no write. Longer than a statement waits for a lock, which is 5 s.
 const TROUBLE: Duration = Duration::from_secs(8);
 /// How long after a rollback was asked for a caller may still be sent to the candidate.
-const ZERO_WITHIN: Duration = Duration::from_secs(5);
+const ZERO_WITHIN: Duration = Duration::from_secs(2);
 
 const STAGES: &str = r#"
 [migration]
