@@ -192,7 +192,7 @@ impl Migrations {
             who: who.to_owned(),
             why: why.to_owned(),
         };
-        self.insist(&status, cause);
+        self.insist(&status, &cause);
         if prompt.is_err() {
             // It happens anyway. One that the store takes late is found should this process die.
             let _late = tokio::time::timeout(PATIENCE, posted).await;
@@ -315,11 +315,11 @@ impl Migrations {
 
     /// A person's rollback goes round the store. Traffic leaves in this process at once; what has to
     /// be written down is the controller's.
-    fn insist(&self, status: &Status, cause: Cause) {
+    fn insist(&self, status: &Status, cause: &Cause) {
         // Asked for first: a controller that finds the flags lowered must know on whose word.
         *lock(&self.asked) = Some((status.id.clone(), cause.clone()));
         if !matches!(status.phase, Phase::RolledBack | Phase::Decommissioned) {
-            traffic::lower_here(&self.parts.flags, &status.id, &cause);
+            traffic::lower_here(&self.parts.flags, &status.id, cause);
         }
         self.asked_now.notify_one();
         self.wake.notify_one();

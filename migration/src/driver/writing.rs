@@ -56,7 +56,7 @@ impl Driver {
                 tokio::time::sleep(PROMPT).await;
                 traffic::lower_here(flags, &state.id, cause);
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             written = tokio::time::timeout(limit, append) => {
