@@ -181,7 +181,10 @@ async fn calls(house: &Arc<House>) -> Traffic {
 
 fn configuration(state: &str) -> String {
     match state {
-        "live" | "down" => rehearsal().replace(r#"hold = "1s""#, r#"hold = "2m""#),
+        // Looks lie as far apart as a simulation of such a plan can afford.
+        "live" | "down" => rehearsal()
+            .replace(r#"hold = "1s""#, r#"hold = "2m""#)
+            .replace(r#"interval = "100ms""#, r#"interval = "2s""#),
         "complete" => retaining("20s"),
         _ => rehearsal(),
     }
