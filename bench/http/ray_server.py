@@ -13,8 +13,8 @@ from ray import serve
 
 from echo import echo
 
-# As many as there are connections, so that no request waits while a replica could take it. Ray's own
-# default is 5.
+# As many as there are connections, so that no request waits while a replica could take it. Ray's
+# own default is 5.
 ONGOING = 16
 
 
