@@ -224,7 +224,9 @@ impl Contenders {
             Ok(venv) => venv,
             Err(error) => {
                 interrupt.check()?;
-                self.lack(kit, &format!("it cannot be installed here: {error:#}"));
+                eprintln!("{} cannot be installed: {error:#}", kit.venv);
+                let why = format!("it cannot be installed here: {}", reason(&error));
+                self.lack(kit, &why);
                 return Ok(());
             }
         };
@@ -252,6 +254,20 @@ impl Contenders {
     }
 }
 
+/// Why something cannot be measured, in one line that can be published: what a log says is wrong where
+/// it says so, and no commands and paths of this machine.
+pub(super) fn reason(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let said = text.lines().find(|line| {
+        let word = line.get(..5).unwrap_or_default();
+        word.eq_ignore_ascii_case("error")
+    });
+    said.map_or_else(
+        || text.lines().next().unwrap_or_default().to_owned(),
+        str::to_owned,
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::page::NAMES;
@@ -268,6 +284,15 @@ mod tests {
         names.sort();
         rows.sort_unstable();
         assert_eq!(names, rows);
+    }
+
+    #[test]
+    fn a_reason_is_what_the_log_says_is_wrong() {
+        let error =
+            anyhow::anyhow!("/a/path/pip failed; the end of its log:\nmore\nERROR: no room")
+                .context("cannot install the packages");
+        assert_eq!(reason(&error), "ERROR: no room");
+        assert_eq!(reason(&anyhow::anyhow!("it is\nmute")), "it is");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use super::contenders::{CONNECTIONS, Contender, Contenders};
+use super::contenders::{CONNECTIONS, Contender, Contenders, reason};
 use super::load;
 use super::outcome::{Times, summary};
 use super::server::Running;
@@ -59,8 +59,9 @@ pub(super) fn run(
                 Err(error) => {
                     interrupt.check()?;
                     eprintln!("{} cannot be measured: {error:#}", contender.name);
-                    let why = format!("{error:#}");
-                    samples.failed.insert(contender.name.clone(), why);
+                    samples
+                        .failed
+                        .insert(contender.name.clone(), reason(&error));
                 }
             }
         }

@@ -3,6 +3,7 @@
 //! Invariant: only a process that descends from the server is ever killed: its number came in an
 //! answer, and an answer may be wrong.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,14 +15,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::contenders::{Contender, How};
-use super::load::{Outcome, Question};
+use super::contenders::{CONNECTIONS, Contender, How, WORKERS};
+use super::load::{self, Outcome, Question};
 use crate::interrupt::Interrupt;
 use crate::live::server::{Launch, Server, free_port};
 use crate::process::{Group, last_lines};
 
 /// Ray takes about fifteen seconds on two cores.
 const READY_WITHIN: Duration = Duration::from_secs(90);
+/// What the others take after the first process that answers.
+const ALL_WITHIN: Duration = Duration::from_secs(10);
+/// Enough for every connection to be answered.
+const BURST: Duration = Duration::from_millis(300);
 /// What a rival may take to end; then it is killed with what it started.
 const GRACE: Duration = Duration::from_secs(10);
 /// No worker is further from its server.
@@ -96,7 +101,24 @@ impl Running {
             );
             interrupt.sleep(Duration::from_millis(100))?;
         }
+        // One process may be up before the other, and would be given all connections. A server whose
+        // second process never answers is measured all the same, and the table says so.
+        let deadline = Instant::now() + ALL_WITHIN;
+        while self.processes(interrupt)? < WORKERS && Instant::now() < deadline {
+            self.check_alive()?;
+        }
         Ok(())
+    }
+
+    /// How many processes answer, asked by all connections for a moment.
+    fn processes(&self, interrupt: &Interrupt) -> Result<usize> {
+        let (slept, notes) = load::during(&self.question, CONNECTIONS, |_| interrupt.sleep(BURST));
+        slept?;
+        let pids = notes.iter().filter_map(|note| match note.outcome {
+            Outcome::Well(pid) => Some(pid),
+            Outcome::Failed(_) => None,
+        });
+        Ok(pids.collect::<BTreeSet<i32>>().len())
     }
 
     fn check_alive(&mut self) -> Result<()> {
