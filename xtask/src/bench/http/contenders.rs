@@ -17,9 +17,9 @@ use crate::surroundings::{answer, python_versions};
 use crate::venv::Venv;
 
 /// Processes that run the callable. `bench/http/bentoml_service.py` has the number too.
-pub(super) const WORKERS: usize = 2;
+pub(super) const WORKERS: u32 = 2;
 /// Kept-alive connections, each with one request at a time.
-pub(super) const CONNECTIONS: usize = 16;
+pub(super) const CONNECTIONS: u32 = 16;
 
 /// One server.
 #[derive(Debug)]

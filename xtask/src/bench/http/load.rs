@@ -16,6 +16,9 @@ use super::connection::{Connection, request};
 
 /// A request that takes longer has failed.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
+/// Between one connection and the next: processes that share a listening socket would else leave all of
+/// them to the one that wakes first.
+const APART: Duration = Duration::from_millis(10);
 /// Between a failure and the next request.
 const REST: Duration = Duration::from_millis(10);
 
@@ -127,13 +130,19 @@ impl Question {
 /// Keeps so many loops running while `meanwhile` does. It is handed the process that answered last.
 pub(super) fn during<T>(
     question: &Question,
-    connections: usize,
+    connections: u32,
     meanwhile: impl FnOnce(&AtomicI32) -> T,
 ) -> (T, Vec<Note>) {
     let (stop, last) = (AtomicBool::new(false), AtomicI32::new(0));
     thread::scope(|scope| {
         let loops: Vec<_> = (0..connections)
-            .map(|_| scope.spawn(|| ask_on(question, &stop, &last)))
+            .map(|index| {
+                let (stop, last) = (&stop, &last);
+                scope.spawn(move || {
+                    thread::sleep(APART * index);
+                    ask_on(question, stop, last)
+                })
+            })
             .collect();
         // A panic in `meanwhile` must not leave the scope waiting for loops that nobody stops.
         let guard = Stop(&stop);

@@ -111,14 +111,15 @@ impl Running {
     }
 
     /// How many processes answer, asked by all connections for a moment.
-    fn processes(&self, interrupt: &Interrupt) -> Result<usize> {
+    fn processes(&self, interrupt: &Interrupt) -> Result<u32> {
         let (slept, notes) = load::during(&self.question, CONNECTIONS, |_| interrupt.sleep(BURST));
         slept?;
         let pids = notes.iter().filter_map(|note| match note.outcome {
             Outcome::Well(pid) => Some(pid),
             Outcome::Failed(_) => None,
         });
-        Ok(pids.collect::<BTreeSet<i32>>().len())
+        let pids: BTreeSet<i32> = pids.collect();
+        u32::try_from(pids.len()).context("more processes than numbers")
     }
 
     fn check_alive(&mut self) -> Result<()> {
