@@ -10,6 +10,7 @@ mod compare;
 mod contenders;
 mod core;
 mod figures;
+mod http;
 mod migrate;
 mod page;
 mod plot;
@@ -41,6 +42,8 @@ enum Subject {
     Pool(Pool),
     /// Flags, breaker and router: a decision, a permit, a way through
     Core(Core),
+    /// dspex beside other HTTP servers, under load and under a kill
+    Http(http::Http),
     /// A migration's verdicts: how often they are wrong, what they cost
     Migrate(migrate::Migrate),
 }
@@ -111,6 +114,7 @@ pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> 
     match &options.subject {
         Subject::Pool(pool) => run_pool(pool, places, interrupt),
         Subject::Core(core) => core::run(core, places, interrupt),
+        Subject::Http(options) => http::run(options, places, interrupt),
         Subject::Migrate(options) => migrate::run(options, places, interrupt),
     }
 }
@@ -137,7 +141,11 @@ fn run_pool(pool: &Pool, places: &Places, interrupt: &Interrupt) -> Result<bool>
     if pool.whole() {
         Results::POOL.write(places, &record)?;
         page::write(&record, places)?;
-        plot::write(&record, places)?;
+        plot::write(
+            &places.root.join("bench/results/pool.svg"),
+            "Calls a second: 100 B echo, 2 workers, 16 calls in flight",
+            &record.rows(&page::NAMES),
+        )?;
     }
     Ok(true)
 }

@@ -48,7 +48,7 @@ impl Limit {
 }
 
 /// What a figure was made from: its values, or why there are none.
-type Made = Result<Spread, String>;
+pub(super) type Made = Result<Spread, String>;
 
 /// All figures, measured or not.
 pub(super) fn all(samples: &Samples, absent: &[(String, String)]) -> Vec<Figure> {
@@ -161,9 +161,10 @@ pub(super) fn all(samples: &Samples, absent: &[(String, String)]) -> Vec<Figure>
     ]
 }
 
-struct Source<'a> {
-    samples: &'a Samples,
-    absent: &'a [(String, String)],
+/// Makes a figure's spread of what the rounds gave, or says why there is none.
+pub(super) struct Source<'a> {
+    pub(super) samples: &'a Samples,
+    pub(super) absent: &'a [(String, String)],
 }
 
 impl Source<'_> {
@@ -183,7 +184,7 @@ impl Source<'_> {
         Spread::of(values).ok_or_else(|| self.lacks(contender))
     }
 
-    fn numbers(&self, contender: &str, field: &str) -> Made {
+    pub(super) fn numbers(&self, contender: &str, field: &str) -> Made {
         self.spread(contender, &self.samples.numbers(contender, field))
     }
 
@@ -192,14 +193,14 @@ impl Source<'_> {
     }
 
     /// The sum over all rounds: one failure in one round is a failure.
-    fn total(&self, contender: &str, field: &str) -> Made {
+    pub(super) fn total(&self, contender: &str, field: &str) -> Made {
         let numbers = self.samples.numbers(contender, field);
         let spread = self.spread(contender, &numbers)?;
         let median = numbers.iter().sum();
         Ok(Spread { median, ..spread })
     }
 
-    fn ratio(&self, ours: &str, theirs: &str, field: &str) -> Made {
+    pub(super) fn ratio(&self, ours: &str, theirs: &str, field: &str) -> Made {
         let (mine, other) = (
             self.samples.numbers(ours, field),
             self.samples.numbers(theirs, field),
@@ -227,14 +228,14 @@ impl Source<'_> {
     }
 }
 
-fn ratio(id: &str, what: &str, limit: Limit, made: Made) -> Figure {
+pub(super) fn ratio(id: &str, what: &str, limit: Limit, made: Made) -> Figure {
     Figure {
         portable: true,
         ..absolute(id, what, limit, " ×", made)
     }
 }
 
-fn absolute(id: &str, what: &str, limit: Limit, unit: &str, made: Made) -> Figure {
+pub(super) fn absolute(id: &str, what: &str, limit: Limit, unit: &str, made: Made) -> Figure {
     let (measured, lacks) = match made {
         Ok(spread) => (Some(spread), None),
         Err(why) => (None, Some(why)),

@@ -4,15 +4,19 @@
 //! judge real runs; it prints a line of JSON for each result. A whole run, with a thousand migrations
 //! of each kind, is written to `bench/results/migrate.md` and `.json`.
 
+mod figures;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::compare;
+use super::results::Results;
 use crate::interrupt::Interrupt;
 use crate::places::Places;
 use crate::process::run_logged;
@@ -26,11 +30,15 @@ const RUNS: u64 = 1_000;
 #[command(after_help = "\
 A whole run is written to bench/results; one with --quick is only printed.
 
-Exit code 0: it was measured, whether or not the limits are met.")]
+Exit code 0: it was measured, whether or not the limits are met. With --compare, 1 where verdicts are
+worse than in the checked-in result.")]
 pub(super) struct Migrate {
     /// Fifty runs of each kind, for a first look
     #[arg(long)]
     quick: bool,
+    /// Hold the verdicts against the checked-in result and write nothing
+    #[arg(long)]
+    compare: bool,
     /// Calls a second, over the day
     #[arg(long, default_value_t = 10.0, value_name = "N")]
     rate: f64,
@@ -45,6 +53,11 @@ struct Record {
 }
 
 pub(super) fn run(migrate: &Migrate, places: &Places, interrupt: &Interrupt) -> Result<bool> {
+    let before: Option<Record> = if migrate.compare {
+        Some(Results::MIGRATE.read(places)?)
+    } else {
+        None
+    };
     let surroundings = Surroundings::of(places, BTreeMap::new());
     let runs = if migrate.quick { 50 } else { RUNS };
     let progress = Progress::start("migrations in simulated time");
@@ -71,16 +84,25 @@ pub(super) fn run(migrate: &Migrate, places: &Places, interrupt: &Interrupt) -> 
     };
     let page = page(&record);
     println!("{page}");
+    if let Some(before) = before {
+        // Fewer calls are judged later and worse, whatever the code is.
+        let rate = |record: &Record| record.results["equal"]["calls_per_second"].as_f64();
+        ensure!(
+            rate(&before) == rate(&record),
+            "the checked-in result is of {:?} calls a second: compare with --rate of as many",
+            rate(&before).unwrap_or(f64::NAN)
+        );
+        let worse = compare::among(
+            &figures::all(&before.results),
+            &figures::all(&record.results),
+        );
+        println!("{}", compare::text(&worse));
+        return Ok(worse.is_empty());
+    }
     if !migrate.quick {
-        let write = |name: &str, text: String| {
-            let path = places.root.join("bench/results").join(name);
-            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
-        };
-        write(
-            "migrate.json",
-            serde_json::to_string_pretty(&record)? + "\n",
-        )?;
-        write("migrate.md", page)?;
+        Results::MIGRATE.write(places, &record)?;
+        let path = places.root.join("bench/results/migrate.md");
+        fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(true)
 }

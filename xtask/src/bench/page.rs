@@ -142,7 +142,7 @@ pub(super) fn span(spread: &Spread) -> String {
 }
 
 /// Three digits that count, and no more.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     let size = value.abs();
     if size >= 1000.0 {
         let whole = format!("{value:.0}");

@@ -1,14 +1,12 @@
-//! `bench/results/pool.svg`: calls a second as bars, with the smallest and largest round as a line.
+//! `bench/results/*.svg`: calls a second as bars, with the smallest and largest round as a line.
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::page::NAMES;
-use super::record::Record;
 use super::spread::Spread;
-use crate::places::Places;
 
 const WIDTH: f64 = 720.0;
 const LABELS: f64 = 190.0;
@@ -17,25 +15,21 @@ const ROW: f64 = 30.0;
 const BAR: f64 = 18.0;
 const TOP: f64 = 40.0;
 
-pub(super) fn write(record: &Record, places: &Places) -> Result<()> {
-    let rows: Vec<(&str, Spread)> = NAMES
-        .iter()
-        .filter_map(|(contender, name)| Some((*name, record.spread(contender, "rate")?)))
-        .collect();
-    let path = places.root.join("bench/results/pool.svg");
-    fs::write(&path, svg(&rows)).with_context(|| format!("cannot write {}", path.display()))
+/// Writes the rates, each with its name, under this title.
+pub(super) fn write(path: &Path, title: &str, rows: &[(&str, Spread)]) -> Result<()> {
+    fs::write(path, svg(title, rows)).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Colours that are read on a light and on a dark page.
-fn svg(rows: &[(&str, Spread)]) -> String {
+fn svg(title: &str, rows: &[(&str, Spread)]) -> String {
     let height = TOP + ROW * rows.len() as f64 + 10.0;
     let largest = rows.iter().map(|(_, rate)| rate.max).fold(1.0, f64::max);
     let x = |rate: f64| LABELS + rate / largest * (WIDTH - LABELS - VALUES);
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
          height=\"{height}\" font-family=\"sans-serif\" font-size=\"13\" fill=\"#808080\">\n\
-         <title>Calls a second by pool</title>\n\
-         <text x=\"10\" y=\"22\">Calls a second: 100 B echo, 2 workers, 16 calls in flight</text>\n"
+         <title>{title}</title>\n\
+         <text x=\"10\" y=\"22\">{title}</text>\n"
     );
     for (index, (name, rate)) in rows.iter().enumerate() {
         let top = TOP + ROW * index as f64;
@@ -75,12 +69,15 @@ mod tests {
             max: median,
             samples: 5,
         };
-        let text = svg(&[("dspex, pool V2", rate(200.0)), ("other", rate(100.0))]);
+        let text = svg(
+            "Calls",
+            &[("dspex, pool V2", rate(200.0)), ("other", rate(100.0))],
+        );
         assert!(text.contains("width=\"440.0\""), "{text}");
         assert!(text.contains("width=\"220.0\""), "{text}");
         assert!(text.starts_with("<svg ") && text.ends_with("</svg>\n"));
         assert!(
-            svg(&[]).ends_with("</svg>\n"),
+            svg("Calls", &[]).ends_with("</svg>\n"),
             "nothing measured is no error"
         );
     }

@@ -1,4 +1,4 @@
-//! `bench/results/pool.json`: all that a run found.
+//! All that a run of `bench pool` or `bench http` found, as it stands in `bench/results/`.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::rounds::Samples;
 use super::spread::Spread;
 use crate::surroundings::Surroundings;
 
-/// Fields of a contender's result that are written down, where it has them.
+/// Fields of a pool's result that are written down, where it has them.
 const FIELDS: [&str; 12] = [
     "rate",
     "p50_us",
@@ -40,21 +40,13 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// What a run of `bench pool` found.
     pub(super) fn of(
         mut surroundings: Surroundings,
         contenders: &Contenders,
         samples: &Samples,
     ) -> Self {
-        let mut measured = BTreeMap::new();
         for name in samples.contenders() {
-            let spreads: BTreeMap<String, Spread> = FIELDS
-                .iter()
-                .filter_map(|field| {
-                    let spread = Spread::of(&samples.numbers(name, field))?;
-                    Some(((*field).to_owned(), spread))
-                })
-                .collect();
-            measured.insert(name.to_owned(), spreads);
             if let (Some(rival), Some(version)) =
                 (name.strip_prefix("echo/"), samples.text(name, "version"))
             {
@@ -63,17 +55,24 @@ impl Record {
                     .insert(rival.to_owned(), version.to_owned());
             }
         }
-        let absent = contenders.absent.iter().cloned();
         Self {
             surroundings,
             rounds: contenders.amount.rounds,
             figures: figures::all(samples, &contenders.absent),
-            measured,
-            absent: absent.chain(samples.failed.clone()).collect(),
+            measured: samples.spreads(&FIELDS),
+            absent: samples.absent(&contenders.absent),
         }
     }
 
-    /// The median of a field.
+    /// The rates of those that have one, by the names that people know them by.
+    pub(super) fn rows<'a>(&self, names: &[(&str, &'a str)]) -> Vec<(&'a str, Spread)> {
+        let names = names.iter();
+        names
+            .filter_map(|(contender, name)| Some((*name, self.spread(contender, "rate")?)))
+            .collect()
+    }
+
+    /// What the rounds gave for a field.
     pub(super) fn spread(&self, contender: &str, field: &str) -> Option<Spread> {
         self.measured.get(contender)?.get(field).copied()
     }

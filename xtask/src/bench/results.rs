@@ -16,6 +16,8 @@ pub(super) struct Results(&'static str);
 impl Results {
     pub(super) const POOL: Self = Self("pool");
     pub(super) const CORE: Self = Self("core");
+    pub(super) const HTTP: Self = Self("http");
+    pub(super) const MIGRATE: Self = Self("migrate");
 
     /// What was checked in.
     pub(super) fn read<T: DeserializeOwned>(self, places: &Places) -> Result<T> {

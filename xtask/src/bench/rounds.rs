@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::contenders::Contenders;
+use super::spread::Spread;
 use crate::interrupt::Interrupt;
 use crate::process::{Group, last_lines};
 use crate::progress::Progress;
@@ -26,7 +27,7 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// One number of each round. Nothing where the contender failed in one of them.
+    /// One number of each round that has one. Nothing where the contender failed in one of them.
     pub(super) fn numbers(&self, contender: &str, field: &str) -> Vec<f64> {
         let number = |value: &Value| value.get(field).and_then(Value::as_f64);
         self.rounds(contender).iter().filter_map(number).collect()
@@ -53,6 +54,24 @@ impl Samples {
             .keys()
             .map(String::as_str)
             .filter(|name| !self.failed.contains_key(*name))
+    }
+
+    /// These fields of whoever was measured, where they have them.
+    pub(super) fn spreads(&self, fields: &[&str]) -> BTreeMap<String, BTreeMap<String, Spread>> {
+        self.contenders()
+            .map(|name| {
+                let spreads = fields.iter().filter_map(|field| {
+                    let spread = Spread::of(&self.numbers(name, field))?;
+                    Some(((*field).to_owned(), spread))
+                });
+                (name.to_owned(), spreads.collect())
+            })
+            .collect()
+    }
+
+    /// Whoever was not measured, with the reason: those known before, and those that failed.
+    pub(super) fn absent(&self, before: &[(String, String)]) -> BTreeMap<String, String> {
+        before.iter().cloned().chain(self.failed.clone()).collect()
     }
 
     fn rounds(&self, contender: &str) -> &[Value] {

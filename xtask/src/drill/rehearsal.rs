@@ -26,7 +26,7 @@ use crate::live::client::Client;
 use crate::live::ledger::{Ledger, Sample};
 use crate::live::programs::Program;
 use crate::live::questions;
-use crate::live::server::{Launch, Server};
+use crate::live::server::{Launch, Server, free_port};
 use crate::live::setup::Setup;
 use crate::live::traffic::{Habits, Scene, Traffic};
 use crate::live::watch::Status;
@@ -357,13 +357,4 @@ impl<'a> Rehearsal<'a> {
         }
         Ok(())
     }
-}
-
-/// A port that was free just now.
-fn free_port() -> Result<u16> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("there is no free port")?;
-    Ok(listener
-        .local_addr()
-        .context("a port without a number")?
-        .port())
 }

@@ -181,6 +181,15 @@ impl Server {
     }
 }
 
+/// A port that nobody has now. Whoever is told it takes it a moment later.
+pub(crate) fn free_port() -> Result<u16> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").context("there is no free port")?;
+    Ok(listener
+        .local_addr()
+        .context("a port without a number")?
+        .port())
+}
+
 /// The address in the log, behind this place.
 fn listening(log: &Path, from: u64) -> Option<String> {
     let mut file = std::fs::File::open(log).ok()?;

@@ -106,7 +106,8 @@ impl<'a> Setup<'a> {
     }
 }
 
-fn build(places: &Places, interrupt: &Interrupt) -> Result<PathBuf> {
+/// Builds the release binary, and says where it is.
+pub(crate) fn build(places: &Places, interrupt: &Interrupt) -> Result<PathBuf> {
     eprintln!("building the release binary …");
     let mut build = Command::new(Places::cargo());
     build

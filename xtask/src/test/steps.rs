@@ -104,6 +104,9 @@ pub(super) fn all<'a>(
         here("pytest, bench", move || {
             pytest(places, &venv()?, "bench/rivals", interrupt)
         }),
+        here("pytest, bench http", move || {
+            pytest(places, &venv()?, "bench/http", interrupt)
+        }),
         page_tests(places)?,
     ];
     if !options.quick {
