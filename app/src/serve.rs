@@ -455,7 +455,7 @@ impl Stores {
                     .map_err(MigrationError::from)?,
             ),
             recorder: Arc::new(
-                SqliteRecorder::open(writer(), reader(), keep)
+                SqliteRecorder::open(store.background.clone(), reader(), keep)
                     .await
                     .map_err(MigrationError::from)?,
             ),

@@ -86,8 +86,11 @@ fn holder(pid: Option<u32>) -> String {
 pub struct Store {
     /// The data directory.
     pub dir: DataDir,
-    /// The one connection that writes.
+    /// The one connection that writes what somebody waits for.
     pub writer: SqlitePool,
+    /// Another one, for what nobody waits for: a journal's append does not stand in its queue, but at
+    /// the lock of the database at most, for the one short transaction that is under way.
+    pub background: SqlitePool,
     /// Connections that read.
     pub reader: SqlitePool,
     /// Held for as long as the store lives.
@@ -121,19 +124,15 @@ impl Store {
             reason: in_words(&path, &source),
             source,
         };
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .min_connections(1)
-            // SQLite ends a transaction by itself where the disk is full; sqlx then takes the
-            // connection to be inside of it for ever, and refuses to begin another.
-            .before_acquire(|connection, _| {
-                let usable = !connection.is_in_transaction();
-                Box::pin(std::future::ready(Ok(usable)))
-            })
+        let writer = one_writer()
             .connect_with(options.clone())
             .await
             .map_err(failed)?;
         prove_writable(&writer).await.map_err(failed)?;
+        let background = one_writer()
+            .connect_with(options.clone())
+            .await
+            .map_err(failed)?;
         let reader = SqlitePoolOptions::new()
             .max_connections(readers)
             .connect_with(options.read_only(true).create_if_missing(false))
@@ -142,6 +141,7 @@ impl Store {
         Ok(Self {
             dir,
             writer,
+            background,
             reader,
             _lock: lock,
         })
@@ -151,8 +151,22 @@ impl Store {
     pub async fn close(&self) {
         // Readers first, so that the writer is the last one out and can remove the log.
         self.reader.close().await;
+        self.background.close().await;
         self.writer.close().await;
     }
+}
+
+/// A connection that writes.
+fn one_writer() -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(1)
+        .min_connections(1)
+        // SQLite ends a transaction by itself where the disk is full; sqlx then takes the
+        // connection to be inside of it for ever, and refuses to begin another.
+        .before_acquire(|connection, _| {
+            let usable = !connection.is_in_transaction();
+            Box::pin(std::future::ready(Ok(usable)))
+        })
 }
 
 /// A read-only file opens well enough; only a write lock tells.

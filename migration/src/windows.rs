@@ -16,6 +16,9 @@ use crate::plan::Plan;
 use crate::sample::Sample;
 use crate::stratum::Stratum;
 
+/// For so many windows workers run before it is told, where nobody calls and none fails.
+const IDLE_WINDOWS: f64 = 30.0;
+
 /// The samples of a stage so far.
 #[derive(Debug, Clone, Default)]
 pub struct Windows {
@@ -110,8 +113,8 @@ impl Windows {
     }
 
     /// For how many windows the candidate's workers ran since it was told last, and how many failed. Told
-    /// with the calls, else at a failure or once a window is full: what is told is written to the journal,
-    /// which an idle night should not fill.
+    /// with the calls, else at a failure or once many windows are full: what is told is written to the
+    /// journal, which an idle night should not fill.
     fn workers(&mut self, plan: &Plan, sample: &Sample, seconds: f64) -> Option<(f64, u64)> {
         let pool = sample.candidate_pool.as_ref()?;
         // What failed before the first look is no business of this stage, nor is the time until then.
@@ -124,7 +127,7 @@ impl Windows {
             .saturating_add(failed);
         let window = plan.window.as_secs_f64();
         self.ran += number(ran) * seconds / window;
-        let full = self.ran >= number(ran);
+        let full = self.ran >= number(ran) * IDLE_WINDOWS;
         let told = failed > 0 || sample.lanes[1].calls > 0 || full;
         told.then(|| (std::mem::take(&mut self.ran), failed))
     }

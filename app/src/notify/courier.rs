@@ -21,6 +21,10 @@ const PAGE: usize = 100;
 /// The first wait after a try that failed; each is twice the one before.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
+/// Tries at a message that the receiver refuses for good. A few, because a receiver that is being deployed
+/// answers 404 for a moment; not more, because what comes after it waits, and may be a rollback.
+const REFUSALS: u32 = 3;
+
 /// How often the journals are looked at where nobody says that there is news: another process may have
 /// written.
 const POLL: Duration = Duration::from_secs(5);
@@ -136,10 +140,11 @@ impl Courier {
         moved.map_err(|error| error.to_string())
     }
 
-    /// Posts until the receiver says yes, or the event is too old.
+    /// Posts until the receiver says yes, or for good no, or the event is too old.
     async fn deliver(&self, message: &Message, entry: &Entry) {
         let patience = self.notifier.patience;
         let mut wait = FIRST_WAIT.min(patience.longest_wait);
+        let mut refusals = 0;
         loop {
             let post = Post {
                 to: &self.hook.to,
@@ -151,25 +156,31 @@ impl Courier {
             };
             let (problem, asked) = match self.notifier.webhooks.post(post).await {
                 Ok(answer) if answer.is_success() => return self.delivered(),
-                Ok(answer) => (refusal(&answer), answer.retry_after),
+                Ok(answer) => {
+                    refusals += u32::from(is_for_good(answer.status));
+                    (refusal(&answer), answer.retry_after)
+                }
                 Err(problem) => (problem, None),
             };
             self.failed(&problem);
-            if age(entry) >= patience.keep_trying {
-                tracing::error!(
-                    notification = self.hook.name,
-                    message = message.id,
-                    problem,
-                    "a notification is given up"
-                );
-                self.outlook.send_modify(|outlook| outlook.given_up += 1);
-                return;
+            if refusals >= REFUSALS || age(entry) >= patience.keep_trying {
+                return self.given_up(message, &problem);
             }
             // The receiver may ask for more time, within what is ours.
             let pause = jittered(wait).max(asked.unwrap_or_default());
             tokio::time::sleep(pause.min(patience.longest_wait)).await;
             wait = (wait * 2).min(patience.longest_wait);
         }
+    }
+
+    fn given_up(&self, message: &Message, problem: &str) {
+        tracing::error!(
+            notification = self.hook.name,
+            message = message.id,
+            problem,
+            "a notification is given up"
+        );
+        self.outlook.send_modify(|outlook| outlook.given_up += 1);
     }
 
     fn delivered(&self) {
@@ -200,6 +211,11 @@ fn end(migration: &Summary) -> Place {
         migration: migration.id.clone(),
         seq: migration.last_seq,
     }
+}
+
+/// Whether the same message will be refused again. Too slow (408), too early (425) and too many (429) pass.
+fn is_for_good(status: u16) -> bool {
+    (400..500).contains(&status) && !matches!(status, 408 | 425 | 429)
 }
 
 fn refusal(answer: &Answered) -> String {

@@ -11,7 +11,7 @@ pub(crate) struct Outlook {
     pub(crate) name: String,
     /// Messages that it has taken since the server started.
     pub(crate) delivered: u64,
-    /// Messages that were given up since then: too old.
+    /// Messages that were given up since then: too old, or refused for good.
     pub(crate) given_up: u64,
     /// Entries that it has not been told of yet.
     pub(crate) behind: u64,

@@ -2,12 +2,15 @@
 //! events.
 //!
 //! Invariants: each event has an id, which says where both of its sources are after it; whoever comes
-//! back with the id of the last one misses nothing and hears nothing twice. Each source keeps its own
-//! order; between the two it is that of the clock.
+//! back with the id of the last one misses nothing and hears nothing twice. Where the feed cannot reach
+//! back as far as that, it says so, by an event `gap` in front of what it can reach. Each source keeps its
+//! own order, which for migrations is that of their beginning in the journal and of no clock; between the
+//! two it is that of the clock.
+
+mod happened;
+mod reach;
 
 use std::convert::Infallible;
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,16 +19,17 @@ use axum::http::header::{ACCEPT, CACHE_CONTROL};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::sse::{Event as ServerSent, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
-use dspex_flags::{Change, Observer};
-use dspex_migration::{Entry, MigrationError, MigrationId, Status};
+use dspex_flags::Observer;
+use dspex_migration::{MigrationError, Status};
 use futures_util::stream::unfold;
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use self::happened::{Cursor, Happened};
+use self::reach::{REACH, unheard, writes};
 use super::{TAG, limit};
 use crate::assemble::House;
 use crate::http::error::{Problem, ProblemDocument};
@@ -34,9 +38,6 @@ use crate::http::state::{AppState, Ready};
 
 /// Feeds that are open at once. Each holds a connection.
 static STREAMS: Semaphore = Semaphore::const_new(32);
-
-/// Changes of flags, and migrations, that the feed reaches back over.
-const REACH: usize = 1_000;
 
 /// Events read at once for a stream.
 const PAGE: usize = 200;
@@ -60,90 +61,6 @@ struct Wanted {
     after: Option<String>,
     /// At most so many in a list, 1 to 1000; 100 where it is not given.
     limit: Option<usize>,
-}
-
-/// Where a reader of the feed is: the revision of the flags, and the entry of the newest migration.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Cursor {
-    revision: u64,
-    /// Ids of migrations sort by when they were made.
-    migration: Option<MigrationId>,
-    seq: u64,
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let migration = self.migration.as_ref().map_or("", MigrationId::as_str);
-        write!(f, "{}~{migration}~{}", self.revision, self.seq)
-    }
-}
-
-impl FromStr for Cursor {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let mut parts = text.split('~');
-        let (Some(revision), Some(migration), Some(seq), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(());
-        };
-        Ok(Self {
-            revision: revision.parse().map_err(|_| ())?,
-            migration: Some(migration)
-                .filter(|id| !id.is_empty())
-                .map(MigrationId::from_text),
-            seq: seq.parse().map_err(|_| ())?,
-        })
-    }
-}
-
-/// One event of either source.
-enum Happened {
-    Flags(Vec<Change>),
-    Journal(MigrationId, Box<Entry>),
-}
-
-impl Happened {
-    fn at(&self) -> Option<Timestamp> {
-        match self {
-            Self::Flags(changes) => changes.first().map(|change| change.at),
-            Self::Journal(_, entry) => Some(entry.at),
-        }
-    }
-
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Flags(_) => "flags",
-            Self::Journal(..) => "journal",
-        }
-    }
-
-    /// Moves the cursor over it.
-    fn pass(&self, cursor: &mut Cursor) {
-        match self {
-            Self::Flags(changes) => {
-                let newest = changes.iter().map(|change| change.revision.get()).max();
-                cursor.revision = newest.unwrap_or_default().max(cursor.revision);
-            }
-            Self::Journal(migration, entry) => {
-                cursor.migration = Some(migration.clone());
-                cursor.seq = entry.seq;
-            }
-        }
-    }
-
-    fn json(&self, id: &Cursor) -> Value {
-        match self {
-            Self::Flags(changes) => json!({"id": id.to_string(), "kind": "flags", "at": self.at(),
-                "changes": changes}),
-            Self::Journal(migration, entry) => {
-                json!({"id": id.to_string(), "kind": "journal", "at": entry.at,
-                    "migration": migration, "seq": entry.seq, "event": entry.event.shown(),
-                    "text": entry.event.to_string(), "trouble": entry.event.is_trouble()})
-            }
-        }
-    }
 }
 
 /// What happens to migrations and flags: a list, or a stream where `Accept` is `text/event-stream`.
@@ -201,6 +118,7 @@ async fn read(house: &House, cursor: &Cursor, limit: usize) -> Result<Vec<Happen
             (None, None) => break,
             (Some(_), None) => true,
             (None, Some(_)) => false,
+            // A gap has no time, and is told before everything that has.
             (Some(change), Some(entry)) => change.at() <= entry.at(),
         };
         merged.extend(if flags_first {
@@ -217,17 +135,8 @@ async fn changes(house: &House, cursor: &Cursor) -> Result<Vec<Happened>, Proble
     if house.flags.snapshot().revision().get() <= cursor.revision {
         return Ok(Vec::new());
     }
-    let mut changes = house.flags.history(REACH).await?;
-    changes.retain(|change| change.revision.get() > cursor.revision);
-    changes.reverse();
-    let mut writes: Vec<Vec<Change>> = Vec::new();
-    for change in changes {
-        match writes.last_mut() {
-            Some(write) if write[0].revision == change.revision => write.push(change),
-            _ => writes.push(vec![change]),
-        }
-    }
-    Ok(writes.into_iter().map(Happened::Flags).collect())
+    let newest = house.flags.history(REACH).await?;
+    Ok(writes(newest, cursor.revision, REACH))
 }
 
 /// Entries of journals after the cursor, the oldest first.
@@ -236,31 +145,23 @@ async fn entries(
     cursor: &Cursor,
     limit: usize,
 ) -> Result<Vec<Happened>, MigrationError> {
-    let mut migrations = house.migrations.history(REACH).await?;
-    migrations.retain(|migration| cursor.migration.as_ref() <= Some(&migration.id));
-    migrations.sort_by(|one, other| one.id.cmp(&other.id));
-    let mut found = Vec::new();
-    for migration in migrations {
-        let after = match &cursor.migration {
-            Some(id) if *id == migration.id => cursor.seq,
-            _ => 0,
-        };
-        if after >= migration.last_seq {
-            continue;
+    let newest = house.migrations.history(REACH).await?;
+    let (gap, migrations) = unheard(newest, cursor, REACH);
+    let mut found: Vec<Happened> = gap.map(Happened::Gap).into_iter().collect();
+    for (migration, after) in migrations {
+        if found.len() >= limit {
+            break;
         }
         let entries = house
             .migrations
-            .events(&migration.id, after, limit - found.len());
-        let id = &migration.id;
+            .events(&migration, after, limit - found.len());
+        let id = &migration;
         found.extend(
             entries
                 .await?
                 .into_iter()
                 .map(|entry| Happened::Journal(id.clone(), Box::new(entry))),
         );
-        if found.len() >= limit {
-            break;
-        }
     }
     Ok(found)
 }
@@ -351,25 +252,6 @@ impl Feed {
                 changed = self.flags.changed() => drop(changed?),
                 () = tokio::time::sleep(POLL) => {}
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_is_read_as_it_was_written() {
-        let cursor = Cursor {
-            revision: 7,
-            migration: Some(MigrationId::generate()),
-            seq: 12,
-        };
-        assert_eq!(cursor.to_string().parse(), Ok(cursor));
-        assert_eq!(Cursor::default().to_string().parse(), Ok(Cursor::default()));
-        for text in ["", "7", "7~m-1", "x~m-1~2", "7~m-1~2~3", "7~m-1~-2"] {
-            assert!(text.parse::<Cursor>().is_err(), "{text:?}");
         }
     }
 }

@@ -289,6 +289,27 @@ async fn what_is_too_old_is_given_up_and_said_so() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_refused_for_good_does_not_keep_the_next_from_arriving() {
+    let (world, receiver) = (World::new(), Receiver::default());
+    world.known().await;
+    world.start(clock::now()).await;
+    world.write(1, &[paused()], clock::now()).await;
+    // What may pass is no refusal for good, however often: only the third of those ends it.
+    receiver.answers(&[408, 425, 429, 500, 404, 429, 413, 400]);
+    let to = receiver.open(&world.tracker).await;
+    let mut outlook = world.courier(to, Selection::All);
+    receiver
+        .until(|names| names.iter().any(|name| name == "paused"))
+        .await;
+    let mut expected = vec!["started"; 8];
+    expected.push("paused");
+    assert_eq!(receiver.names(), expected);
+    let well = outlook.wait_for(|seen| seen.delivered == 1 && seen.behind == 0);
+    let well = tokio::time::timeout(LONG, well).await.unwrap().unwrap();
+    assert_eq!((well.given_up, &well.trouble), (1, &None));
+}
+
+#[tokio::test]
 async fn a_receiver_that_is_not_there_is_told_of_and_holds_nobody_up() {
     let world = World::new();
     world.known().await;
