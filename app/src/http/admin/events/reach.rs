@@ -112,7 +112,7 @@ mod tests {
     }
 
     /// How the cursor moves over what is found, and what that is.
-    fn told(found: Vec<Happened>) -> Vec<(&'static str, u64)> {
+    fn told(found: &[Happened]) -> Vec<(&'static str, u64)> {
         let mut cursor = Cursor::default();
         let passed = found.iter().map(|happened| {
             happened.pass(&mut cursor);
@@ -125,12 +125,12 @@ mod tests {
     fn writes_are_told_whole_and_what_is_out_of_reach_is_said_to_be() {
         let newest = || changes(&[9, 8, 8, 7]);
         let all = [("flags", 7), ("flags", 8), ("flags", 9)];
-        assert_eq!(told(writes(newest(), 0, 5)), all, "there are no others");
-        assert_eq!(told(writes(newest(), 7, 4)), all[1..], "heard already");
+        assert_eq!(told(&writes(newest(), 0, 5)), all, "there are no others");
+        assert_eq!(told(&writes(newest(), 7, 4)), all[1..], "heard already");
         // Revision 7 may have changed more than the one flag that is reached.
         let cut = [("gap", 7), ("flags", 8), ("flags", 9)];
-        assert_eq!(told(writes(newest(), 3, 4)), cut);
-        assert_eq!(told(writes(newest(), 6, 4)), cut);
+        assert_eq!(told(&writes(newest(), 3, 4)), cut);
+        assert_eq!(told(&writes(newest(), 6, 4)), cut);
         assert!(writes(Vec::new(), 3, 4).is_empty());
     }
 
