@@ -27,11 +27,13 @@ const PROBE: &str = "dspex-probe";
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// How long the pool may take to have all its workers again: as long as a pool's start may.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(30);
-/// How long an idle worker to break, or room on stable, is waited for.
+/// How long an idle worker to break is waited for, and room on stable, in all.
 const IDLE_WITHIN: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(10);
 /// Calls on each pool, by turns.
 const ROUNDS: usize = 25;
+/// So many of stable's calls, at the least, say how fast it is.
+const ENOUGH: usize = 5;
 /// As the rule that rolls back: twice as slow as stable.
 const SLOWER: u32 = 2;
 /// Less than this is the machine's noise and not a difference of pools.
@@ -92,18 +94,22 @@ impl Verification<'_> {
         let stable = self.router.stable();
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         let mut trouble = None;
+        // For all rounds together: a pool whose callers never leave it any room must not keep a
+        // migration from beginning.
+        let until = Instant::now() + IDLE_WITHIN;
         for _ in 0..ROUNDS {
             match time(&self.candidate).await {
                 Ok(took) => ours.push(took),
                 Err(error) => trouble = Some(error.to_string()),
             }
-            if has_room(&stable).await
+            if has_room(&stable, until).await
                 && let Ok(took) = time(&stable).await
             {
                 theirs.push(took);
             }
         }
-        judge_speed(median(&mut ours), median(&mut theirs), trouble)
+        let stable = median(&mut theirs).filter(|_| theirs.len() >= ENOUGH);
+        judge_speed(median(&mut ours), stable, trouble)
     }
 
     /// The way of a call, whole: by the lane's circuit, into the windows and the metrics.
@@ -252,15 +258,14 @@ async fn time(pool: &SharedPool) -> Result<Duration, PoolError> {
     Ok(began.elapsed())
 }
 
-/// Waits until the pool has room that no caller wants; `false` where it never has.
-async fn has_room(pool: &SharedPool) -> bool {
-    let began = Instant::now();
+/// Waits until the pool has room that no caller wants; `false` where it has none until then.
+async fn has_room(pool: &SharedPool, until: Instant) -> bool {
     loop {
         let status = pool.status();
         if status.queued == 0 && status.in_flight < status.capacity {
             return true;
         }
-        if began.elapsed() > IDLE_WITHIN {
+        if Instant::now() > until {
             return false;
         }
         tokio::time::sleep(LOOK).await;

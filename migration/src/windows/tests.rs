@@ -151,7 +151,7 @@ fn workers_that_failed_before_are_not_counted_and_a_new_pool_counts_from_nothing
 }
 
 #[test]
-fn time_of_workers_is_told_with_calls_at_a_failure_and_once_a_window_is_full() {
+fn time_of_workers_is_told_with_calls_at_a_failure_and_once_many_windows_are_full() {
     let mut windows = Windows::default();
     let mut told = |failures, calls, seconds| {
         let mut sample = sample(0, calls, seconds);
@@ -168,7 +168,7 @@ fn time_of_workers_is_told_with_calls_at_a_failure_and_once_a_window_is_full() {
     assert_eq!(told(3, 0, 5.0), None);
     assert_eq!(told(3, 9, 5.0), Some((40.0, 0)), "four for ten seconds");
     assert_eq!(told(4, 0, 6.0), Some((30.0, 1)), "and the one that failed");
-    assert_eq!(told(4, 0, 50.0), None);
-    assert_eq!(told(4, 0, 11.0), Some((244.0, 0)), "a minute of four");
+    assert_eq!(told(4, 0, 1_750.0), None);
+    assert_eq!(told(4, 0, 51.0), Some((7_204.0, 0)), "half an hour of four");
     assert_eq!(told(2, 0, 6.0), Some((36.0, 2)), "another pool");
 }
