@@ -84,9 +84,10 @@ pub(super) fn counts(places: &Places) -> Result<Vec<Value>> {
     } else {
         "default"
     };
+    // The runner's own folder is in the workspace, wherever cargo's target folder is.
     let path = places
-        .target
-        .join("nextest")
+        .root
+        .join("target/nextest")
         .join(profile)
         .join("junit.xml");
     let text = std::fs::read_to_string(&path)
