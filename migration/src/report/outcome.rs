@@ -28,10 +28,10 @@ pub(super) fn summary(reading: &Reading<'_>) -> Vec<Finding> {
     let stages = state.plan.stages.len() as u64;
     told.push(Finding::new(
         format!(
-            "{entered} of {} {} entered, and the lanes were looked at {} times.",
+            "{entered} of {} {} entered, and the lanes were looked at {}.",
             wording::count(stages, "stage"),
             if entered == 1 { "was" } else { "were" },
-            reading.looks.len()
+            wording::times(reading.looks.len() as u64)
         ),
         reading.numbers(|event| matches!(event, Event::StageEntered { .. })),
     ));
