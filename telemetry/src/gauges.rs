@@ -1,6 +1,7 @@
-//! The state of the house as metrics: pools, circuits, flags, host. Whoever knows a figure sets
+//! The state of the house as metrics: pools, circuits, flags, migrations, host. Whoever knows a figure sets
 //! it, every few seconds or when it changes; none of this is on the way of a call.
 
+mod migration;
 mod notifications;
 mod workers;
 
@@ -10,6 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
+pub use self::migration::MigrationFigures;
 pub use self::notifications::NotificationFigures;
 pub use self::workers::WorkerFigures;
 use crate::sink::Sink;
@@ -151,6 +153,11 @@ impl Gauges {
         self.sink.with(|| notifications::tell(receiver, figures));
     }
 
+    /// Tells where the newest migration is.
+    pub fn migration(&self, figures: &MigrationFigures) {
+        self.sink.with(|| migration::tell(figures));
+    }
+
     /// Tells that a pool is gone: its gauges go to 0, its counters stay.
     pub fn pool_gone(&self, pool: &str) {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
@@ -270,6 +277,7 @@ fn grown(before: u64, now: u64) -> u64 {
 }
 
 fn describe() {
+    migration::describe();
     notifications::describe();
     workers::describe();
     describe_gauge!(SESSIONS, "Sessions of stateful programs that have a state.");

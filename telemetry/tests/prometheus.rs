@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dspex_telemetry::{
-    Blame, CircuitPhase, Config, Gauges, HostUsage, Lane, NotificationFigures, Outcome,
-    PoolFigures, Prometheus, PrometheusError, Telemetry, WorkerFigures,
+    Blame, CircuitPhase, Config, Gauges, HostUsage, Lane, MigrationFigures, NotificationFigures,
+    Outcome, PoolFigures, Prometheus, PrometheusError, Telemetry, WorkerFigures,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -296,4 +296,41 @@ fn sessions_are_counted() {
     assert_line(&text, "dspex_sessions 7");
     assert_line(&text, "dspex_session_bytes 1234");
     assert_line(&text, "dspex_sessions_evicted_total 2");
+}
+
+#[test]
+fn a_migration_tells_where_it_is_and_keeps_the_share_that_is_served() {
+    let prometheus = Prometheus::new().unwrap();
+    let gauges = Gauges::on(&prometheus);
+    assert!(!prometheus.render().contains("\ndspex_migration_"));
+    let names = |is: &str| ["rollout", "stuck"].map(|name| (name.to_owned(), name == is));
+    let mut figures = MigrationFigures {
+        phases: names("rollout").to_vec(),
+        verdicts: vec![("healthy".to_owned(), true)],
+        stage: 2,
+        stages: 6,
+        share_percent: Some(12.5),
+        paused: false,
+        seen_healthy: 1.5,
+        hold: 3600.0,
+    };
+    gauges.migration(&figures);
+    figures.phases = names("stuck").to_vec();
+    figures.share_percent = None;
+    figures.paused = true;
+    gauges.migration(&figures);
+    let text = prometheus.render();
+    for line in [
+        r#"dspex_migration_phase{phase="rollout"} 0"#,
+        r#"dspex_migration_phase{phase="stuck"} 1"#,
+        r#"dspex_migration_verdict{verdict="healthy"} 1"#,
+        "dspex_migration_stage 2",
+        "dspex_migration_stages 6",
+        "dspex_migration_share_percent 12.5",
+        "dspex_migration_paused 1",
+        "dspex_migration_seen_healthy_seconds 1.5",
+        "dspex_migration_hold_seconds 3600",
+    ] {
+        assert_line(&text, line);
+    }
 }

@@ -61,6 +61,9 @@ async fn measure(house: &House) {
     gauges.flag_store_readable(house.flags.store_error().is_none());
     let share = house.flags.snapshot().percent(&GRADUAL_ROLLOUT_PERCENTAGE);
     gauges.rollout_percent(share.percent());
+    if let Some(status) = house.migrations.status() {
+        gauges.migration(&figures::migration(&status));
+    }
     gauges.host(&house.host.borrow());
     for seen in house.outlooks.now() {
         let figures = NotificationFigures {

@@ -1,11 +1,12 @@
-//! A pool's status as figures for metrics.
+//! The status of a pool and of a migration as figures for metrics.
 //!
 //! Invariant: what a kind of pool says in its details is read leniently: a kind that does not say it
 //! has no such metric.
 
+use dspex_migration::{Phase, Status, Verdict};
 use dspex_pool::{PoolStatus, WorkerState};
 use dspex_router::ShadowCounts;
-use dspex_telemetry::{PoolFigures, WorkerFigures};
+use dspex_telemetry::{MigrationFigures, PoolFigures, WorkerFigures};
 
 /// Every state, so that one that no worker is in counts 0.
 const STATES: [(WorkerState, &str); 6] = [
@@ -15,6 +16,14 @@ const STATES: [(WorkerState, &str); 6] = [
     (WorkerState::Degraded, "degraded"),
     (WorkerState::Terminating, "terminating"),
     (WorkerState::Terminated, "terminated"),
+];
+
+/// Every verdict, so that one that was not given counts 0.
+const VERDICTS: [Verdict; 4] = [
+    Verdict::Healthy,
+    Verdict::Warning,
+    Verdict::Inconclusive,
+    Verdict::Critical,
 ];
 
 pub(super) fn pool(status: &PoolStatus) -> PoolFigures {
@@ -52,6 +61,25 @@ pub(super) fn workers(status: &PoolStatus) -> WorkerFigures {
             .flatten()
             .filter_map(|(name, on)| Some((name.clone(), on.as_bool()?)))
             .collect(),
+    }
+}
+
+/// Where a migration is.
+pub(super) fn migration(status: &Status) -> MigrationFigures {
+    let verdict = status.analysis.as_ref().map(|analysis| analysis.verdict);
+    MigrationFigures {
+        phases: Phase::ALL
+            .map(|phase| (phase.to_string(), phase == status.phase))
+            .to_vec(),
+        verdicts: VERDICTS
+            .map(|each| (each.to_string(), Some(each) == verdict))
+            .to_vec(),
+        stage: status.stage.map_or(0, |stage| stage as u64 + 1),
+        stages: status.stage_count as u64,
+        share_percent: status.acknowledged.then(|| status.percent.percent()),
+        paused: status.paused.is_some(),
+        seen_healthy: status.healthy_for.as_secs_f64(),
+        hold: status.hold.unwrap_or_default().as_secs_f64(),
     }
 }
 
