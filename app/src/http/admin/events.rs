@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::header::{ACCEPT, CACHE_CONTROL};
-use axum::http::{HeaderMap, HeaderValue};
-use axum::response::sse::{Event as ServerSent, KeepAlive, Sse};
+use axum::http::HeaderMap;
+use axum::http::header::ACCEPT;
+use axum::response::sse::Event as ServerSent;
 use axum::response::{IntoResponse as _, Response};
 use dspex_flags::Observer;
 use dspex_migration::{MigrationError, Status};
@@ -33,6 +33,7 @@ use self::reach::{REACH, unheard, writes};
 use super::{TAG, limit};
 use crate::assemble::House;
 use crate::http::error::{Problem, ProblemDocument};
+use crate::http::event_stream;
 use crate::http::params::Asked;
 use crate::http::state::{AppState, Ready};
 
@@ -44,9 +45,6 @@ const PAGE: usize = 200;
 
 /// How often is looked where nobody says that there is news: another process may have written.
 const POLL: Duration = Duration::from_secs(5);
-
-/// A comment in between keeps proxies from taking the stream for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(events))
@@ -79,10 +77,11 @@ async fn events(
     Asked(wanted): Asked<Wanted>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let streams =
-        header(ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/event-stream"));
-    let seen = header("last-event-id").map(str::to_owned).or(wanted.after);
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let streams = accept.is_some_and(|accept| accept.contains("text/event-stream"));
+    let seen = event_stream::last_seen(&headers)
+        .map(str::to_owned)
+        .or(wanted.after);
     let after = seen.filter(|seen| !seen.is_empty()).map(|seen| {
         seen.parse::<Cursor>().map_err(|()| {
             Problem::invalid("after", format!("{seen:?} is no id of an event"))
@@ -205,15 +204,7 @@ async fn stream(
         ready: Vec::new().into_iter(),
         _permit: permit,
     };
-    let sse = Sse::new(unfold(feed, Feed::next));
-    let mut response = sse
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-        .into_response();
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would gather the events until its buffer is full.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    Ok(event_stream::answer(unfold(feed, Feed::next)))
 }
 
 struct Feed {

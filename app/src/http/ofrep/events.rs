@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderMap, HeaderValue};
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::response::sse::Event;
 use dspex_flags::{Observer, Snapshot};
 use futures_util::stream::unfold;
 use serde::Deserialize;
@@ -24,13 +23,10 @@ use super::TAG;
 use super::access::{Gate, token};
 use super::refusal::Refusal;
 use crate::auth::Tokens;
+use crate::http::event_stream;
 use crate::http::state::{AppState, Ready};
 
 const PATH: &str = "/ofrep/v1/events";
-const LAST_EVENT_ID: &str = "last-event-id";
-
-/// A comment in between keeps proxies from taking the stream for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// When to come back where there are too many streams.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -86,22 +82,13 @@ pub(super) async fn stream(
     }
     let permit = Arc::clone(&gate.streams).try_acquire_owned();
     let permit = permit.map_err(|_| Refusal::too_many("too many event streams are open", AGAIN))?;
-    let seen = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let events = Events {
         observer: house.flags.observe(),
         state,
-        seen: seen.map(str::to_owned),
+        seen: event_stream::last_seen(&headers).map(str::to_owned),
         _permit: permit,
     };
-    let sse = Sse::new(unfold(events, Events::next));
-    let mut response = sse
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-        .into_response();
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would gather the events until its buffer is full.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    Ok(event_stream::answer(unfold(events, Events::next)))
 }
 
 struct Events {
