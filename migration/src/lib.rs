@@ -99,7 +99,7 @@ pub use state::{BrokenJournal, State};
 pub use status::Status;
 pub use step::Step;
 pub use stratum::Stratum;
-pub use succession::Succession;
+pub use succession::{Leaving, Removed, Succession};
 pub use thresholds::{Action, LatencyRule, RateRule, RatioRule, Thresholds};
 pub use validation::{
     Area, Case, Extent, Factory, Finding, InvalidValidation, Listener, Load, LoadFigures,

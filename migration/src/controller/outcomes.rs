@@ -40,6 +40,15 @@ impl Deciding {
                 Ok(saved) => self.step_done(*step, Vec::new(), Some(saved.clone())),
                 Err(reason) => self.step_failed(*step, Vec::new(), reason.clone()),
             },
+            (_, Outcome::Retired(done)) if self.is_at(Step::Retire) => match done {
+                Ok(removed) => self.push(Event::StepDone {
+                    step: Step::Retire,
+                    checks: Vec::new(),
+                    saved: None,
+                    removed: Some(*removed),
+                }),
+                Err(reason) => self.step_failed(Step::Retire, Vec::new(), reason.clone()),
+            },
             (_, Outcome::Raised(percent, result)) => match result {
                 Ok(revision) => {
                     if matches!(self.state.lever, Lever::Moving { to, .. } if to == *percent) {
@@ -106,6 +115,7 @@ impl Deciding {
             step,
             checks,
             saved,
+            removed: None,
         });
     }
 

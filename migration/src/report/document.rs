@@ -332,6 +332,9 @@ fn operations(blocks: &mut Vec<Block>, operations: &Operations) {
         },
         "The controller was never away while a stage was healthy.",
     );
+    if let Some(cleaned) = &operations.cleaned {
+        blocks.push(Block::List(findings(std::slice::from_ref(cleaned))));
+    }
 }
 
 fn table(blocks: &mut Vec<Block>, table: Table, none: &str) {

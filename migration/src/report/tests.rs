@@ -6,6 +6,8 @@ use super::*;
 use crate::analysis::Verdict;
 use crate::command::Command;
 use crate::event::Event;
+use crate::step::Step;
+use crate::succession::Removed;
 use journals::{Pen, began, check, failed, happy, healthy, lane, seen};
 
 fn met(report: &Report, name: &str) -> Met {
@@ -79,6 +81,30 @@ fn a_failure_is_told_with_what_to_do() {
     ));
     assert_eq!(report.operations.gaps.len(), 1);
     assert_eq!(report.operations.acts.len(), 2);
+}
+
+#[test]
+fn what_was_cleaned_away_with_the_old_pool_is_told() {
+    let mut pen = happy();
+    assert!(pen.report().operations.cleaned.is_none());
+    pen.write(
+        1,
+        Event::StepDone {
+            step: Step::Retire,
+            checks: Vec::new(),
+            saved: None,
+            removed: Some(Removed {
+                looks: 1,
+                files: 2,
+                ..Removed::default()
+            }),
+        },
+    );
+    let told = "With the old pool were cleaned away: 1 recorded look of earlier migrations, \
+                2 left-over files.";
+    let report = pen.report();
+    assert_eq!(report.operations.cleaned.as_ref().unwrap().text, told);
+    assert!(report.markdown().contains(told) && report.html().contains(told));
 }
 
 #[test]
