@@ -143,6 +143,7 @@ impl House {
             ground: Arc::clone(&materials.ground),
             telemetry: Arc::clone(&telemetry),
             prometheus: materials.prometheus.clone(),
+            recorder: Arc::clone(&materials.recorder),
             tracker: tasks.tracker.clone(),
         }));
         let validations = Validations::new(ValidationParts {
@@ -166,6 +167,7 @@ impl House {
             telemetry: Arc::clone(&telemetry),
             prometheus: materials.prometheus.clone(),
             journal: Arc::clone(&journal),
+            recorder: Arc::clone(&materials.recorder),
             span: config.telemetry.span,
         };
         let migrations = Migrations::open(Parts {
