@@ -18,6 +18,8 @@ pub(crate) struct House {
     folder: tempfile::TempDir,
     client: reqwest::Client,
     running: Option<Running>,
+    /// Variables that the binary is started with.
+    variables: Vec<(&'static str, &'static str)>,
 }
 
 struct Running {
@@ -151,6 +153,7 @@ impl House {
             folder,
             client,
             running: None,
+            variables: Vec::new(),
         }
     }
 
@@ -159,6 +162,11 @@ impl House {
         let mut house = Self::with(&(rehearsal() + more));
         house.open().await;
         house
+    }
+
+    /// From now on the binary is started with these variables, too.
+    pub(crate) fn pass<const N: usize>(&mut self, variables: [(&'static str, &'static str); N]) {
+        self.variables.extend(variables);
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -188,6 +196,7 @@ impl House {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("DSPEX_ADMIN_TOKEN", TOKEN)
             .env("DSPEX_TOKEN", TOKEN)
+            .envs(self.variables.iter().copied())
             .stdin(Stdio::null());
         if let Some(running) = &self.running {
             command.env("DSPEX_URL", &running.url);
