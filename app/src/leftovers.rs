@@ -27,6 +27,9 @@ const TOKEN: &str = "admin.token.new";
 /// Younger ones are left alone.
 const YOUNG: Duration = Duration::from_secs(60);
 
+/// Whether a name is one of ours, for what is found by it.
+type Ours = fn(&str, &Metadata) -> bool;
+
 /// A file that is not in its place yet: `.NAME.PID`.
 pub(crate) fn aside(name: &str) -> String {
     format!(".{name}.{}", std::process::id())
@@ -42,7 +45,7 @@ pub(crate) fn clear(dir: &DataDir) -> Result<Vec<PathBuf>, String> {
     let packages = entries(&python)?
         .into_iter()
         .map(|folder| folder.join("dspex_worker"));
-    let places: [(Vec<PathBuf>, fn(&str, &Metadata) -> bool); 3] = [
+    let places: [(Vec<PathBuf>, Ours); 3] = [
         (vec![dir.backups(), dir.archives()], of_archives),
         (vec![dir.path().to_owned()], |name, found| {
             name == TOKEN && found.is_file()
@@ -81,7 +84,7 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, String> {
     }
 }
 
-fn is_left_over(path: &Path, ours: fn(&str, &Metadata) -> bool) -> bool {
+fn is_left_over(path: &Path, ours: Ours) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     let found = std::fs::symlink_metadata(path);
     let (Some(name), Ok(found)) = (name, found) else {
