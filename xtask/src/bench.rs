@@ -120,11 +120,7 @@ pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> 
 }
 
 fn run_pool(pool: &Pool, places: &Places, interrupt: &Interrupt) -> Result<bool> {
-    let before: Option<Record> = if pool.compare {
-        Some(Results::POOL.read(places)?)
-    } else {
-        None
-    };
+    let before: Option<Record> = Results::POOL.before(pool.compare, places)?;
     let contenders = Contenders::prepare(pool, places, interrupt)?;
     let versions = python_versions(&contenders.python, &["orjson", "dspy"]);
     let surroundings = Surroundings::of(places, versions);
@@ -134,9 +130,7 @@ fn run_pool(pool: &Pool, places: &Places, interrupt: &Interrupt) -> Result<bool>
     let record = Record::of(surroundings, &contenders, &samples);
     println!("{}", page::text(&record));
     if let Some(before) = before {
-        let worse = compare::worse(&before, &record);
-        println!("{}", compare::text(&worse));
-        return Ok(worse.is_empty());
+        return Ok(compare::holds(&before.figures, &record.figures));
     }
     if pool.whole() {
         Results::POOL.write(places, &record)?;

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use self::surgery::Removed;
 use crate::interrupt::Interrupt;
@@ -139,27 +139,6 @@ fn report(removed: &Removed, rows: &[Row]) -> String {
         text.push_str(&format!("  {place}\n"));
     }
     text
-}
-
-/// The files that git tracks, and would track.
-fn tracked(root: &Path) -> Result<Vec<String>> {
-    let output = Command::new("git")
-        .args([
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ])
-        .current_dir(root)
-        .output()
-        .context("cannot run git, which knows the repository's files")?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("git ls-files failed: {}", said.trim());
-    }
-    let paths = String::from_utf8_lossy(&output.stdout);
-    Ok(paths.split_terminator('\0').map(str::to_owned).collect())
 }
 
 #[cfg(test)]

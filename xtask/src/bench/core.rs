@@ -21,20 +21,14 @@ use crate::surroundings::Surroundings;
 
 /// Measures. Answers false only where `--compare` found something worse.
 pub(super) fn run(core: &Core, places: &Places, interrupt: &Interrupt) -> Result<bool> {
-    let before: Option<Record> = if core.compare {
-        Some(Results::CORE.read(places)?)
-    } else {
-        None
-    };
+    let before: Option<Record> = Results::CORE.before(core.compare, places)?;
     let surroundings = Surroundings::of(places, record::rivals(places)?);
     surroundings.warn_if_busy();
     let samples = rounds::run(core, places, interrupt)?;
     let record = Record::of(surroundings, &samples);
     println!("{}", page::text(&record));
     if let Some(before) = before {
-        let worse = compare::among(&before.figures, &record.figures);
-        println!("{}", compare::text(&worse));
-        return Ok(worse.is_empty());
+        return Ok(compare::holds(&before.figures, &record.figures));
     }
     if core.whole() {
         Results::CORE.write(places, &record)?;

@@ -53,11 +53,7 @@ struct Record {
 }
 
 pub(super) fn run(migrate: &Migrate, places: &Places, interrupt: &Interrupt) -> Result<bool> {
-    let before: Option<Record> = if migrate.compare {
-        Some(Results::MIGRATE.read(places)?)
-    } else {
-        None
-    };
+    let before: Option<Record> = Results::MIGRATE.before(migrate.compare, places)?;
     let surroundings = Surroundings::of(places, BTreeMap::new());
     let runs = if migrate.quick { 50 } else { RUNS };
     let progress = Progress::start("migrations in simulated time");
@@ -92,12 +88,10 @@ pub(super) fn run(migrate: &Migrate, places: &Places, interrupt: &Interrupt) -> 
             "the checked-in result is of {:?} calls a second: compare with --rate of as many",
             rate(&before).unwrap_or(f64::NAN)
         );
-        let worse = compare::among(
+        return Ok(compare::holds(
             &figures::all(&before.results),
             &figures::all(&record.results),
-        );
-        println!("{}", compare::text(&worse));
-        return Ok(worse.is_empty());
+        ));
     }
     if !migrate.quick {
         Results::MIGRATE.write(places, &record)?;

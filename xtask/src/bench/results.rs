@@ -19,8 +19,7 @@ impl Results {
     pub(super) const HTTP: Self = Self("http");
     pub(super) const MIGRATE: Self = Self("migrate");
 
-    /// What was checked in.
-    pub(super) fn read<T: DeserializeOwned>(self, places: &Places) -> Result<T> {
+    fn read<T: DeserializeOwned>(self, places: &Places) -> Result<T> {
         let path = self.path(places);
         let text = fs::read_to_string(&path).with_context(|| {
             format!(
@@ -30,6 +29,15 @@ impl Results {
         })?;
         serde_json::from_str(&text)
             .with_context(|| format!("{} is not a result of this program", path.display()))
+    }
+
+    /// What was checked in, for a run that is to be held against it.
+    pub(super) fn before<T: DeserializeOwned>(
+        self,
+        compare: bool,
+        places: &Places,
+    ) -> Result<Option<T>> {
+        compare.then(|| self.read(places)).transpose()
     }
 
     pub(super) fn write(self, places: &Places, record: &impl Serialize) -> Result<()> {

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use crate::repository::tracked;
+
 /// The crate that goes.
 const CRATE: &str = "pool-v1";
 
@@ -22,7 +24,7 @@ pub(super) struct Removed {
 /// Copies what git sees, and answers how many files that are.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<usize> {
     let mut copied = 0;
-    for path in super::tracked(from)? {
+    for path in tracked(from)? {
         let (source, target) = (from.join(&path), to.join(&path));
         // One that was deleted, and not yet committed as such, is not there any more.
         if !source.is_file() {
