@@ -21,6 +21,7 @@ pub(super) mod rollback_everywhere;
 pub(super) mod server_restart;
 pub(super) mod session_affinity;
 pub(super) mod store;
+mod taken_back;
 
 /// How long anything in a drill may take that takes seconds where things are well.
 const SOON: Duration = Duration::from_secs(45);

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{AFTERWARDS, BASELINE, PLAIN, SOON, callers};
+use super::taken_back::taken_back;
+use super::{BASELINE, PLAIN, SOON, callers};
 use crate::drill::rehearsal::Rehearsal;
-use crate::drill::took_place;
 use crate::live::ledger::{Kind, Sample};
 
 /// How long a broken candidate may keep its traffic: far below the hold of any real stage.
@@ -74,27 +74,12 @@ fn play(drill: &mut Rehearsal<'_>, faults: &str) -> Result<()> {
         status.verdict().starts_with("healthy")
     })?;
     drill.faults(faults)?;
-    let status = drill.until("the rollback", SOON, |status| !status.live())?;
+    let cause = taken_back(drill, "a fault struck", SOON)?;
     drill.claim(
-        "the candidate is taken back",
-        status.phase == "rolled_back",
-        &status.phase,
+        "it is the controller who notices",
+        cause.is_the_controller(),
+        cause.why(),
     );
-    drill.rest(AFTERWARDS)?;
-    drill.note_first_fault();
-    let struck = usize::from(drill.trigger.is_some());
-    drill.claims.push(took_place("a fault struck", struck));
-    let journal = drill.keep_journal()?;
-    let cause = journal
-        .first("rollback_began")
-        .map(|entry| entry.event["cause"].clone());
-    let by_itself = cause
-        .as_ref()
-        .is_some_and(|cause| cause["by"] == "controller");
-    let seen = cause
-        .map(|cause| cause["why"].to_string())
-        .unwrap_or_default();
-    drill.claim("it is the controller who notices", by_itself, seen);
     let reaction = crate::drill::judge::reaction(drill);
     let zeroed = reaction.and_then(|reaction| reaction.to_zero_ms);
     drill.claim(
