@@ -14,6 +14,7 @@ mod journal;
 mod judge;
 mod observer;
 mod plays;
+mod refusal;
 mod rehearsal;
 mod report;
 

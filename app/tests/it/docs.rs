@@ -40,6 +40,7 @@ macro_rules! pages {
 pages![
     run "run",
     operate "operate",
+    again "runbooks/again",
     bad_deploy "runbooks/bad-deploy",
     clock_jump "runbooks/clock-jump",
     controller_kill "runbooks/controller-kill",

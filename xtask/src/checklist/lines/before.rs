@@ -7,13 +7,14 @@ use super::{Evidence, Finding, Verdict, fresh};
 const TEST: &str = "cargo xtask test, on this commit";
 
 /// Drills that recover from a fault, each of which must have passed.
-const RECOVERIES: [&str; 6] = [
+const RECOVERIES: [&str; 7] = [
     "error-spike",
     "worker-crashes",
     "hang",
     "server-restart",
     "bad-deploy",
     "database-locked",
+    "rollback-everywhere",
 ];
 
 /// Subjects of benchmarks with limits.

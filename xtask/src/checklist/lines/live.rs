@@ -369,7 +369,7 @@ pub(super) fn decommission(evidence: &Evidence) -> Finding {
     );
     Finding::measured(holds, value, "complete, and no call on the old pool")
         .live(server, "/v1/status")
-        .and(drills(evidence, &["decommission"]))
+        .and(drills(evidence, &["decommission", "again"]))
 }
 
 /// A member of this name, however deep.

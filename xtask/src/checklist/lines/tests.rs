@@ -111,6 +111,7 @@ fn one_drill_that_failed_decides() {
         "server-restart",
         "bad-deploy",
         "database-locked",
+        "rollback-everywhere",
     ];
     let mut with = Evidence {
         drills: names
