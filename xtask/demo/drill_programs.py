@@ -2,8 +2,8 @@
 
 `order` must not run twice for one call: it leaves a line for each run in the file that DRILL_ORDERS
 names, and the drill counts them. `Tally` counts the calls of its session, so that a session whose
-state was lost, or saved twice, says so in its next answer. `engine` tells which DSPy answers, so that
-a drill can see whose environment a call has come to.
+state was lost, or saved twice, says so in its next answer. `engine` tells which DSPy answers, so
+that a drill can see whose environment a call has come to.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 DELAY_SECONDS = 0.040
 JITTER_SECONDS = 0.020  # up to this much more or less
@@ -88,7 +88,7 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1  # buffered: headers and body leave in one packet
     answers: Answers
     outage: int | None = None  # for all connections
-    asked: Counter[str] = Counter()  # completions by the model's name, for all connections
+    asked: ClassVar[Counter[str]] = Counter()  # completions by name, for all connections
     asking = threading.Lock()
 
     def do_PUT(self) -> None:

@@ -141,12 +141,16 @@ fn put(drill: &mut Rehearsal<'_>, python: &Path) -> Result<()> {
 /// Answers what the migration has measured of the candidate's modules before it began.
 fn arrive(drill: &mut Rehearsal<'_>, [from, to]: [&str; 2]) -> Result<String> {
     let status = drill.until("the end", MOVE, |status| !status.live())?;
+    let moved = status.phase == "complete";
     drill.claim(
         format!("{from} to {to}: all traffic has moved"),
-        status.phase == "complete",
+        moved,
         format!("{} {}", status.phase, status.outcome.unwrap_or_default()),
     );
-    end_old_pool(drill, from)?;
+    // What has not moved has nothing that could go.
+    if moved {
+        end_old_pool(drill, from)?;
+    }
     let (stable, candidate) = lanes(drill)?;
     drill.claim(
         format!("{to} serves as stable, alone"),
