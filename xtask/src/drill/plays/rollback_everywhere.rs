@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use anyhow::Result;
+use serde_json::Value;
 
 use super::{AFTERWARDS, BASELINE, PLAIN, SOON, callers, lanes};
 use crate::drill::journal::{Entry, Journal};
@@ -150,12 +151,8 @@ fn too_late(drill: &mut Rehearsal<'_>) -> Result<()> {
     let refusal = Refusal::of(drill, "settle")?;
     let asking = decommission_up_to(drill, "settle")?;
     let rollback = ["migrate", "rollback", "--why", "too late"];
-    let (code, _, error) = drill.dspex_ends(&rollback)?;
-    drill.claim(
-        "asked for once the candidate is stable, it is refused and told why",
-        code == Some(5) && error.contains("is stable now"),
-        format!("{code:?}: {}", error.trim()),
-    );
+    // What becomes of it is written together with the step that the store refuses, and no sooner.
+    drill.dspex_ends(&rollback)?;
     refusal.lift()?;
     let status = drill.until_phase("decommissioned", SOON)?;
     drop(asking);
@@ -167,7 +164,28 @@ fn too_late(drill: &mut Rehearsal<'_>) -> Result<()> {
         format!("{}, stable is {stable}", status.phase),
     );
     no_call_failed(drill, "asked for too late", from);
-    drill.keep_journal().map(drop)
+    let (code, _, error) = drill.dspex_ends(&rollback)?;
+    drill.claim(
+        "asked for after that, it is refused and its asker is told why",
+        code == Some(5) && error.contains("is stable now"),
+        format!("{code:?}: {}", error.trim()),
+    );
+    let journal = drill.keep_journal()?;
+    let began = journal.count("rollback_began");
+    let asked = journal
+        .entries
+        .iter()
+        .find(|entry| entry.kind() == "commanded" && entry.event["command"] == "rollback");
+    let refused = asked.map_or(Value::Null, |entry| entry.event["refused"].clone());
+    drill.claim(
+        "asked for in the step settle, it was refused with the same reason",
+        began == 0
+            && refused
+                .as_str()
+                .is_some_and(|why| why.contains("is stable now")),
+        format!("{refused}, {began} rollbacks"),
+    );
+    Ok(())
 }
 
 fn reach(drill: &mut Rehearsal<'_>, when: When) -> Result<Held> {
