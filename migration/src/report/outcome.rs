@@ -95,12 +95,16 @@ pub(super) fn went_well(reading: &Reading<'_>) -> Vec<Finding> {
             Event::Decommissioned => well.push(Finding::new(
                 format!(
                     "{} was taken out of service, and {} is stable.",
-                    reading.state.plan.stable, reading.state.plan.candidate
+                    reading.state.plan.stable_name(),
+                    reading.state.plan.candidate_name()
                 ),
                 [entry.seq],
             )),
             Event::Completed => well.push(Finding::new(
-                format!("{} took over all traffic.", reading.state.plan.candidate),
+                format!(
+                    "{} took over all traffic.",
+                    reading.state.plan.candidate_name()
+                ),
                 [entry.seq],
             )),
             _ => {}
