@@ -97,7 +97,12 @@ pub(in crate::drill) fn play(drill: &mut Rehearsal<'_>) -> Result<()> {
 fn roll_back(drill: &mut Rehearsal<'_>, when: When) -> Result<()> {
     let from = drill.ledger.now();
     let held = reach(drill, when)?;
-    drill.roll_back()?;
+    if when == When::RollingBack {
+        // Refused where the first one is over by then.
+        drill.dspex_ends(&["migrate", "rollback", "--why", "once more"])?;
+    } else {
+        drill.roll_back()?;
+    }
     let status = drill.until("the rollback", SOON, |status| {
         matches!(status.phase.as_str(), "rolled_back" | "stuck")
     })?;
