@@ -56,7 +56,7 @@ impl Surroundings {
             commit: answer(&mut git),
             cpu: cpu_model(&cpu_info),
             cores: cores().len(),
-            kernel: kernel.trim().to_owned(),
+            kernel: release(&kernel),
             load_before,
             versions,
         }
@@ -90,6 +90,14 @@ fn core_list(text: &str) -> Vec<usize> {
         })
         .flatten()
         .collect()
+}
+
+/// A kernel's release, without what its builder called it.
+fn release(text: &str) -> String {
+    let numbers = text.trim().split_once('-');
+    numbers
+        .map_or(text.trim(), |(numbers, _)| numbers)
+        .to_owned()
 }
 
 fn cpu_model(cpu_info: &str) -> String {
@@ -144,6 +152,8 @@ mod tests {
     fn the_cpu_has_a_name() {
         let text = "processor\t: 0\nmodel name\t: A Chip @ 2 GHz\nmodel name\t: Another\n";
         assert_eq!(cpu_model(text), "A Chip @ 2 GHz");
+        assert_eq!(release("6.1.0-9-custom\n"), "6.1.0");
+        assert_eq!(release("6.18"), "6.18");
         assert_eq!(cpu_model(""), std::env::consts::ARCH);
     }
 }

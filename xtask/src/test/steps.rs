@@ -52,6 +52,9 @@ pub(super) fn all<'a>(
     let mut steps = vec![
         command("format", cargo(places, &["fmt", "--all", "--check"])),
         here("tidy", move || tidy::run(places)),
+        here("locks of the workspaces apart", move || {
+            locks(places, interrupt)
+        }),
         command(
             "clippy",
             cargo(
@@ -133,6 +136,22 @@ pub(super) fn all<'a>(
         ]);
     }
     Ok(steps)
+}
+
+/// Workspaces that nothing here builds: what they are locked to grows old unseen, and whoever builds
+/// them is refused.
+const APART: [&str; 2] = ["flags/rivals", "pool/fuzz"];
+
+/// Whether the lock of each still fits its manifest and those of our crates that it takes in.
+fn locks(places: &Places, interrupt: &Interrupt) -> Result<bool> {
+    let mut fits = true;
+    for folder in APART {
+        let manifest = format!("{folder}/Cargo.toml");
+        let mut update = cargo(places, &["update", "--workspace", "--locked", "--quiet"]);
+        update.args(["--manifest-path", &manifest]);
+        fits &= run_shown(&mut update, false, STEP_LIMIT, interrupt)?;
+    }
+    Ok(fits)
 }
 
 /// OpenFeature's web provider.
