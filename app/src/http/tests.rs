@@ -3,6 +3,7 @@
 mod bench;
 mod dashboard;
 mod feed;
+mod flag_stores;
 mod flags_and_migrations;
 mod hosts;
 mod ofrep;
