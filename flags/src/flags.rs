@@ -386,6 +386,8 @@ impl Drop for LookOnDrop<'_> {
 #[cfg(test)]
 mod override_tests;
 #[cfg(test)]
+mod prerequisite_tests;
+#[cfg(test)]
 mod rule_tests;
 #[cfg(test)]
 mod tests;

@@ -34,6 +34,7 @@ mod flags;
 mod layers;
 mod murmur;
 mod percent;
+mod prerequisites;
 mod revision;
 mod rollout;
 mod rules;
