@@ -388,6 +388,8 @@ mod override_tests;
 #[cfg(test)]
 mod prerequisite_tests;
 #[cfg(test)]
+mod revert_tests;
+#[cfg(test)]
 mod rule_tests;
 #[cfg(test)]
 mod tests;
