@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -22,8 +22,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::TAG;
 use super::access::{Gate, token};
-use super::refusal::Refusal;
+use super::refusal::{InForm, Refusal};
 use crate::auth::Tokens;
+use crate::http::params::Asked;
 use crate::http::state::{AppState, Ready};
 
 const PATH: &str = "/ofrep/v1/events";
@@ -69,8 +70,8 @@ pub(super) struct Presented {
 pub(super) async fn stream(
     gate: axum::Extension<Arc<Gate>>,
     State(state): State<AppState>,
-    Ready(house): Ready,
-    Query(presented): Query<Presented>,
+    InForm(Ready(house)): InForm<Ready>,
+    InForm(Asked(presented)): InForm<Asked<Presented>>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let token = token(&headers);

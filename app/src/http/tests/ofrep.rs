@@ -121,6 +121,48 @@ async fn a_request_that_is_none_is_refused_with_the_protocol_s_code() {
 }
 
 #[tokio::test]
+async fn what_is_refused_before_a_flag_is_asked_has_the_protocol_s_form_too() {
+    let refusal = |answer: &Answer, status: u16, code: &str| {
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let document = answer.json();
+        assert_eq!(document["errorCode"], code, "{document}");
+        assert!(document["errorDetails"].is_string(), "{document}");
+    };
+    let unavailable = async |bench: &Bench| {
+        let one = format!("{BULK}/use_v2_pool");
+        for answer in [
+            bench.post(BULK, json!({})).await,
+            bench.post(&one, json!({})).await,
+            bench.get(EVENTS).await,
+        ] {
+            refusal(&answer, 503, "GENERAL");
+            let again = answer
+                .header("retry-after")
+                .expect("says when to come back");
+            assert!(again.parse::<u64>().unwrap() >= 1, "{again}");
+        }
+    };
+    unavailable(&Bench::starting()).await;
+    let bench = Bench::ready().await;
+    let name = bench.post(&format!("{BULK}/%FF"), of("ada")).await;
+    refusal(&name, 400, "PARSE_ERROR");
+    let twice = bench.get(&format!("{EVENTS}?ticket=a&ticket=b")).await;
+    refusal(&twice, 400, "PARSE_ERROR");
+    bench.state.drain();
+    unavailable(&bench).await;
+
+    let guarded = Bench::guarded(TOKEN).await;
+    for answer in [
+        guarded.post(BULK, json!({})).await,
+        guarded.get(EVENTS).await,
+    ] {
+        refusal(&answer, 401, "GENERAL");
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+    }
+}
+
+#[tokio::test]
 async fn a_hostile_targeting_key_has_its_place_like_any_other() {
     let bench = Bench::ready().await;
     let half = json!({"pool_v2_enabled": true, "gradual_rollout_percentage": 50});
