@@ -7,6 +7,7 @@ mod flag_stores;
 mod flags_and_migrations;
 mod hosts;
 mod ofrep;
+mod ofrep_events;
 mod openapi;
 mod pools;
 mod programs;

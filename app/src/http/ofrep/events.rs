@@ -1,6 +1,7 @@
 //! That there is something new: server-sent events after which SDKs evaluate again.
 //!
-//! Invariants: an event is only a notice, and its id is the revision it is about; who comes back with
+//! Invariants: an event is only a notice, and its id is the revision it is about, with a mark of the
+//! values where these are lowered in this process alone; who comes back with
 //! the id of what is served hears nothing until that changes, and anybody else at once. What changes
 //! while an event is on its way is told by one event, not by one for each revision.
 
@@ -17,6 +18,7 @@ use dspex_flags::{Observer, Snapshot};
 use futures_util::stream::unfold;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -136,12 +138,18 @@ impl Events {
     }
 }
 
-/// A flag that is lowered in this process has the revision from before.
+/// A flag that is lowered in this process has the revision from before, and may be lowered again: the
+/// values tell those apart.
 fn id(snapshot: &Snapshot) -> String {
-    let lowered = if snapshot.overridden() {
-        "-lowered"
-    } else {
-        ""
-    };
-    format!("{}{lowered}", snapshot.revision())
+    let revision = snapshot.revision();
+    if !snapshot.overridden() {
+        return revision.to_string();
+    }
+    let mut hash = Sha256::new();
+    for (key, value) in snapshot.values() {
+        hash.update(format!("{key}={value}\n"));
+    }
+    let hash = hash.finalize();
+    let short = [hash[0], hash[1], hash[2], hash[3]];
+    format!("{revision}-lowered-{:08x}", u32::from_be_bytes(short))
 }

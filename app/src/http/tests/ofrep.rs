@@ -4,9 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request};
+use axum::http::Request;
 use dspex_flags::MemoryStore;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -309,62 +308,4 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(ask().await.status(), 200);
     assert_eq!(ask().await.status(), 429);
-}
-
-/// An open stream of events.
-struct Stream(Body);
-
-impl Stream {
-    async fn open(app: &Router, headers: HeaderMap) -> Self {
-        let mut request = request("GET", EVENTS, None);
-        request.headers_mut().extend(headers);
-        let response = app.clone().oneshot(request).await.unwrap();
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self(response.into_body())
-    }
-
-    /// The id and the data of the next event; none at the end.
-    async fn next(&mut self) -> Option<(String, Value)> {
-        let frame = self.0.frame().await?.unwrap();
-        let text = String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
-        let field = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            line.unwrap_or_default().trim().to_owned()
-        };
-        Some((field("id:"), serde_json::from_str(&field("data:")).unwrap()))
-    }
-}
-
-fn last(id: &str) -> HeaderMap {
-    let name = axum::http::HeaderName::from_static("last-event-id");
-    HeaderMap::from_iter([(name, id.parse().unwrap())])
-}
-
-#[tokio::test]
-async fn a_change_is_told_with_its_revision_and_a_returning_client_hears_only_news() {
-    let bench = Bench::ready().await;
-    let app = app(bench.state.clone());
-    let mut new = Stream::open(&app, HeaderMap::new()).await;
-    let (id, data) = new.next().await.unwrap();
-    assert_eq!(id, "0", "who brings no id may have missed something");
-    assert_eq!(data, json!({"type": "refetchEvaluation", "etag": "\"0\""}));
-    let mut returning = Stream::open(&app, last("0")).await;
-    set(&bench, json!({"pool_v2_enabled": true})).await;
-    assert_eq!(new.next().await.unwrap().0, "1");
-    assert_eq!(returning.next().await.unwrap().0, "1", "and nothing before");
-    let mut late = Stream::open(&app, last("0")).await;
-    assert_eq!(late.next().await.unwrap().0, "1", "told at once");
-
-    // Nobody waits for a reader of events, and the end of the server ends them.
-    let flags = bench.admin("GET", "/admin/v1/flags", None).await.json();
-    assert_eq!(
-        flags["acknowledgements"].as_object().unwrap().len(),
-        2,
-        "{flags}"
-    );
-    bench.state.drain();
-    for stream in [&mut new, &mut returning, &mut late] {
-        assert_eq!(stream.next().await, None);
-    }
 }
