@@ -127,7 +127,11 @@ fn keys() -> Vec<Option<String>> {
         "k".repeat(256),
         "k".repeat(70_000),
     ];
-    let some = numbered.chain(odd).chain(long).map(Some);
+    // With the first and the last hash, and those in the middle, for some of these flags.
+    let edges = crate::rollout::edges::KEYS
+        .into_iter()
+        .flat_map(|(_, keys)| keys.map(str::to_owned));
+    let some = numbered.chain(odd).chain(long).chain(edges).map(Some);
     some.chain([None]).collect()
 }
 
