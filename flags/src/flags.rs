@@ -209,6 +209,9 @@ impl Flags {
     /// Waits until every subscriber has acknowledged the revision or a newer one, and until there is
     /// a subscriber at all.
     ///
+    /// Those are the subscribers of this handle, in this process. Of other processes on the same store
+    /// it says nothing: they see the write at their next poll, or sooner where the store wakes them.
+    ///
     /// # Errors
     ///
     /// [`FlagError::NotAcknowledged`] with the names of those who have not, after `within`.

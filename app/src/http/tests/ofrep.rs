@@ -39,7 +39,7 @@ async fn use_v2_pool_answers_for_a_targeting_key_as_the_router_decides() {
     assert_eq!(off.status, 200, "{off:?}");
     assert_eq!(
         off.json(),
-        json!({"key": "use_v2_pool", "value": false, "reason": "STATIC", "variant": "off",
+        json!({"key": "use_v2_pool", "value": false, "reason": "DISABLED", "variant": "off",
                "metadata": {"revision": 0, "share": 0}})
     );
     set(
@@ -75,6 +75,33 @@ async fn use_v2_pool_answers_for_a_targeting_key_as_the_router_decides() {
         (&all["value"], &all["reason"]),
         (&json!(true), &json!("STATIC"))
     );
+}
+
+#[tokio::test]
+async fn use_v2_pool_says_what_decided() {
+    let bench = Bench::ready().await;
+    let told = async |flags: Value, key: &str| {
+        set(&bench, flags).await;
+        let answer = single(&bench, "use_v2_pool", of(key)).await.json();
+        (
+            answer["value"] == true,
+            answer["reason"].as_str().unwrap().to_owned(),
+        )
+    };
+    let share = |percent: u8| json!({"gradual_rollout_percentage": percent});
+    let is = |on: bool, reason: &str| (on, reason.to_owned());
+    // The kill switch is off.
+    assert_eq!(told(share(50), "ada").await, is(false, "DISABLED"));
+    let bucket = dspex_flags::bucket("gradual_rollout_percentage", "ada");
+    let half = told(json!({"pool_v2_enabled": true}), "ada").await;
+    assert_eq!(half, is(bucket.get() < 5_000, "SPLIT"));
+    assert_eq!(told(share(0), "ada").await, is(false, "STATIC"));
+    assert_eq!(told(share(100), "ada").await, is(true, "STATIC"));
+    let rules = |rules: Value| json!({"gradual_rollout_percentage.rules": rules});
+    let denied = told(rules(json!({"deny": ["ada"]})), "ada").await;
+    assert_eq!(denied, is(false, "TARGETING_MATCH"));
+    let killed = told(rules(json!({"killed": true})), "ada").await;
+    assert_eq!(killed, is(false, "DISABLED"));
 }
 
 #[tokio::test]
