@@ -219,6 +219,7 @@ impl Worker {
                     outputs: Some(outputs),
                     program_ms,
                     state,
+                    usage,
                 } => Ok(Reply {
                     outputs,
                     program_time: reported_time(program_ms),
@@ -226,6 +227,7 @@ impl Worker {
                     state: state
                         .filter(|_| call.program.stateful)
                         .map(SessionState::from),
+                    usage,
                 }),
                 Answer::Result { outputs: None, .. } => {
                     Err(self.protocol("it answered a call with a result without outputs"))

@@ -133,7 +133,7 @@ impl Router {
             Ok(reply) => {
                 let total = begun.elapsed();
                 if let Some(wanted) = copy.filter(|_| !failed_over) {
-                    self.shadow.offer(wanted, lane, &reply.outputs);
+                    self.shadow.offer(wanted, lane, &reply);
                 }
                 Ok(Executed {
                     outputs: reply.outputs,

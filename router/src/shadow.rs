@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dspex_flags::{Percent, Snapshot, dspex};
-use dspex_pool::{Call, Program, ProgramId};
+use dspex_pool::{Call, Program, ProgramId, Reply};
 use dspex_telemetry::Lane;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
@@ -59,6 +59,8 @@ pub(crate) struct Wanted {
 struct Job {
     wanted: Wanted,
     outputs: Map<String, Value>,
+    /// What the answer cost, as far as it says.
+    tokens: u64,
     offered: Instant,
 }
 
@@ -164,10 +166,11 @@ impl Shadow {
     }
 
     /// The call was answered by this lane: it is copied once there is time, or dropped.
-    pub(crate) fn offer(&self, wanted: Wanted, answered_by: Lane, outputs: &Map<String, Value>) {
+    pub(crate) fn offer(&self, wanted: Wanted, answered_by: Lane, reply: &Reply) {
         if answered_by != wanted.leading {
             return;
         }
+        let outputs = &reply.outputs;
         let limit = self.config.max_copy_bytes;
         let fits = |part: &Map<String, Value>| serde_json::to_writer(Room(limit), part).is_ok();
         if !fits(&wanted.inputs) || !fits(outputs) {
@@ -181,6 +184,7 @@ impl Shadow {
         place.send(Job {
             wanted,
             outputs: outputs.clone(),
+            tokens: cost::tokens(reply),
             offered: Instant::now(),
         });
     }

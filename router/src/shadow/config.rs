@@ -25,7 +25,7 @@ pub struct ShadowConfig {
     pub max_copy_bytes: usize,
     /// Copies in any minute at most, those that learn noise included.
     pub calls_per_minute: u64,
-    /// Tokens in any minute at most, by what answers say under `usage`; 0 is no limit.
+    /// Tokens in any minute at most, by what workers count, or answers say under `usage`; 0 is no limit.
     pub tokens_per_minute: u64,
     /// Differences kept whole, with inputs and both outputs; 0 keeps none. They are callers' data.
     pub max_cases: usize,

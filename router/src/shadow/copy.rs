@@ -78,7 +78,7 @@ impl Router {
             Lane::Stable => &*candidate,
             Lane::Candidate => &*stable,
         };
-        let tokens = cost::tokens(&job.outputs);
+        let tokens = job.tokens;
         if !self.may_copy(other, tokens, now) {
             return;
         }
@@ -87,7 +87,7 @@ impl Router {
         let answered = self.ask(other, &wanted.program, &wanted.inputs, &wanted.request_id);
         let answered = answered.await;
         if let Ok(reply) = &answered {
-            let more = cost::tokens(&reply.outputs).saturating_sub(tokens);
+            let more = cost::tokens(reply).saturating_sub(tokens);
             lock(&shadow.cost).used_more(more, Instant::now());
         }
         let (stable, theirs) = match wanted.leading {
