@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`ShadowConfig`], this file (which calls are copied, and how they are told),
 //! `copy` (one copy from the queue to its judgement), `comparer` (the user's own), then `cost`,
-//! `noise`, `record` and [`Case`].
+//! `noise`, `record`, [`Case`] and [`Replay`].
 //!
 //! Invariants: no caller waits for a copy, and none gets its answer or its error; a copy is in no
 //! lane's window and touches no circuit; a program that acts on the world, a program with a state and
@@ -17,6 +17,7 @@ mod copy;
 mod cost;
 mod noise;
 mod record;
+mod replay;
 mod view;
 
 use std::collections::HashMap;
@@ -33,10 +34,10 @@ use tokio::time::Instant;
 pub use self::case::{Case, CaseSummary};
 use self::comparer::Comparers;
 pub use self::config::{NoiseConfig, ShadowConfig};
-pub use self::copy::Replay;
 use self::cost::Cost;
 pub use self::record::ProgramComparison;
 use self::record::Record;
+pub use self::replay::Replay;
 use self::view::Counters;
 pub use self::view::{ComparerView, ShadowCounts, ShadowView};
 use crate::compare::{Rules, RulesConfig};

@@ -65,6 +65,9 @@ counters! {
     copied,
     /// Calls made on stable once more, to learn its noise.
     controls,
+    /// Comparisons left unjudged: the user's comparer was not asked, because stable had no room for
+    /// it beside its callers, or the cost cap or the budget none.
+    comparer_no_room,
 }
 
 /// Copies and comparisons at one moment.

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use dspex_pool::PoolError;
+use dspex_pool::testing::FakePool;
+use dspex_pool::{PoolError, Reply, Usage};
 use dspex_router::compare::{RulesConfig, Tier};
 use dspex_router::{NoiseConfig, ShadowConfig};
 use dspex_telemetry::Lane;
@@ -65,9 +66,7 @@ async fn what_stable_does_not_answer_twice_alike_does_not_count() {
     let clock = AtomicU64::new(0);
     house.stable.answer_with(move |_| {
         let now = clock.fetch_add(1, SeqCst);
-        Ok(dspex_pool::testing::FakePool::reply(
-            &json!({"answer": "Paris", "now": now}),
-        ))
+        Ok(FakePool::reply(&json!({"answer": "Paris", "now": now})))
     });
     house
         .candidate
@@ -116,11 +115,9 @@ fn comparer_says(
     house.stable.answer_with(move |call| {
         if call.program.key.id.as_str() == "judge" {
             assert!(call.inputs["stable"].is_object() && call.inputs["candidate"].is_object());
-            return verdict().map(|said| dspex_pool::testing::FakePool::reply(&said));
+            return verdict().map(|said| FakePool::reply(&said));
         }
-        Ok(dspex_pool::testing::FakePool::reply(&Value::Object(
-            (*call.inputs).clone(),
-        )))
+        Ok(FakePool::reply(&Value::Object((*call.inputs).clone())))
     });
 }
 
@@ -149,6 +146,69 @@ async fn the_users_comparer_judges_words() {
     house.call(&program, "s").await.unwrap();
     pause().await;
     assert_eq!(told(&house, &program).by_rule[&Tier::Fields], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_comparer_yields_to_callers_and_keeps_within_the_caps() {
+    let house = house(ShadowConfig {
+        calls_per_minute: 5,
+        tokens_per_minute: 100,
+        ..with_comparer()
+    })
+    .await;
+    let program = house.program("p", true).await;
+    house.program("judge", true).await;
+    house.candidate.answer(&json!({"text": "in other words"}));
+    let unjudged = || {
+        let seen = told(&house, &program);
+        (
+            seen.compared,
+            seen.unjudged,
+            seen.trouble.unwrap_or_default(),
+        )
+    };
+    house.stable.status_with(|status| status.queued = 1);
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    assert_eq!(house.stable.calls(), 1, "the caller's, and no comparer's");
+    let (compared, left, why) = unjudged();
+    assert_eq!((compared, left), (0, 1));
+    assert!(why.contains("no room beside its callers"), "{why}");
+    let counts = house.router.shadow().counts;
+    assert_eq!((counts.copied, counts.busy), (1, 0), "the copy was made");
+    assert_eq!(counts.comparer_no_room, 1);
+    let standing = &house.router.shadow().comparers;
+    assert!(standing.iter().all(|one| one.failed == 0), "{standing:?}");
+
+    // Each comparison costs two calls of the five; one was used.
+    house.stable.status_with(|_| {});
+    house.stable.answer_with(|call| {
+        let reply = FakePool::reply(&json!({"equal": true, "text": "hello"}));
+        let judges = call.program.key.id.as_str() == "judge";
+        let usage = judges.then(|| Usage {
+            total_tokens: 60,
+            ..Usage::default()
+        });
+        Ok(Reply { usage, ..reply })
+    });
+    house
+        .candidate
+        .answer(&json!({"equal": true, "text": "hi"}));
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    assert_eq!(unjudged().0, 1);
+    let shadow = house.router.shadow();
+    assert_eq!(
+        (shadow.calls_last_minute, shadow.tokens_last_minute),
+        (3, 60)
+    );
+    // Another sixty tokens are more than the hundred.
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    let (compared, left, why) = unjudged();
+    assert_eq!((compared, left), (1, 2));
+    assert!(why.contains("cost in a minute"), "{why}");
+    assert_eq!(house.router.shadow().counts.comparer_no_room, 2);
 }
 
 #[tokio::test(start_paused = true)]
