@@ -80,6 +80,11 @@ impl Router {
             Lane::Stable => &*candidate,
             Lane::Candidate => &*stable,
         };
+        // Before anybody is asked: an answer that nothing is made of is money for nothing.
+        if !lock(&shadow.record).has_place(&wanted.program.key) {
+            counters.too_many_programs.fetch_add(1, Relaxed);
+            return;
+        }
         let tokens = job.tokens;
         if !self.may_copy(other, tokens, now) {
             return;

@@ -53,6 +53,9 @@ counters! {
     too_old,
     /// Dropped: the candidate it was for is gone.
     no_candidate,
+    /// Dropped: as many programs are compared for this candidate as can be told apart, and this is
+    /// another one.
+    too_many_programs,
     /// Dropped: the lane's circuit is not closed.
     circuit,
     /// Dropped: the lane has no room beside its callers.
