@@ -18,7 +18,6 @@ use crate::dispatch::{Attempt, LaneState};
 use crate::error::{ExecuteFailed, RouterError};
 use crate::failover::{candidate_time, may_ask_again, may_ask_stable};
 use crate::rescue::Rescued;
-use crate::route;
 use crate::router::Router;
 use crate::sessions::states::Held;
 
@@ -113,7 +112,13 @@ impl Router {
             }
         };
         self.rescue.budget.deposit(begun);
-        let (ended, lane, failed_over) = match self.try_candidate(&call, &entry, tell).await {
+        // Held to the end where the call streams: its session stays on this side for as long.
+        let (routed, _stream) = self.streams.route(&self.served, &call);
+        let tried = match routed {
+            Lane::Candidate => self.try_candidate(&call, &entry, tell).await,
+            Lane::Stable => Tried::NotRouted,
+        };
+        let (ended, lane, failed_over) = match tried {
             Tried::Ended(ended) => (ended.map_err(RouterError::Pool), Lane::Candidate, false),
             tried => {
                 tell(Lane::Stable);
@@ -181,10 +186,6 @@ impl Router {
     }
 
     async fn try_candidate(&self, call: &Call, entry: &Entry, tell: impl Fn(Lane)) -> Tried {
-        let key = route::key(call.session.as_deref(), &call.request_id);
-        if route::lane(&self.served.load(), key) == Lane::Stable {
-            return Tried::NotRouted;
-        }
         let Some(candidate) = self.candidate_lane() else {
             return Tried::NotRouted;
         };

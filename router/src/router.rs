@@ -19,9 +19,11 @@ use crate::config::RouterConfig;
 use crate::dispatch::LaneState;
 use crate::error::InvalidConfig;
 use crate::rescue::Rescue;
+use crate::route;
 use crate::sessions::SessionStore;
 use crate::sessions::states::States;
 use crate::shadow::Shadow;
+use crate::streams::Streams;
 
 /// The name under which routers acknowledge flags.
 const SUBSCRIBER: &str = "router";
@@ -50,6 +52,7 @@ pub struct Router {
     stable: ArcSwap<LaneState>,
     candidate: ArcSwapOption<LaneState>,
     pub(crate) served: ArcSwap<Snapshot>,
+    pub(crate) streams: Streams,
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) known: Cache,
     pub(crate) sessions: Arc<States>,
@@ -81,6 +84,7 @@ impl Router {
             stable: ArcSwap::from_pointee(stable),
             candidate: ArcSwapOption::empty(),
             served: ArcSwap::new(subscriber.current()),
+            streams: Streams::default(),
             catalog: parts.catalog,
             known: Cache::new(),
             rescue: Rescue::new(&parts.config.retry_budget, parts.config.call_timeout_limit)?,
@@ -116,6 +120,8 @@ impl Router {
             self.shadow.begin_anew();
         }
         self.candidate.store(lane);
+        // Sessions that stream on the pool before were not asked whether they want this one.
+        self.streams.let_go();
         drop(changing);
     }
 
@@ -133,6 +139,7 @@ impl Router {
             .stable
             .swap(Arc::new(candidate.standing_in(Lane::Stable)));
         self.candidate.store(None);
+        self.streams.let_go();
         drop(changing);
         Some(Arc::clone(&before.pool))
     }
@@ -199,7 +206,12 @@ impl Router {
         let revision = flags.revision();
         let circuits = flags.enabled(&dspex::CIRCUIT_BREAKER);
         let recording = flags.enabled(&dspex::TELEMETRY_V2);
+        let rolled_back = route::rolled_back(&flags);
         self.served.store(flags);
+        if rolled_back {
+            // After it is served: see `Streams::route`.
+            self.streams.let_go();
+        }
         self.stable.load().circuit.set_enabled(circuits);
         if let Some(candidate) = self.candidate_lane() {
             candidate.circuit.set_enabled(circuits);

@@ -283,3 +283,37 @@ async fn a_comparer_that_throws_hangs_or_babbles_is_said_and_left_alone() {
     pause().await;
     assert_eq!(told(&house, &program).compared, 1, "asked again: {judge}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_program_too_many_is_not_copied_until_another_candidate_comes() {
+    let house = house(ShadowConfig {
+        calls_per_minute: 10_000,
+        ..config()
+    })
+    .await;
+    let mut last = None;
+    for n in 0..1_001 {
+        let program = house.program(&format!("p{n}"), true).await;
+        house.call(&program, "s").await.unwrap();
+        pause().await;
+        last = Some(program);
+    }
+    let last = last.unwrap();
+    let shadow = house.router.shadow();
+    assert_eq!(shadow.programs.len(), 1_000);
+    assert!(shadow.programs.iter().all(|told| told.compared == 1));
+    let counts = shadow.counts;
+    assert_eq!((counts.copied, counts.too_many_programs), (1_000, 1));
+    assert_eq!(house.candidate.calls(), 1_000, "nobody is asked in vain");
+    // One that is compared already goes on.
+    house.call(&"p7".parse().unwrap(), "s").await.unwrap();
+    pause().await;
+    assert_eq!(told(&house, &"p7".parse().unwrap()).compared, 2);
+
+    house.router.set_candidate(Some(house.candidate.shared()));
+    house.call(&last, "s").await.unwrap();
+    pause().await;
+    assert_eq!(told(&house, &last).compared, 1);
+    assert_eq!(house.router.shadow().programs.len(), 1);
+    assert_eq!(house.router.shadow().counts.too_many_programs, 1);
+}
