@@ -317,3 +317,38 @@ async fn a_program_too_many_is_not_copied_until_another_candidate_comes() {
     assert_eq!(house.router.shadow().programs.len(), 1);
     assert_eq!(house.router.shadow().counts.too_many_programs, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_case_is_run_again_with_its_comparer_and_counted_nowhere() {
+    let house = house(with_comparer()).await;
+    let program = house.program("p", true).await;
+    house.program("judge", true).await;
+    house.candidate.answer(&json!({"text": "in other words"}));
+    comparer_says(&house, || {
+        Ok(json!({"equal": false, "why": "another city"}))
+    });
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    let case = house.router.shadow_cases(Some(&program), 1).remove(0);
+    let before = house.router.shadow();
+    let again = || async { house.router.replay_case(&case).await.unwrap().unwrap() };
+
+    let differs = again().await;
+    assert_eq!(differs.differences.unwrap()[0].what, "another city");
+    comparer_says(&house, || Ok(json!({"equal": true})));
+    assert_eq!(again().await.differences, Some(Vec::new()));
+    comparer_says(&house, || Err(raised()));
+    for _ in 0..4 {
+        // Asked each time: whoever mends it wants to see it fail.
+        let unjudged = again().await;
+        assert_eq!(unjudged.differences, None);
+        let why = unjudged.unjudged.unwrap();
+        assert!(why.contains("the comparer judge failed"), "{why}");
+    }
+    // The form of an answer is not the comparer's to excuse.
+    house.candidate.answer(&json!({"text": 5}));
+    let form = again().await;
+    assert_eq!(form.differences.unwrap()[0].rule, Tier::Fields);
+    assert_eq!(form.unjudged, None);
+    assert_eq!(house.router.shadow(), before);
+}
