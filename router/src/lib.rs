@@ -37,7 +37,7 @@ pub use error::{CatalogError, ExecuteFailed, InvalidConfig, RouterError};
 pub use execute::{Execute, Executed};
 pub use health::{CircuitHealth, RouterHealth, SessionsHealth};
 pub use programs::{Draft, Loaded, Put};
-pub use rescue::{ActiveRescue, RescueHealth, RuleHealth};
+pub use rescue::{ActiveRescue, BudgetHealth, DrawHealth, EndedRescue, RescueHealth, RuleHealth};
 pub use router::{Router, RouterParts};
 pub use sessions::{MemorySessions, SessionStore, SessionsConfig, SqliteSessions};
 pub use shadow::{

@@ -9,17 +9,21 @@
 //!
 //! A call that the candidate's open circuit turns away costs nothing here: it was sent nowhere yet.
 
+mod health;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use dspex_breaker::{
-    Action, Backoff, BudgetConfig, BudgetFigures, Classify, Deadlines, ErrorClass, Matrix, Outcome,
-    Recovering, Recovery, RecoveryConfig, RecoveryFigures, RetryBudget, Rule, Severity, Strategy,
+    Action, Backoff, BudgetConfig, Classify, Deadlines, ErrorClass, Matrix, Recovering, Recovery,
+    RecoveryConfig, RetryBudget, Rule, Severity, Strategy,
 };
 use dspex_pool::PoolError;
-use serde::Serialize;
 use tokio::time::Instant;
 
+pub use self::health::{
+    ActiveRescue, BudgetHealth, DrawHealth, EndedRescue, RescueHealth, RuleHealth,
+};
 use crate::classify::PoolErrors;
 use crate::error::InvalidConfig;
 
@@ -100,7 +104,7 @@ impl Rescue {
 
     pub(crate) fn health(&self, now: Instant) -> RescueHealth {
         RescueHealth {
-            budget: self.budget.figures(now),
+            budget: BudgetHealth::of(&self.budget.figures(now)),
             failover: RuleHealth::of(&self.failover.figures(), now),
             again: RuleHealth::of(&self.again.figures(), now),
         }
@@ -141,64 +145,10 @@ fn again_matrix() -> Matrix {
     )
 }
 
-/// What was sent once more, and what the budget for it holds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RescueHealth {
-    /// What failovers, retries and copies draw from.
-    pub budget: BudgetFigures,
-    /// Calls that the candidate failed and stable answered in its place.
-    pub failover: RuleHealth,
-    /// Calls under which stable lost a worker, sent to another of its workers.
-    pub again: RuleHealth,
-}
-
-/// The calls that one rule sent once more.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RuleHealth {
-    /// Calls that are being answered at present.
-    pub under_way: u64,
-    /// Calls that were answered.
-    pub recovered: u64,
-    /// Calls that failed once more, or that the budget did not hold.
-    pub abandoned: u64,
-    /// Calls whose caller left.
-    pub left: u64,
-    /// Those that are under way, the oldest first; at most 32.
-    pub active: Vec<ActiveRescue>,
-}
-
-/// A call that is being answered by a second attempt.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ActiveRescue {
-    /// Which call.
-    pub request_id: Arc<str>,
-    /// What the first attempt failed by.
-    pub class: ErrorClass,
-    /// How long ago, in milliseconds.
-    pub for_ms: u64,
-}
-
-impl RuleHealth {
-    fn of(figures: &RecoveryFigures, now: Instant) -> Self {
-        let ended = |outcome: Outcome| figures.ended[outcome as usize];
-        let active = figures.active.iter().map(|active| ActiveRescue {
-            request_id: Arc::clone(&active.subject),
-            class: active.class,
-            for_ms: u64::try_from(now.saturating_duration_since(active.begun).as_millis())
-                .unwrap_or(u64::MAX),
-        });
-        Self {
-            under_way: figures.under_way,
-            recovered: ended(Outcome::Recovered),
-            abandoned: ended(Outcome::Abandoned) + ended(Outcome::Tripped),
-            left: ended(Outcome::Left),
-            active: active.collect(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use dspex_breaker::Why;
+
     use super::*;
     use crate::classify::tests::every_error;
     use crate::failover::{may_ask_again, may_ask_stable};
@@ -241,14 +191,25 @@ mod tests {
         one.ended(true);
         two.ended(false);
         drop(three);
-        let RuleHealth {
-            under_way,
-            recovered,
-            abandoned,
-            left,
-            active,
-        } = rescue.health(Instant::now()).failover;
-        assert_eq!((under_way, recovered, abandoned, left), (0, 1, 1, 1));
-        assert!(active.is_empty());
+        let ended = rescue.health(Instant::now()).failover;
+        let counts = [1, 1, 0, 1];
+        assert_eq!(ended.ended().map(|(_, calls)| calls), counts);
+        assert!(ended.under_way == 0 && ended.active.is_empty());
+        let recent: Vec<_> = ended.recent.iter().map(|one| one.outcome).collect();
+        assert_eq!(recent, ["recovered", "abandoned", "left"]);
+        assert!(ended.recent.iter().all(|one| one.tries == 1));
+    }
+
+    #[test]
+    fn what_the_budget_does_not_hold_says_so() {
+        let rescue = rescue(0.0);
+        let call: Arc<str> = "r-1".into();
+        assert!(rescue.failover(&call, &PoolError::Draining).is_none());
+        let health = rescue.health(Instant::now());
+        let ended = &health.failover.recent[0];
+        assert_eq!((ended.outcome, ended.tries), ("abandoned", 0));
+        assert_eq!(ended.why, Some(Why::BudgetExhausted));
+        let refused = health.budget.draws.iter().find(|one| one.refused > 0);
+        assert_eq!(refused.map(|one| one.draw), Some("failover"));
     }
 }

@@ -2,6 +2,7 @@
 //! it, every few seconds or when it changes; none of this is on the way of a call.
 
 mod notifications;
+mod rescue;
 mod workers;
 
 use std::collections::HashMap;
@@ -11,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
 pub use self::notifications::NotificationFigures;
+pub use self::rescue::{BudgetFigures, RescueFigures};
 pub use self::workers::WorkerFigures;
 use crate::sink::Sink;
 use crate::{HostUsage, Prometheus};
@@ -151,6 +153,16 @@ impl Gauges {
         self.sink.with(|| notifications::tell(receiver, figures));
     }
 
+    /// Tells of the calls that one rule, such as `failover`, sent once more.
+    pub fn rescue(&self, rule: &'static str, figures: &RescueFigures) {
+        self.sink.with(|| rescue::tell(rule, figures));
+    }
+
+    /// Tells what is left to send calls once more.
+    pub fn retry_budget(&self, figures: &BudgetFigures) {
+        self.sink.with(|| rescue::tell_budget(figures));
+    }
+
     /// Tells that a pool is gone: its gauges go to 0, its counters stay.
     pub fn pool_gone(&self, pool: &str) {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
@@ -271,6 +283,7 @@ fn grown(before: u64, now: u64) -> u64 {
 
 fn describe() {
     notifications::describe();
+    rescue::describe();
     workers::describe();
     describe_gauge!(SESSIONS, "Sessions of stateful programs that have a state.");
     describe_gauge!(

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dspex_telemetry::{
-    Blame, CircuitPhase, Config, Gauges, HostUsage, Lane, NotificationFigures, Outcome,
-    PoolFigures, Prometheus, PrometheusError, Telemetry, WorkerFigures,
+    Blame, BudgetFigures, CircuitPhase, Config, Gauges, HostUsage, Lane, NotificationFigures,
+    Outcome, PoolFigures, Prometheus, PrometheusError, RescueFigures, Telemetry, WorkerFigures,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -296,4 +296,35 @@ fn sessions_are_counted() {
     assert_line(&text, "dspex_sessions 7");
     assert_line(&text, "dspex_session_bytes 1234");
     assert_line(&text, "dspex_sessions_evicted_total 2");
+}
+
+#[test]
+fn calls_that_were_sent_once_more_are_counted_by_rule_and_outcome() {
+    let prometheus = Prometheus::new().unwrap();
+    let gauges = Gauges::on(&prometheus);
+    let figures = |recovered, under_way| RescueFigures {
+        under_way,
+        ended: vec![("recovered", recovered), ("abandoned", 1)],
+    };
+    gauges.rescue("failover", &figures(3, 2));
+    gauges.rescue("failover", &figures(5, 0));
+    gauges.rescue("again", &figures(0, 1));
+    gauges.retry_budget(&BudgetFigures {
+        left: 480,
+        draws: vec![("failover", 5, 1), ("retry", 0, 0)],
+    });
+    let text = prometheus.render();
+    for line in [
+        r#"dspex_rescues_total{rule="failover",outcome="recovered"} 5"#,
+        r#"dspex_rescues_total{rule="failover",outcome="abandoned"} 1"#,
+        r#"dspex_rescues_total{rule="again",outcome="recovered"} 0"#,
+        r#"dspex_rescues_under_way{rule="failover"} 0"#,
+        r#"dspex_rescues_under_way{rule="again"} 1"#,
+        "dspex_retry_budget_left 480",
+        r#"dspex_retry_budget_draws_total{draw="failover",answer="granted"} 5"#,
+        r#"dspex_retry_budget_draws_total{draw="failover",answer="refused"} 1"#,
+        r#"dspex_retry_budget_draws_total{draw="retry",answer="refused"} 0"#,
+    ] {
+        assert_line(&text, line);
+    }
 }

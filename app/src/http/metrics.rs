@@ -54,6 +54,11 @@ async fn measure(house: &House) {
         };
         gauges.circuit_state(&circuit.lane.to_string(), phase);
     }
+    let rescue = &health.rescue;
+    for (rule, seen) in [("failover", &rescue.failover), ("again", &rescue.again)] {
+        gauges.rescue(rule, &figures::rescue(seen));
+    }
+    gauges.retry_budget(&figures::budget(&rescue.budget));
     for (became, calls) in figures::shadow(&house.router.shadow().counts) {
         gauges.shadow(&became, calls);
     }

@@ -1,6 +1,7 @@
 //! The HTTP face on a house of fakes: no process, no file but the admin token's.
 
 mod bench;
+mod circuits;
 mod dashboard;
 mod feed;
 mod flags_and_migrations;

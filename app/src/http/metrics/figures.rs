@@ -1,11 +1,11 @@
-//! A pool's status as figures for metrics.
+//! A pool's status, and what the router says of calls, as figures for metrics.
 //!
 //! Invariant: what a kind of pool says in its details is read leniently: a kind that does not say it
 //! has no such metric.
 
 use dspex_pool::{PoolStatus, WorkerState};
-use dspex_router::ShadowCounts;
-use dspex_telemetry::{PoolFigures, WorkerFigures};
+use dspex_router::{BudgetHealth, RuleHealth, ShadowCounts};
+use dspex_telemetry::{BudgetFigures, PoolFigures, RescueFigures, WorkerFigures};
 
 /// Every state, so that one that no worker is in counts 0.
 const STATES: [(WorkerState, &str); 6] = [
@@ -62,6 +62,25 @@ pub(super) fn shadow(counts: &ShadowCounts) -> Vec<(String, u64)> {
     members
         .filter_map(|(name, calls)| Some((name.clone(), calls.as_u64()?)))
         .collect()
+}
+
+/// The calls that one rule sent once more.
+pub(super) fn rescue(health: &RuleHealth) -> RescueFigures {
+    RescueFigures {
+        under_way: health.under_way,
+        ended: health.ended().into(),
+    }
+}
+
+/// What is left to send calls once more.
+pub(super) fn budget(health: &BudgetHealth) -> BudgetFigures {
+    let draws = health.draws.iter();
+    BudgetFigures {
+        left: health.left,
+        draws: draws
+            .map(|one| (one.draw, one.granted, one.refused))
+            .collect(),
+    }
 }
 
 #[cfg(test)]
