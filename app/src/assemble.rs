@@ -191,6 +191,7 @@ impl House {
             switches::follow(pools, materials.switches, stop()),
         );
         tasks.run("router", Arc::clone(&router).follow_flags(stop()));
+        tasks.run("circuits", Arc::clone(&router).follow_circuits(stop()));
         tasks.run("shadow", Arc::clone(&router).run_shadow(stop()));
         tasks.run("sessions", Arc::clone(&router).sweep_sessions(stop()));
         tasks.run(

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_breaker::BorrowedPermit;
+use dspex_breaker::{BorrowedPermit, Mode};
 use dspex_pool::{Call, ChunkSender, PoolError, ProgramId, Reply};
 use dspex_telemetry::Lane;
 use serde_json::{Map, Value};
@@ -192,8 +192,10 @@ impl Router {
         let Ok(permit) = candidate.circuit.try_borrow(now) else {
             // No attempt, but a call that was the candidate's and that it could not serve. Were it
             // left out, a candidate broken enough to open its circuit would show too few failures
-            // to be taken back.
-            candidate.record_refused(&entry.name, &self.telemetry, now);
+            // to be taken back. One that a person holds open says nothing of the candidate.
+            if candidate.circuit.mode() != Mode::ForcedOpen {
+                candidate.record_refused(&entry.name, &self.telemetry, now);
+            }
             return Tried::AskStable(None);
         };
         let repeatable = entry.program.repeatable;

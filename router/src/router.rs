@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
 use crate::catalog::cache::Cache;
+use crate::circuits::log::CircuitLog;
 use crate::config::RouterConfig;
 use crate::dispatch::LaneState;
 use crate::error::InvalidConfig;
@@ -55,6 +56,7 @@ pub struct Router {
     pub(crate) sessions: Arc<States>,
     pub(crate) shadow: Shadow,
     pub(crate) rescue: Rescue,
+    pub(crate) circuits: CircuitLog,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) config: RouterConfig,
     flags: Arc<Flags>,
@@ -90,11 +92,15 @@ impl Router {
                 parts.tracker,
             )),
             shadow: Shadow::new(parts.config.shadow.clone())?,
+            circuits: CircuitLog::new(),
             telemetry: parts.telemetry,
             config: parts.config,
             flags: parts.flags,
             changing: Mutex::new(None),
         };
+        let stable = router.stable.load();
+        router.circuits.watch(Lane::Stable, &stable.circuit);
+        drop(stable);
         router.serve(router.served.load_full(), &subscriber);
         *router.changing() = Some(subscriber);
         Ok(Arc::new(router))
@@ -107,8 +113,7 @@ impl Router {
         let lane = pool.map(|pool| {
             let lane = LaneState::new(Lane::Candidate, pool, &self.config.circuit)
                 .expect("the same settings made the stable lane's circuit");
-            lane.circuit
-                .set_enabled(self.served.load().enabled(&dspex::CIRCUIT_BREAKER));
+            self.stand(&lane);
             Arc::new(lane)
         });
         if lane.is_some() {
@@ -143,8 +148,7 @@ impl Router {
         let changing = self.changing();
         let lane = LaneState::new(Lane::Stable, before, &self.config.circuit)
             .expect("the same settings made the lane's first circuit");
-        lane.circuit
-            .set_enabled(self.served.load().enabled(&dspex::CIRCUIT_BREAKER));
+        self.stand(&lane);
         let promoted = self.stable_lane();
         self.shadow.begin_anew();
         // The candidate first, as in a promotion: no call finds a lane without a pool.
@@ -200,13 +204,19 @@ impl Router {
         let circuits = flags.enabled(&dspex::CIRCUIT_BREAKER);
         let recording = flags.enabled(&dspex::TELEMETRY_V2);
         self.served.store(flags);
-        self.stable.load().circuit.set_enabled(circuits);
+        self.decide(&self.stable.load(), circuits);
         if let Some(candidate) = self.candidate_lane() {
-            candidate.circuit.set_enabled(circuits);
+            self.decide(&candidate, circuits);
         }
         self.telemetry.set_enabled(recording);
         drop(changing);
         subscriber.acknowledge(revision);
+    }
+
+    /// A lane with a fresh circuit is watched, and its circuit as the flags say.
+    fn stand(&self, lane: &LaneState) {
+        self.circuits.watch(lane.lane, &lane.circuit);
+        self.decide(lane, self.served.load().enabled(&dspex::CIRCUIT_BREAKER));
     }
 
     pub(crate) fn stable_lane(&self) -> Arc<LaneState> {
@@ -217,7 +227,7 @@ impl Router {
         self.candidate.load_full()
     }
 
-    fn changing(&self) -> std::sync::MutexGuard<'_, Option<Subscriber>> {
+    pub(crate) fn changing(&self) -> std::sync::MutexGuard<'_, Option<Subscriber>> {
         // Every change below it is a swap of a whole value, so a poisoned lock guards nothing
         // half-done.
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)

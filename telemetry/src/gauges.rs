@@ -1,6 +1,7 @@
 //! The state of the house as metrics: pools, circuits, flags, host. Whoever knows a figure sets
 //! it, every few seconds or when it changes; none of this is on the way of a call.
 
+mod circuits;
 mod notifications;
 mod rescue;
 mod workers;
@@ -11,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
+pub use self::circuits::{CircuitFigures, CircuitPhase};
 pub use self::notifications::NotificationFigures;
 pub use self::rescue::{BudgetFigures, RescueFigures};
 pub use self::workers::WorkerFigures;
@@ -23,7 +25,6 @@ const POOL_IN_FLIGHT: &str = "dspex_pool_in_flight";
 const POOL_QUEUED: &str = "dspex_pool_queued";
 const POOL_STARTS: &str = "dspex_pool_starts_total";
 const POOL_FAILURES: &str = "dspex_pool_failures_total";
-const CIRCUIT_STATE: &str = "dspex_circuit_state";
 const SHADOW_CALLS: &str = "dspex_shadow_calls_total";
 const FLAG_STORE_READABLE: &str = "dspex_flag_store_readable";
 const FLAG_REVISION: &str = "dspex_flag_revision";
@@ -49,29 +50,6 @@ pub struct PoolFigures {
     pub starts: u64,
     /// How many workers of this pool have failed since it was made.
     pub failures: u64,
-}
-
-/// A circuit's state, as it is told to Prometheus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CircuitPhase {
-    /// Calls pass.
-    Closed,
-    /// A few calls pass as probes.
-    HalfOpen,
-    /// No call passes.
-    Open,
-}
-
-impl CircuitPhase {
-    const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::HalfOpen => "half_open",
-            Self::Open => "open",
-        }
-    }
 }
 
 /// Sets the figures.
@@ -186,15 +164,21 @@ impl Gauges {
         }
     }
 
-    /// Tells a circuit's state: 1 for the state it is in, 0 for the others.
-    pub fn circuit_state(&self, circuit: &str, phase: CircuitPhase) {
-        self.sink.with(|| {
-            for each in CircuitPhase::ALL {
-                let value = if each == phase { 1.0 } else { 0.0 };
-                gauge!(CIRCUIT_STATE, "circuit" => circuit.to_owned(), "state" => each.label())
-                    .set(value);
-            }
-        });
+    /// Tells a circuit's state and mode: 1 for those it is in, 0 for the others.
+    pub fn circuit(&self, circuit: &str, figures: &CircuitFigures) {
+        self.sink.with(|| circuits::tell(circuit, figures));
+    }
+
+    /// Tells how often a lane's circuits went from one state to another so far.
+    pub fn circuit_transitions(
+        &self,
+        circuit: &str,
+        from: &'static str,
+        to: &'static str,
+        count: u64,
+    ) {
+        self.sink
+            .with(|| circuits::transitions(circuit, from, to, count));
     }
 
     /// Tells how many calls that were drawn for a copy have come to this end so far, such as `copied`
@@ -282,6 +266,7 @@ fn grown(before: u64, now: u64) -> u64 {
 }
 
 fn describe() {
+    circuits::describe();
     notifications::describe();
     rescue::describe();
     workers::describe();
@@ -301,10 +286,6 @@ fn describe() {
     describe_gauge!(POOL_QUEUED, "Calls that wait for a worker.");
     describe_counter!(POOL_STARTS, "Workers started.");
     describe_counter!(POOL_FAILURES, "Workers that failed.");
-    describe_gauge!(
-        CIRCUIT_STATE,
-        "1 for the state that the circuit is in, 0 for the others."
-    );
     describe_counter!(
         SHADOW_CALLS,
         "Calls drawn for a copy, and what became of them."

@@ -34,8 +34,8 @@ pub use config::Config;
 pub use cursor::Cursor;
 pub use error::{LogError, PrometheusError};
 pub use gauges::{
-    BudgetFigures, CircuitPhase, Gauges, NotificationFigures, PoolFigures, RescueFigures,
-    WorkerFigures,
+    BudgetFigures, CircuitFigures, CircuitPhase, Gauges, NotificationFigures, PoolFigures,
+    RescueFigures, WorkerFigures,
 };
 pub use host::{HostSampler, HostUsage};
 pub use lane::Lane;

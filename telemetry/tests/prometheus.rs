@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use dspex_telemetry::{
-    Blame, BudgetFigures, CircuitPhase, Config, Gauges, HostUsage, Lane, NotificationFigures,
-    Outcome, PoolFigures, Prometheus, PrometheusError, RescueFigures, Telemetry, WorkerFigures,
+    Blame, BudgetFigures, CircuitFigures, CircuitPhase, Config, Gauges, HostUsage, Lane,
+    NotificationFigures, Outcome, PoolFigures, Prometheus, PrometheusError, RescueFigures,
+    Telemetry, WorkerFigures,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -154,8 +155,14 @@ fn pools_tell_their_figures_and_counters_outlive_a_pool() {
 fn a_circuit_is_in_one_state() {
     let prometheus = Prometheus::new().unwrap();
     let gauges = Gauges::on(&prometheus);
-    gauges.circuit_state("candidate", CircuitPhase::Closed);
-    gauges.circuit_state("candidate", CircuitPhase::Open);
+    let figures = |phase, mode| CircuitFigures {
+        phase,
+        mode,
+        modes: &["automatic", "forced_open"],
+    };
+    gauges.circuit("candidate", &figures(CircuitPhase::Closed, "automatic"));
+    gauges.circuit("candidate", &figures(CircuitPhase::Open, "forced_open"));
+    gauges.circuit_transitions("candidate", "closed", "open", 3);
     let text = prometheus.render();
     assert_line(
         &text,
@@ -169,6 +176,13 @@ fn a_circuit_is_in_one_state() {
         &text,
         r#"dspex_circuit_state{circuit="candidate",state="open"} 1"#,
     );
+    for line in [
+        r#"dspex_circuit_mode{circuit="candidate",mode="automatic"} 0"#,
+        r#"dspex_circuit_mode{circuit="candidate",mode="forced_open"} 1"#,
+        r#"dspex_circuit_transitions_total{circuit="candidate",from="closed",to="open"} 3"#,
+    ] {
+        assert_line(&text, line);
+    }
 }
 
 #[test]

@@ -71,6 +71,7 @@ struct Pool {
 struct Circuit {
     lane: String,
     enabled: bool,
+    mode: String,
     state: String,
 }
 
@@ -179,6 +180,9 @@ fn lanes(found: &Found, paint: Paint) -> String {
         let circuit = match circuit {
             None => plain("-"),
             Some(circuit) if !circuit.enabled => ("off".to_owned(), Tone::Dim),
+            Some(circuit) if !matches!(circuit.mode.as_str(), "" | "automatic") => {
+                (circuit.mode.clone(), Tone::Warn)
+            }
             Some(circuit) if circuit.state == "closed" => (circuit.state.clone(), Tone::Good),
             Some(circuit) => (circuit.state.clone(), Tone::Warn),
         };

@@ -5,7 +5,7 @@ mod figures;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use dspex_flags::dspex::GRADUAL_ROLLOUT_PERCENTAGE;
-use dspex_telemetry::{CircuitPhase, NotificationFigures};
+use dspex_telemetry::NotificationFigures;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -47,12 +47,10 @@ async fn measure(house: &House) {
         gauges.sessions(sessions.sessions, sessions.bytes, sessions.evicted);
     }
     for circuit in &health.circuits {
-        let phase = match circuit.state {
-            "open" => CircuitPhase::Open,
-            "half_open" => CircuitPhase::HalfOpen,
-            _ => CircuitPhase::Closed,
-        };
-        gauges.circuit_state(&circuit.lane.to_string(), phase);
+        gauges.circuit(circuit.lane.label(), &figures::circuit(circuit));
+    }
+    for each in house.router.circuit_transitions() {
+        gauges.circuit_transitions(each.lane.label(), each.from, each.to, each.count);
     }
     let rescue = &health.rescue;
     for (rule, seen) in [("failover", &rescue.failover), ("again", &rescue.again)] {

@@ -10,6 +10,7 @@ mod circuits;
 mod comparisons;
 mod failover;
 mod leaving;
+mod modes;
 mod programs;
 mod promotion;
 mod repeats;

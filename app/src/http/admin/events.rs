@@ -1,11 +1,11 @@
-//! `/admin/v1/events`: what happens to migrations and to flags, as one feed: a list, or server-sent
-//! events.
+//! `/admin/v1/events`: what happens to migrations, to flags and to circuits, as one feed: a list, or
+//! server-sent events.
 //!
-//! Invariants: each event has an id, which says where both of its sources are after it; whoever comes
+//! Invariants: each event has an id, which says where all of its sources are after it; whoever comes
 //! back with the id of the last one misses nothing and hears nothing twice. Where the feed cannot reach
 //! back as far as that, it says so, by an event `gap` in front of what it can reach. Each source keeps its
-//! own order, which for migrations is that of their beginning in the journal and of no clock; between the
-//! two it is that of the clock.
+//! own order, which for migrations is that of their beginning in the journal and of no clock; between
+//! sources it is that of the clock. Circuits are told of for as long as this process lives.
 
 mod happened;
 mod reach;
@@ -28,8 +28,8 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::happened::{Cursor, Happened};
-use self::reach::{REACH, unheard, writes};
+use self::happened::{Circuits, Cursor, Happened};
+use self::reach::{REACH, circuits, unheard, writes};
 use super::{TAG, limit};
 use crate::assemble::House;
 use crate::http::error::{Problem, ProblemDocument};
@@ -63,7 +63,7 @@ struct Wanted {
     limit: Option<usize>,
 }
 
-/// What happens to migrations and flags: a list, or a stream where `Accept` is `text/event-stream`.
+/// What happens to migrations, flags and circuits: a list, or a stream where `Accept` is `text/event-stream`.
 #[utoipa::path(
     get, path = "/admin/v1/events", tag = TAG, security(("token" = [])),
     params(Wanted, ("Last-Event-ID" = Option<String>, Header, description = "The last event that was seen")),
@@ -110,24 +110,36 @@ async fn page(house: &House, cursor: &mut Cursor, limit: usize) -> Result<Vec<Va
 }
 
 async fn read(house: &House, cursor: &Cursor, limit: usize) -> Result<Vec<Happened>, Problem> {
-    let mut flags = changes(house, cursor).await?.into_iter().peekable();
-    let mut entries = entries(house, cursor, limit).await?.into_iter().peekable();
+    let sources = [
+        changes(house, cursor).await?,
+        of_circuits(house, cursor),
+        entries(house, cursor, limit).await?,
+    ];
+    let mut sources = sources.map(|source| source.into_iter().peekable());
     let mut merged = Vec::new();
     while merged.len() < limit {
-        let flags_first = match (flags.peek(), entries.peek()) {
-            (None, None) => break,
-            (Some(_), None) => true,
-            (None, Some(_)) => false,
+        let next = sources.iter_mut().filter_map(|source| {
             // A gap has no time, and is told before everything that has.
-            (Some(change), Some(entry)) => change.at() <= entry.at(),
-        };
-        merged.extend(if flags_first {
-            flags.next()
-        } else {
-            entries.next()
+            let at = source.peek()?.at();
+            Some((at, source))
         });
+        // Of one moment, the first source first.
+        match next.min_by_key(|(at, _)| *at) {
+            Some((_, source)) => merged.extend(source.next()),
+            None => break,
+        }
     }
     Ok(merged)
+}
+
+/// Changes of circuits after the cursor, the oldest first.
+fn of_circuits(house: &House, cursor: &Cursor) -> Vec<Happened> {
+    let process = house.started_at.as_millisecond();
+    let seen = cursor.circuits;
+    let after = seen
+        .filter(|seen| seen.process == process)
+        .map_or(0, |seen| seen.number);
+    circuits(house.router.circuit_changes(after), seen, process)
 }
 
 /// Writes of flags after the cursor, the oldest first, each whole.
@@ -173,6 +185,10 @@ async fn now(house: &House) -> Result<Cursor, MigrationError> {
         revision: house.flags.snapshot().revision().get(),
         seq: newest.as_ref().map_or(0, |migration| migration.last_seq),
         migration: newest.map(|migration| migration.id),
+        circuits: Some(Circuits {
+            process: house.started_at.as_millisecond(),
+            number: *house.router.watch_circuits().borrow(),
+        }),
     })
 }
 
@@ -192,6 +208,7 @@ async fn stream(
     })?;
     // Before the cursor: what happens in between is news.
     let (migrations, flags) = (house.migrations.watch(), house.flags.observe());
+    let circuits = house.router.watch_circuits();
     let cursor = match after {
         Some(cursor) => cursor,
         None => now(&house).await?,
@@ -201,6 +218,7 @@ async fn stream(
         house,
         migrations,
         flags,
+        circuits,
         cursor,
         ready: Vec::new().into_iter(),
         _permit: permit,
@@ -221,6 +239,7 @@ struct Feed {
     house: Arc<House>,
     migrations: watch::Receiver<Option<Arc<Status>>>,
     flags: Observer,
+    circuits: watch::Receiver<u64>,
     cursor: Cursor,
     /// Read, and not sent yet: one page at most.
     ready: std::vec::IntoIter<Happened>,
@@ -250,6 +269,7 @@ impl Feed {
                 () = self.state.draining() => return None,
                 changed = self.migrations.changed() => changed.ok()?,
                 changed = self.flags.changed() => drop(changed?),
+                changed = self.circuits.changed() => changed.ok()?,
                 () = tokio::time::sleep(POLL) => {}
             }
         }

@@ -4,8 +4,10 @@
 //! has no such metric.
 
 use dspex_pool::{PoolStatus, WorkerState};
-use dspex_router::{BudgetHealth, RuleHealth, ShadowCounts};
-use dspex_telemetry::{BudgetFigures, PoolFigures, RescueFigures, WorkerFigures};
+use dspex_router::{BudgetHealth, CircuitHealth, RuleHealth, ShadowCounts};
+use dspex_telemetry::{
+    BudgetFigures, CircuitFigures, CircuitPhase, PoolFigures, RescueFigures, WorkerFigures,
+};
 
 /// Every state, so that one that no worker is in counts 0.
 const STATES: [(WorkerState, &str); 6] = [
@@ -64,6 +66,22 @@ pub(super) fn shadow(counts: &ShadowCounts) -> Vec<(String, u64)> {
         .collect()
 }
 
+/// Every mode of a circuit, so that those it is not in count 0.
+const MODES: [&str; 4] = ["automatic", "forced_open", "metrics_only", "disabled"];
+
+/// A lane's circuit.
+pub(super) fn circuit(health: &CircuitHealth) -> CircuitFigures {
+    CircuitFigures {
+        phase: match health.state {
+            "open" => CircuitPhase::Open,
+            "half_open" => CircuitPhase::HalfOpen,
+            _ => CircuitPhase::Closed,
+        },
+        mode: health.mode.name(),
+        modes: &MODES,
+    }
+}
+
 /// The calls that one rule sent once more.
 pub(super) fn rescue(health: &RuleHealth) -> RescueFigures {
     RescueFigures {
@@ -86,6 +104,7 @@ pub(super) fn budget(health: &BudgetHealth) -> BudgetFigures {
 #[cfg(test)]
 mod tests {
     use dspex_pool::WorkerStatus;
+    use dspex_router::CircuitMode;
     use serde_json::json;
 
     use super::*;
@@ -120,6 +139,17 @@ mod tests {
         let found = workers(&status);
         assert_eq!(found.affinity, Some((9, 1)));
         assert_eq!(found.switches.len(), 2, "{:?}", found.switches);
+    }
+
+    #[test]
+    fn every_mode_of_a_circuit_has_its_name() {
+        let all = [
+            CircuitMode::Automatic,
+            CircuitMode::ForcedOpen,
+            CircuitMode::MetricsOnly,
+            CircuitMode::Disabled,
+        ];
+        assert_eq!(all.map(CircuitMode::name), MODES);
     }
 
     #[test]
