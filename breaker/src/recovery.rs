@@ -114,6 +114,48 @@ impl Default for RecoveryConfig {
     }
 }
 
+/// The most recoveries that either list may hold.
+const MOST_LISTED: usize = 1_000;
+
+impl Deadlines {
+    fn validate(&self) -> Result<(), InvalidConfig> {
+        for (setting, time) in [
+            ("minor", self.minor),
+            ("major", self.major),
+            ("critical", self.critical),
+        ] {
+            if time.is_zero() {
+                return Err(InvalidConfig::new(
+                    setting,
+                    &"0s",
+                    "a deadline must be longer than 0s; to try nothing is `abandon`",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RecoveryConfig {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    ///
+    /// When a rule of the matrix cannot be followed, a deadline is zero, or a list is too long.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        self.matrix.validate()?;
+        self.deadlines.validate()?;
+        if self.listed > MOST_LISTED {
+            return Err(InvalidConfig::new(
+                "listed",
+                &self.listed,
+                "it must be at most 1000",
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Decides what is done about errors, and keeps account of it. A clone is another handle on it.
 #[derive(Debug, Clone)]
 pub struct Recovery {
@@ -142,13 +184,13 @@ impl Recovery {
     ///
     /// # Errors
     ///
-    /// When a rule of the matrix cannot be followed.
+    /// When `config` is not valid; one that was deserialized always is.
     pub fn new(
         name: impl Into<Arc<str>>,
         config: RecoveryConfig,
         budget: Arc<RetryBudget>,
     ) -> Result<Self, InvalidConfig> {
-        config.matrix.validate()?;
+        config.validate()?;
         let shared = Shared {
             name: name.into(),
             config,

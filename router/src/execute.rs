@@ -226,7 +226,8 @@ impl Router {
                 if may_ask_stable(error, repeatable, cut < call.deadline, streamed(call))
                     && Instant::now() < call.deadline =>
             {
-                let rescued = self.rescue.failover(&call.request_id, error);
+                let circuit = &candidate.circuit;
+                let rescued = self.rescue.failover(&call.request_id, error, circuit);
                 if rescued.is_some() {
                     tracing::info!(
                         request_id = %call.request_id,
@@ -263,6 +264,7 @@ impl Router {
                     .await;
             }
         }
+        let mut rescued: Option<Rescued> = None;
         for _ in 0..REPEATS {
             let lost = match first {
                 Err(RouterError::Pool(error))
@@ -270,21 +272,27 @@ impl Router {
                 {
                     error
                 }
-                ended => return ended,
+                ended => {
+                    first = ended;
+                    break;
+                }
             };
-            // Only with the circuit's leave: a program that takes every worker down with it must not
-            // take many more.
-            let Ok(permit) = stable.circuit.try_borrow(Instant::now()) else {
-                return Err(RouterError::Pool(lost));
+            // Only with the circuit's leave: a program that kills workers must not kill many.
+            let now = Instant::now();
+            let (id, circuit) = (&call.request_id, &*stable.circuit);
+            let Some(permit) = circuit.try_borrow(now).ok().filter(|_| now < call.deadline) else {
+                first = Err(RouterError::Pool(lost));
+                break;
             };
-            if Instant::now() >= call.deadline {
+            rescued = match rescued.take() {
+                None => self.rescue.again(id, &lost, circuit),
+                Some(rescued) => rescued.once_more(id, &lost, circuit),
+            };
+            if rescued.is_none() {
                 return Err(RouterError::Pool(lost));
             }
-            let Some(rescued) = self.rescue.again(&call.request_id, &lost) else {
-                return Err(RouterError::Pool(lost));
-            };
             tracing::info!(
-                request_id = %call.request_id,
+                request_id = %id,
                 program = %entry.name,
                 error = %lost,
                 "stable lost a worker under a call; another worker answers it"
@@ -292,6 +300,8 @@ impl Router {
             first = self
                 .attempt_stable(&stable, call.clone(), entry, Some(permit))
                 .await;
+        }
+        if let Some(rescued) = rescued {
             rescued.ended(first.is_ok());
         }
         first

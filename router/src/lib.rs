@@ -42,7 +42,9 @@ pub use error::{CatalogError, ExecuteFailed, InvalidConfig, RouterError};
 pub use execute::{Execute, Executed};
 pub use health::{CircuitHealth, LastTransition, RouterHealth, SessionsHealth};
 pub use programs::{Draft, Loaded, Put};
-pub use rescue::{ActiveRescue, BudgetHealth, DrawHealth, EndedRescue, RescueHealth, RuleHealth};
+pub use rescue::{
+    ActiveRescue, BudgetHealth, DrawHealth, EndedRescue, RescueConfig, RescueHealth, RuleHealth,
+};
 pub use router::{Router, RouterParts};
 pub use sessions::{MemorySessions, SessionStore, SessionsConfig, SqliteSessions};
 pub use shadow::{

@@ -85,7 +85,7 @@ impl Router {
             served: ArcSwap::new(subscriber.current()),
             catalog: parts.catalog,
             known: Cache::new(),
-            rescue: Rescue::new(&parts.config.retry_budget, parts.config.call_timeout_limit)?,
+            rescue: Rescue::new(&parts.config.retry_budget, &parts.config.recovery)?,
             sessions: Arc::new(States::new(
                 parts.sessions,
                 parts.config.sessions.clone(),

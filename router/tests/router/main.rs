@@ -20,4 +20,5 @@ mod sessions;
 mod shadow;
 mod streaming;
 mod support;
+mod tables;
 mod versions;
