@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use super::{Driver, PATIENCE, STORE_LIMIT, slow};
 use crate::analysis::{Verdict, analyse};
 use crate::error::JournalError;
-use crate::journal::read_all;
 use crate::observation::{FlagsSeen, Look, Observation};
 use crate::state::State;
 use crate::traffic;
@@ -52,8 +51,7 @@ impl Driver {
         if known == Some((&newest.id, newest.last_seq)) {
             return Ok(());
         }
-        let entries = in_time(STORE_LIMIT, read_all(&**journal, &newest.id)).await?;
-        let state = State::replay(&newest.id, &entries)?;
+        let state = in_time(STORE_LIMIT, State::load(&**journal, &newest.id)).await?;
         tracing::info!(
             migration = %state.id, phase = %state.phase, stage = state.stage.map(|stage| stage + 1),
             seq = state.seq,
