@@ -12,9 +12,9 @@ mod rounds;
 
 use anyhow::Result;
 
-use self::record::Record;
+pub(super) use self::record::Record;
 use super::results::Results;
-use super::{Core, compare};
+use super::{Core, compare, plot};
 use crate::interrupt::Interrupt;
 use crate::places::Places;
 use crate::surroundings::Surroundings;
@@ -38,7 +38,17 @@ pub(super) fn run(core: &Core, places: &Places, interrupt: &Interrupt) -> Result
     }
     if core.whole() {
         Results::CORE.write(places, &record)?;
-        page::write(&record, places)?;
+        publish(&record, places)?;
     }
     Ok(true)
+}
+
+/// Writes the record's page, its plot, and the table of the README.
+pub(super) fn publish(record: &Record, places: &Places) -> Result<()> {
+    page::write(record, places)?;
+    plot::write(
+        &places.root.join("bench/results/core.svg"),
+        "The time of a flag's decision and of a breaker's permit, times ours",
+        &page::bars(record),
+    )
 }

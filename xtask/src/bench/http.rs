@@ -105,12 +105,17 @@ pub(super) fn run(http: &Http, places: &Places, interrupt: &Interrupt) -> Result
     }
     if http.whole() {
         Results::HTTP.write(places, &record)?;
-        page::write(&record, places)?;
-        plot::write(
-            &places.root.join("bench/results/http.svg"),
-            "Requests a second: 100 B echo, 2 processes, 16 connections",
-            &record.rows(&page::NAMES),
-        )?;
+        publish(&record, places)?;
     }
     Ok(true)
+}
+
+/// Writes the record's page, its plot, and the table of the README.
+pub(super) fn publish(record: &Record, places: &Places) -> Result<()> {
+    page::write(record, places)?;
+    plot::write(
+        &places.root.join("bench/results/http.svg"),
+        "Requests a second: 100 B echo, 2 processes, 16 connections",
+        &record.bars(&page::NAMES),
+    )
 }
