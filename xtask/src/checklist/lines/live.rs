@@ -202,7 +202,7 @@ pub(super) fn comparison(evidence: &Evidence) -> Finding {
     ))
 }
 
-/// Processor time and memory are told; what they are worth is a person's word.
+/// The memory of workers is told; what it is worth is a person's word.
 pub(super) fn cost(evidence: &Evidence) -> Finding {
     let server = match server(evidence) {
         Ok(server) => server,
