@@ -49,7 +49,7 @@ impl Times {
 
 /// Telemetry that is told of a million calls in each window.
 struct Busy {
-    telemetry: Telemetry,
+    telemetry: Arc<Telemetry>,
     cursor: Cursor,
     random: Random,
     programs: Vec<Arc<str>>,
@@ -152,7 +152,8 @@ pub(crate) async fn tick(plan: &Plan, round: u64, times: &mut Times) {
         percent: half(),
         changed_by: None,
     };
-    let epoch = state.ledger.epoch + 1;
+    // The first beginning of the windows.
+    let epoch = 1;
     let (mut took, mut seen) = (Vec::new(), 0);
     for _ in 0..2 * looks_in_a_window(plan) {
         busy.call(plan);

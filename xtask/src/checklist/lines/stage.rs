@@ -133,6 +133,30 @@ impl<'a> Stage<'a> {
         (calls, failed)
     }
 
+    /// Calls on stable and on the candidate in the looks after those calls have ended that were under way
+    /// when the share changed, and were dealt by the share before: twice their p99 after the first look.
+    pub(super) fn dealt(&self) -> (f64, f64) {
+        let at = |look: &Value| -> Option<Timestamp> { look["at"].as_str()?.parse().ok() };
+        let Some((first, rest)) = self.looks.split_first() else {
+            return (0.0, 0.0);
+        };
+        let analysis = |lane: &str| first["event"]["analysis"][lane]["p99_ms"].as_f64();
+        let p99 = ["stable", "candidate"].into_iter().filter_map(analysis);
+        let longest = Duration::try_from_secs_f64(p99.fold(0.0, f64::max) * 2.0 / 1e3);
+        let from = at(first).zip(longest.ok());
+        let Some(from) = from.and_then(|(at, longest)| at.checked_add(longest).ok()) else {
+            return (0.0, 0.0);
+        };
+        let looks = rest
+            .iter()
+            .filter(|look| at(look).is_some_and(|at| at > from));
+        let calls = looks.map(|look| {
+            let of = |field: &str| look["event"][field].as_f64().unwrap_or(0.0);
+            (of("calls_stable"), of("calls_candidate"))
+        });
+        calls.fold((0.0, 0.0), |sum, calls| (sum.0 + calls.0, sum.1 + calls.1))
+    }
+
     /// What to say where the controller has not held it to its end, or its last look was not healthy.
     pub(super) fn not_held(&self) -> Option<Finding> {
         let left = !self.record["left_at"].is_null();

@@ -8,11 +8,15 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::metrics::sum;
-use super::stage::STATUS;
+use super::stage::{STATUS, Stage};
 use super::{Evidence, Finding, Server, server};
 
 /// Calls of a stage from which its share is judged.
 const ENOUGH: f64 = 1_000.0;
+
+/// No share is judged closer to all traffic than this: nothing is left to chance there, but for a call
+/// that was dealt long before, and ends late.
+const ALL_BUT_STRAGGLERS: f64 = 0.999;
 
 /// Chance that a share is taken for wrong while it is right, over all stages.
 const CHANCE: f64 = 0.001;
@@ -23,7 +27,7 @@ pub(super) fn telemetry(evidence: &Evidence) -> Finding {
         Err(open) => return open,
     };
     match moment(&server.status["started_at"]) {
-        Some(began) => shares(server, began).and(counts(server, began)),
+        Some(began) => shares(evidence, server, began).and(counts(server, began)),
         None => Finding::open("the server does not say when it began", "its status")
             .live(server, "/v1/status"),
     }
@@ -43,15 +47,17 @@ struct Share {
 
 /// The measured share of each stage against the one that was set. A call that failed over is counted in
 /// both lanes, and how many did is known since the server began, so earlier stages are not judged.
-fn shares(server: &Server, began: Timestamp) -> Finding {
+fn shares(evidence: &Evidence, server: &Server, began: Timestamp) -> Finding {
     let stages = server.migration["stages"].as_array().into_iter().flatten();
     let stages: Vec<Share> = stages
         .filter(|stage| moment(&stage["entered_at"]).is_some_and(|at| at >= began))
         .filter_map(|stage| {
-            let candidate = stage["calls_candidate"].as_f64()?;
+            let set = stage["percent"].as_f64()?;
+            let (stable, candidate) = Stage::of(evidence, set).ok()?.dealt();
+            let all = stable + candidate;
             Some(Share {
-                set: stage["percent"].as_f64()?,
-                all: stage["calls_stable"].as_f64()? + candidate,
+                set,
+                all,
                 candidate,
             })
         })
@@ -100,7 +106,7 @@ fn shares(server: &Server, began: Timestamp) -> Finding {
 fn surprise(share: &Share, over: f64) -> f64 {
     let least = share.candidate / share.all;
     let most = (share.candidate / (share.all - over).max(share.candidate).max(1.0)).min(1.0);
-    let set = share.set / 100.0;
+    let set = (share.set / 100.0).min(ALL_BUT_STRAGGLERS);
     let nearest = set.clamp(least, most.max(least));
     let part = |seen: f64, set: f64| {
         if seen > 0.0 {
@@ -187,6 +193,7 @@ mod tests {
             (5.0, 1_000.0, 64.0),
             (25.0, 1_000_000.0, 250_900.0),
             (100.0, 1_000.0, 1_000.0),
+            (100.0, 10_000.0, 9_990.0),
         ] {
             assert!(
                 !is_off(&share(percent, all, candidate), 0.0),
@@ -198,7 +205,7 @@ mod tests {
             (5.0, 1_000.0, 99.0),
             (5.0, 100_000.0, 5_500.0),
             (25.0, 1_000_000.0, 252_500.0),
-            (100.0, 1_000.0, 999.0),
+            (100.0, 1_000.0, 980.0),
         ] {
             assert!(
                 is_off(&share(percent, all, candidate), 0.0),
@@ -209,8 +216,8 @@ mod tests {
 
     #[test]
     fn calls_that_failed_over_are_counted_once() {
-        let all_traffic = share(100.0, 1_010.0, 1_000.0);
-        assert!(is_off(&all_traffic, 9.0));
-        assert!(!is_off(&all_traffic, 10.0));
+        let all_traffic = share(100.0, 1_050.0, 1_000.0);
+        assert!(is_off(&all_traffic, 0.0));
+        assert!(!is_off(&all_traffic, 50.0));
     }
 }

@@ -20,12 +20,7 @@ fn look(seconds: i64, verdict: &str, reasons: &Value) -> Value {
         "verdict": verdict, "reasons": reasons, "seconds": 60.0,
         "stable": lane(400, 0), "candidate": lane(200, 1),
     });
-    let calls = json!({ "calls_stable": 40, "calls_candidate": 20 });
-    let mut event = json!({ "type": "ticked", "analysis": analysis });
-    for (name, value) in calls.as_object().expect("an object") {
-        event[name] = value.clone();
-    }
-    entry(seconds, &event)
+    entry(seconds, &json!({ "type": "ticked", "analysis": analysis }))
 }
 
 fn broken(rule: &str, verdict: &str) -> Value {
@@ -263,9 +258,16 @@ fn a_breaker_is_judged_by_the_servers_circuits() {
     assert_eq!(judge("closed", false, 3), Verdict::Failed);
 }
 
-/// A server in its stage, with so many calls on the candidate in its metrics.
-fn counting(told: u64) -> Server {
+/// A server in its stage, after three looks at so many calls each, and with so many calls on the candidate
+/// in its metrics.
+fn counting((stable, candidate): (u64, u64), told: u64) -> Server {
     let mut server = server(5.0, &[json!([]), json!([]), json!([])]);
+    for entry in &mut server.events {
+        if entry["event"]["type"] == "ticked" {
+            entry["event"]["calls_stable"] = json!(stable);
+            entry["event"]["calls_candidate"] = json!(candidate);
+        }
+    }
     server.migration["phase"] = json!("rollout");
     server.earlier = Some(Vec::new());
     server.metrics = format!("dspex_calls_total{{lane=\"candidate\",outcome=\"ok\"}} {told}\n");
@@ -274,19 +276,24 @@ fn counting(told: u64) -> Server {
 
 #[test]
 fn counts_of_the_same_calls_agree_both_ways() {
-    // Three looks of twenty calls each; as many again may have come since, twice.
+    // Three looks of fifty calls each; as many again may have come since, twice.
+    let calls = (950, 50);
     for (told, expected) in [
-        (59, Verdict::Failed),
-        (60, Verdict::Passed),
-        (100, Verdict::Passed),
-        (101, Verdict::Failed),
+        (149, Verdict::Failed),
+        (150, Verdict::Passed),
+        (250, Verdict::Passed),
+        (251, Verdict::Failed),
     ] {
-        assert_eq!(verdict(counting(told), "telemetry"), expected, "{told}");
+        assert_eq!(
+            verdict(counting(calls, told), "telemetry"),
+            expected,
+            "{told}"
+        );
     }
-    let mut complete = counting(5_000);
+    let mut complete = counting(calls, 5_000);
     complete.migration["phase"] = json!("complete");
     assert_eq!(verdict(complete, "telemetry"), Verdict::Passed);
-    let mut before = counting(5_000);
+    let mut before = counting(calls, 5_000);
     before.earlier = Some(vec![json!({ "id": "older", "ended_at": ago(950) })]);
     assert_eq!(verdict(before, "telemetry"), Verdict::Passed);
 }
@@ -294,15 +301,11 @@ fn counts_of_the_same_calls_agree_both_ways() {
 #[test]
 fn a_restart_makes_no_failure() {
     // The server began between the first look and the second: two looks are its own.
-    let mut server = counting(40);
+    let mut server = counting((950, 50), 100);
     server.status["started_at"] = json!(ago(685));
     let finding = judged(&with(server), "telemetry");
-    assert!(
-        finding
-            .value
-            .contains("40 calls in the journal, 40 in the metrics"),
-        "{finding:?}"
-    );
+    let says = "100 calls in the journal, 100 in the metrics";
+    assert!(finding.value.contains(says), "{finding:?}");
     // How many calls failed over before it is not known, so the stage's share is not judged.
     assert_eq!(finding.verdict, Verdict::Open, "{finding:?}");
     assert!(
@@ -314,19 +317,36 @@ fn a_restart_makes_no_failure() {
 #[test]
 fn a_share_is_off_by_no_more_than_chance_leaves() {
     for (candidate, expected) in [
-        (1_000, Verdict::Passed),
-        (1_090, Verdict::Passed),
-        (1_200, Verdict::Failed),
-        (0, Verdict::Failed),
-        (1_999, Verdict::Failed),
+        (500, Verdict::Passed),
+        (545, Verdict::Passed),
+        (600, Verdict::Failed),
+        (1_000, Verdict::Failed),
     ] {
-        let mut server = counting(60);
-        server.migration["stages"][0]["calls_candidate"] = json!(candidate);
-        server.migration["stages"][0]["calls_stable"] = json!(20_000 - candidate);
+        let calls = (10_000 - candidate, candidate);
+        let server = counting(calls, 3 * candidate);
         assert_eq!(
             verdict(server, "telemetry"),
             expected,
-            "{candidate} of 20,000"
+            "{candidate} of 10,000"
         );
     }
+}
+
+#[test]
+fn calls_that_were_dealt_by_the_share_before_are_not_of_this_one() {
+    let mut server = counting((9_500, 500), 1_500);
+    let mut looks = server.events.iter_mut();
+    let first = looks.find(|entry| entry["event"]["type"] == "ticked");
+    let first = first.expect("a look");
+    first["event"]["calls_stable"] = json!(90_000);
+    assert_eq!(verdict(server, "telemetry"), Verdict::Passed);
+    // Calls of a minute: none of those that came in the minute after the first look is counted.
+    let mut slow = counting((9_500, 500), 1_500);
+    for entry in &mut slow.events {
+        if entry["event"]["type"] == "ticked" {
+            entry["event"]["analysis"]["stable"]["p99_ms"] = json!(60_000.0);
+        }
+    }
+    let finding = judged(&with(slow), "telemetry");
+    assert_eq!(finding.verdict, Verdict::Open, "{finding:?}");
 }
