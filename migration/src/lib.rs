@@ -51,6 +51,7 @@ mod stratum;
 mod succession;
 mod thresholds;
 mod traffic;
+mod unclear;
 mod validation;
 mod validation_rule;
 mod validator;

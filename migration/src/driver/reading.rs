@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::{Driver, PATIENCE, STORE_LIMIT, slow};
 use crate::analysis::{Verdict, analyse};
 use crate::error::JournalError;
+use crate::event::Entry;
 use crate::journal::read_all;
 use crate::observation::{FlagsSeen, Look, Observation};
 use crate::state::State;
@@ -59,6 +60,9 @@ impl Driver {
             seq = state.seq,
             "following the migration"
         );
+        if self.is_told(&entries) {
+            self.outcome = None;
+        }
         if self.followed.as_ref() != Some(&state.id) {
             // What was decided, done and begun was for another migration, and that one is over.
             self.followed = Some(state.id.clone());
@@ -71,6 +75,16 @@ impl Driver {
         self.next_turn = self.next_turn.min(Instant::now() + state.plan.interval);
         (self.state, self.stale) = (Some(state), false);
         Ok(())
+    }
+
+    /// Whether what came of the last act was written down by a try that was answered by an error: the
+    /// entry after the last one known is ours then, by the moment of that try.
+    fn is_told(&self, entries: &[Entry]) -> bool {
+        let Some(known) = &self.state else {
+            return false;
+        };
+        let next = entries.iter().find(|entry| entry.seq == known.seq + 1);
+        next.is_some_and(|next| self.tried.contains(&next.at))
     }
 
     /// Sees what there is to see. An inbox that cannot be read is trouble, and hides nothing else.
