@@ -187,12 +187,12 @@ fn performance(blocks: &mut Vec<Block>, performance: &Performance) {
         ]
     });
     blocks.push(Block::Table(Table {
-        caption: "Lanes: calls exactly; shares and latencies over the windows of the looks",
+        caption: "Lanes: calls exactly; shares and latencies at the middle and the worst of the looks",
         head: vec![
             "Stage",
             "Lane",
             "Calls",
-            "Failed",
+            "Failed, middle look",
             "Failed, worst look",
             "p50",
             "p99",

@@ -106,6 +106,35 @@ fn a_check_that_failed_is_not_ticked() {
     assert!(says(&report.recommendations, "give it more workers"));
 }
 
+/// The windows of looks overlap: one failed call is seen by each look for as long as it is in reach.
+#[test]
+fn failed_calls_are_told_by_looks_and_never_summed_over_them() {
+    let mut pen = Pen::new("ada", "Python 3.13");
+    pen.steps().stage(0);
+    for seen in [0, 3, 3, 3, 0, 0, 0, 0, 0, 0] {
+        let candidate = lane(60, seen, 90.0, 180.0);
+        pen.look(5, journals::seen(Verdict::Healthy, "", candidate));
+    }
+    let report = pen.report();
+    let mut criteria = report.criteria.iter();
+    let impact = criteria.find(|criterion| criterion.name.contains("customer impact"));
+    let impact = impact.expect("there");
+    assert_eq!(impact.met, Met::Open);
+    let text = &impact.finding.text;
+    assert!(
+        text.starts_with(
+            "3 of 10 looks saw failed calls on the candidate, which had 600 calls in all: 5 % of \
+             those in the worst look's window"
+        ),
+        "{text}"
+    );
+    let candidate = report.performance.stages[0].candidate;
+    assert_eq!(
+        (candidate.failed_percent, candidate.worst_failed_percent),
+        (Some(0.0), Some(5.0))
+    );
+}
+
 #[test]
 fn a_slow_stage_is_told_from_a_starved_one() {
     let mut pen = Pen::new("ada", "why");
