@@ -62,7 +62,7 @@ mod windows;
 mod wording;
 
 pub use alert::{Alert, Alerts};
-pub use analysis::{Analysis, LaneSeen, Reason, Verdict, analyse};
+pub use analysis::{Analysis, Degraded, LaneSeen, Reason, Verdict, analyse};
 pub use backtest::{Backtest, Judgement, Stop, Verdicts, backtest};
 pub use candidate::{Candidate, Check};
 pub use cause::Cause;
