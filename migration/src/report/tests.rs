@@ -111,9 +111,9 @@ fn a_check_that_failed_is_not_ticked() {
 fn failed_calls_are_told_by_looks_and_never_summed_over_them() {
     let mut pen = Pen::new("ada", "Python 3.13");
     pen.steps().stage(0);
-    for seen in [0, 3, 3, 3, 0, 0, 0, 0, 0, 0] {
-        let candidate = lane(60, seen, 90.0, 180.0);
-        pen.look(5, journals::seen(Verdict::Healthy, "", candidate));
+    for faults in [0, 3, 3, 3, 0, 0, 0, 0, 0, 0] {
+        let candidate = lane(60, faults, 90.0, 180.0);
+        pen.look(5, seen(Verdict::Healthy, "", candidate));
     }
     let report = pen.report();
     let mut criteria = report.criteria.iter();

@@ -32,7 +32,7 @@ async fn in_no_time<T: Send + 'static>(work: impl Future<Output = T> + Send + 's
 }
 
 impl OnAFile {
-    fn new() -> Arc<dyn Journal> {
+    fn empty() -> Arc<dyn Journal> {
         Arc::new(Self {
             folder: Arc::new(tempfile::tempdir().expect("a folder")),
             journal: OnceCell::new(),
@@ -135,7 +135,7 @@ impl Inbox for OnAFile {
 #[tokio::test(start_paused = true)]
 async fn a_rollback_whose_controller_dies_at_every_write() {
     let story = Story {
-        journal: OnAFile::new,
+        journal: OnAFile::empty,
         spoil: |house| {
             house.behave(Lane::Candidate, |how| how.pool_faults = 0.7);
             house.candidate.withdraw_fails.store(2, Ordering::SeqCst);
