@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// Long enough for a loaded machine; nothing waits for it where things are well.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
-const TOKEN: &str = "dspex_a_token_for_tests_only_0123456789abcdef";
+pub(crate) const TOKEN: &str = "dspex_a_token_for_tests_only_0123456789abcdef";
 
 /// A server's folder and, while it runs, its process. Dropping it kills the process.
 pub(crate) struct House {
@@ -202,13 +202,15 @@ impl House {
 
     /// Starts the server and waits until it is ready.
     pub(crate) async fn open(&mut self) {
+        self.open_with(|_| {}).await;
+    }
+
+    /// The same, with what is to be changed about how it is started.
+    pub(crate) async fn open_with(&mut self, change: impl FnOnce(&mut Command)) {
         let log = std::fs::File::create(self.path("server.log")).unwrap();
-        let mut child = self
-            .command(&["serve"])
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut server = self.command(&["serve"]);
+        change(&mut server);
+        let mut child = server.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let url = loop {
             let Some(line) = lines.next() else {

@@ -16,6 +16,7 @@ mod docs;
 mod dspy;
 mod emergency;
 mod endings;
+mod failing_disk;
 mod fleet;
 mod greed;
 mod house;
