@@ -18,6 +18,7 @@ mod emergency;
 mod endings;
 mod failing_disk;
 mod fleet;
+mod gates;
 mod greed;
 mod house;
 mod kill_storm;
