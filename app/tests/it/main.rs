@@ -6,6 +6,7 @@
 )]
 
 mod again;
+mod backtest;
 mod backup;
 mod bad_input;
 mod cli;
