@@ -43,6 +43,8 @@ async fn every_check_is_measured_and_what_is_needed_is_put_aside() {
         "modules of v2@1",
         "memory for both pools side by side",
         "file descriptors for both pools",
+        "the server's port",
+        "took a connection within",
         "processes and threads for both pools",
         "room on the disk",
         "the database can be written",
