@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 
 const ENTRIES: u64 = 100_000;
 
-/// Entries written at once, and read at once.
+/// Entries written at once.
 const PIECE: u64 = 10_000;
 
 /// A look as it is written down in a busy stage: a few notes beside the two lanes.
@@ -94,20 +94,6 @@ async fn written(folder: &TempDir) -> (SqliteJournal, MigrationId) {
     (journal, id)
 }
 
-async fn loaded(journal: &SqliteJournal, id: &MigrationId) -> State {
-    let mut entries = Vec::new();
-    loop {
-        let after = u64::try_from(entries.len()).expect("small");
-        let piece = usize::try_from(PIECE).expect("small");
-        let read = journal.entries(id, after, piece).await.expect("read");
-        let ended = read.len() < piece;
-        entries.extend(read);
-        if ended {
-            return State::replay(id, &entries).expect("replayed");
-        }
-    }
-}
-
 fn journal(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");
@@ -116,7 +102,9 @@ fn journal(criterion: &mut Criterion) {
     group.sample_size(10);
     group.bench_function("load 100,000 entries", |bench| {
         bench.iter(|| {
-            let state = runtime.block_on(loaded(&journal, &id));
+            let state = runtime
+                .block_on(State::load(&journal, &id))
+                .expect("loaded");
             assert!(state.seq >= ENTRIES && state.percent() == Percent::ZERO);
         });
     });

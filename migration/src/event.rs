@@ -3,6 +3,8 @@
 //! Invariant: an entry is never edited. What an event does to the state is in
 //! [`State::next`](crate::State::next) and nowhere else.
 
+mod json;
+
 use dspex_flags::{Percent, Revision};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -176,21 +176,3 @@ pub struct Summary {
     /// Its last entry.
     pub last_seq: u64,
 }
-
-/// The whole journal, read in pieces.
-pub(crate) async fn read_all(
-    journal: &dyn Journal,
-    id: &MigrationId,
-) -> Result<Vec<Entry>, JournalError> {
-    const PIECE: usize = 10_000;
-    let mut all: Vec<Entry> = Vec::new();
-    loop {
-        let after = all.last().map_or(0, |entry| entry.seq);
-        let piece = journal.entries(id, after, PIECE).await?;
-        let ended = piece.len() < PIECE;
-        all.extend(piece);
-        if ended {
-            return Ok(all);
-        }
-    }
-}

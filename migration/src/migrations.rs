@@ -21,7 +21,7 @@ use crate::error::{JournalError, MigrationError, signed};
 use crate::event::{Entry, Event};
 use crate::gate::Gatekeeper;
 use crate::id::MigrationId;
-use crate::journal::{Journal, Post, Start, Summary, read_all};
+use crate::journal::{Journal, Post, Start, Summary};
 use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::recording::Recorder;
@@ -91,8 +91,7 @@ impl Migrations {
             wanted: Mutex::new(None),
         };
         if let Some(newest) = newest {
-            let entries = read_all(&*house.parts.journal, &newest.id).await?;
-            let state = State::replay(&newest.id, &entries).map_err(JournalError::from)?;
+            let state = State::load(&*house.parts.journal, &newest.id).await?;
             house.publish(Status::of(&state, None, None), &state);
             house.obey_before_traffic(&state).await?;
         }

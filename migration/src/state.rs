@@ -16,8 +16,10 @@ use jiff::Timestamp;
 use crate::alert::Alerts;
 use crate::analysis::Analysis;
 use crate::cause::Cause;
+use crate::error::JournalError;
 use crate::event::{Entry, Event};
 use crate::id::MigrationId;
+use crate::journal::Journal;
 use crate::ledger::Ledger;
 use crate::lever::Lever;
 use crate::phase::Phase;
@@ -111,7 +113,33 @@ pub struct BrokenJournal {
     pub problem: String,
 }
 
+/// Entries that are read at once.
+const PIECE: usize = 4_096;
+
 impl State {
+    /// The state after a whole journal, read from where it is kept. It is taken in piece by piece: a
+    /// journal of months is far larger than the state after it.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Corrupt`] as [`State::replay`], and the journal's own.
+    pub async fn load(journal: &dyn Journal, id: &MigrationId) -> Result<Self, JournalError> {
+        let mut state: Option<Self> = None;
+        loop {
+            let after = state.as_ref().map_or(0, |state| state.seq);
+            let piece = journal.entries(id, after, PIECE).await?;
+            let ended = piece.len() < PIECE;
+            let next = match state {
+                None => Self::replay(id, &piece)?,
+                Some(state) => state.follow(&piece)?,
+            };
+            if ended {
+                return Ok(next);
+            }
+            state = Some(next);
+        }
+    }
+
     /// The state after a whole journal.
     ///
     /// # Errors
@@ -119,25 +147,28 @@ impl State {
     /// [`BrokenJournal`] where the first entry is no start, a number is missing, or the plan in it
     /// is not valid.
     pub fn replay(id: &MigrationId, entries: &[Entry]) -> Result<Self, BrokenJournal> {
-        let broken = |problem: String| BrokenJournal {
+        let broken = |problem: &str| BrokenJournal {
             id: id.clone(),
-            problem,
+            problem: problem.to_owned(),
         };
-        let Some(first) = entries.first() else {
-            return Err(broken("it is empty".into()));
-        };
+        let (first, rest) = entries.split_first().ok_or_else(|| broken("it is empty"))?;
         let Event::Started { plan, who, why } = &first.event else {
-            return Err(broken("its first entry is not a start".into()));
+            return Err(broken("its first entry is not a start"));
         };
         plan.validate()
-            .map_err(|invalid| broken(invalid.to_string()))?;
+            .map_err(|invalid| broken(&invalid.to_string()))?;
         let state = Self::begin(id.clone(), plan.clone(), who.clone(), why.clone(), first.at);
-        entries[1..].iter().try_fold(state, |state, entry| {
+        state.follow(rest)
+    }
+
+    /// The state after these entries too.
+    fn follow(self, entries: &[Entry]) -> Result<Self, BrokenJournal> {
+        entries.iter().try_fold(self, |state, entry| {
             if entry.seq != state.seq + 1 {
-                return Err(broken(format!(
-                    "entry {} follows entry {}",
-                    entry.seq, state.seq
-                )));
+                return Err(BrokenJournal {
+                    problem: format!("entry {} follows entry {}", entry.seq, state.seq),
+                    id: state.id,
+                });
             }
             Ok(state.next(entry))
         })

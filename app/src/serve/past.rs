@@ -1,13 +1,10 @@
 //! What the newest migration has left, as far as it decides what is started.
 
-use dspex_migration::{Entry, Journal, JournalError, MigrationError, Phase, Plan, State};
+use dspex_migration::{Journal, JournalError, MigrationError, Phase, Plan, State};
 
 use crate::assemble::AssembleError;
 use crate::pools::PoolVersion;
 use crate::resting::Idle;
-
-/// How many entries are read at once.
-const PIECE: usize = 10_000;
 
 /// The newest migration, where there has been one.
 pub(super) struct Past(Option<State>);
@@ -18,17 +15,7 @@ impl Past {
             let Some(newest) = journal.history(1).await?.pop() else {
                 return Ok(None);
             };
-            let mut entries = Vec::new();
-            loop {
-                let after = entries.last().map_or(0, |entry: &Entry| entry.seq);
-                let piece = journal.entries(&newest.id, after, PIECE).await?;
-                let ended = piece.len() < PIECE;
-                entries.extend(piece);
-                if ended {
-                    break;
-                }
-            }
-            let state = State::replay(&newest.id, &entries).map_err(JournalError::from)?;
+            let state = State::load(journal, &newest.id).await?;
             Ok::<_, JournalError>(Some(state))
         };
         Ok(Self(read.await.map_err(MigrationError::from)?))

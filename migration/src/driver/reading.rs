@@ -10,8 +10,7 @@ use tokio::time::Instant;
 use super::{Driver, PATIENCE, STORE_LIMIT, slow};
 use crate::analysis::{Verdict, analyse};
 use crate::error::JournalError;
-use crate::event::Entry;
-use crate::journal::read_all;
+use crate::id::MigrationId;
 use crate::observation::{FlagsSeen, Look, Observation};
 use crate::state::State;
 use crate::traffic;
@@ -53,14 +52,14 @@ impl Driver {
         if known == Some((&newest.id, newest.last_seq)) {
             return Ok(());
         }
-        let entries = in_time(STORE_LIMIT, read_all(&**journal, &newest.id)).await?;
-        let state = State::replay(&newest.id, &entries)?;
+        let state = in_time(STORE_LIMIT, State::load(&**journal, &newest.id)).await?;
+        let told = self.is_told(&state.id).await?;
         tracing::info!(
             migration = %state.id, phase = %state.phase, stage = state.stage.map(|stage| stage + 1),
             seq = state.seq,
             "following the migration"
         );
-        if self.is_told(&entries) {
+        if told {
             self.outcome = None;
         }
         if self.followed.as_ref() != Some(&state.id) {
@@ -79,12 +78,21 @@ impl Driver {
 
     /// Whether what came of the last act was written down by a try that was answered by an error: the
     /// entry after the last one known is ours then, by the moment of that try.
-    fn is_told(&self, entries: &[Entry]) -> bool {
-        let Some(known) = &self.state else {
-            return false;
+    // `mut` although nothing is changed: an act under way may be sent to another thread, but not
+    // shared with one.
+    async fn is_told(&mut self, id: &MigrationId) -> Result<bool, JournalError> {
+        let known = self.state.as_ref().filter(|known| known.id == *id);
+        let Some(known) = known.map(|known| known.seq) else {
+            return Ok(false);
         };
-        let next = entries.iter().find(|entry| entry.seq == known.seq + 1);
-        next.is_some_and(|next| self.tried.contains(&next.at))
+        if self.tried.is_empty() {
+            return Ok(false);
+        }
+        let journal = Arc::clone(&self.house.parts.journal);
+        let next = in_time(STORE_LIMIT, journal.entries(id, known, 1)).await?;
+        Ok(next
+            .first()
+            .is_some_and(|next| self.tried.contains(&next.at)))
     }
 
     /// Sees what there is to see. An inbox that cannot be read is trouble, and hides nothing else.

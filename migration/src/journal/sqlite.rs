@@ -4,6 +4,7 @@
 //! every write is one `BEGIN IMMEDIATE` transaction in a task of its own, so a caller that leaves
 //! leaves no half of it.
 
+mod pieces;
 mod rows;
 
 use std::future::Future;
@@ -207,28 +208,13 @@ impl Journal for SqliteJournal {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Entry>, JournalError> {
-        let rows = sqlx::query(
-            "SELECT seq, at, event FROM migration_journal WHERE migration = ? AND seq > ? \
-             ORDER BY seq LIMIT ?",
-        )
-        .bind(id.as_str())
-        .bind(signed(after))
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&self.reader)
-        .await
-        .map_err(sql)?;
-        if rows.is_empty() {
+        let mut reader = self.reader.acquire().await.map_err(sql)?;
+        let entries = pieces::read(&mut reader, id, after, limit).await?;
+        drop(reader);
+        if entries.is_empty() {
             known(&self.reader, id).await?;
         }
-        rows.iter()
-            .map(|row| {
-                Ok(Entry {
-                    seq: number(id, row, "seq")?,
-                    at: parsed(id, row, "at")?,
-                    event: from_json(id, row, "event")?,
-                })
-            })
-            .collect()
+        Ok(entries)
     }
 
     async fn history(&self, limit: usize) -> Result<Vec<Summary>, JournalError> {

@@ -74,22 +74,41 @@ impl Buckets {
             }
             return;
         }
-        let mut merged = Vec::with_capacity(self.0.len() + other.0.len());
-        let (mut ours, mut theirs) = (self.0.iter().peekable(), other.0.iter().peekable());
-        while let (Some(&&(a, n)), Some(&&(b, m))) = (ours.peek(), theirs.peek()) {
-            merged.push((
-                a.min(b),
-                if a <= b { n } else { 0 } + if b <= a { m } else { 0 },
-            ));
-            if a <= b {
-                ours.next();
+        self.merge_from_the_back(&other.0);
+    }
+
+    /// In place, the largest key first: a look merges some hundred distributions, and a list made anew
+    /// for each cost it most of its time.
+    fn merge_from_the_back(&mut self, other: &[(i16, u64)]) {
+        let mut ours = self.0.len();
+        let mut room = ours + self.lacks(other);
+        self.0.resize(room, (0, 0));
+        let mut theirs = other.iter().rev().copied().peekable();
+        while let Some(&(key, count)) = theirs.peek() {
+            room -= 1;
+            let own = ours.checked_sub(1).map(|last| self.0[last]);
+            self.0[room] = match own {
+                Some((larger, own)) if larger > key => (larger, own),
+                Some((same, own)) if same == key => (key, own + count),
+                _ => (key, count),
+            };
+            if own.is_some_and(|(own, _)| own >= key) {
+                ours -= 1;
             }
-            if b <= a {
+            if own.is_none_or(|(own, _)| own <= key) {
                 theirs.next();
             }
         }
-        merged.extend(ours.chain(theirs));
-        self.0 = merged;
+    }
+
+    /// How many buckets of another are not here.
+    fn lacks(&self, other: &[(i16, u64)]) -> usize {
+        let mut ours = self.0.iter().map(|(key, _)| *key).peekable();
+        let lacks = |(key, _): &&(i16, u64)| {
+            while ours.next_if(|own| own < key).is_some() {}
+            ours.peek() != Some(key)
+        };
+        other.iter().filter(lacks).count()
     }
 
     /// Takes away what was there earlier.

@@ -60,6 +60,7 @@ const RULES = [
   {
     rule: "difference_rate",
     name: "Copied calls answered differently",
+    off: (plan) => finite(plan.shadow) === 0,
     limit: (rules) => percent(rules.difference_rate?.limit),
     value: () => null,
   },
@@ -85,7 +86,7 @@ const RULES = [
 ];
 
 const ACTIONS = { note: "is noted", log: "holds", pause: "pauses", rollback: "rolls back" };
-const STATES = { broken: 0, waits: 1, warning: 2, unjudged: 3, noted: 4, passes: 5, unseen: 6, never: 6 };
+const STATES = { broken: 0, waits: 1, warning: 2, unjudged: 3, noted: 4, passes: 5, off: 6, unseen: 6, never: 6 };
 const SAID = {
   broken: "broken",
   waits: "waits",
@@ -93,6 +94,7 @@ const SAID = {
   unjudged: "not judged",
   noted: "noted",
   passes: "passes",
+  off: "not compared",
   unseen: "not looked at yet",
   never: "never judged",
 };
@@ -123,14 +125,15 @@ export function verdict(status, plan, host) {
   const thresholds = object(object(plan).thresholds);
   const seen = { stable: object(analysis?.stable), candidate: object(analysis?.candidate) };
   const reasons = list(analysis?.reasons).map(object);
+  const around = { plan: object(plan), thresholds, seen, reasons, analysis, host: object(host), over: !isLive(migration) };
   const rows = [];
   for (const rule of RULES) {
     const own = reasons.filter((reason) => reason.rule === rule.rule);
-    rows.push(...(own.length > 0 ? own : [null]).map((reason) => row(rule, reason, { thresholds, seen, reasons, analysis, host: object(host), over: !isLive(migration) })));
+    rows.push(...(own.length > 0 ? own : [null]).map((reason) => row(rule, reason, around)));
   }
   for (const reason of reasons.filter((one) => !RULES.some((rule) => rule.rule === one.rule))) {
     const strange = { rule: reason.rule, name: capitalised(words(reason.rule)), limit: () => DASH, value: () => null };
-    rows.push(row(strange, reason, { thresholds, seen, reasons, analysis, host: object(host), over: !isLive(migration) }));
+    rows.push(row(strange, reason, around));
   }
   rows.sort((a, b) => STATES[a.state] - STATES[b.state]);
   return {
@@ -167,6 +170,7 @@ function row(rule, reason, seen) {
 
 /** The state of a rule of which the analysis says nothing: it found nothing wrong, if it looked. */
 function unspoken(rule, seen) {
+  if (rule.off?.(seen.plan)) return "off";
   if (!seen.analysis) return "unseen";
   const broken = seen.reasons.find((reason) => (rule.impliedBy ?? []).includes(reason.rule) && reason.verdict === "critical");
   if (broken) return "warning";

@@ -82,6 +82,12 @@ test("a rule that a look judged passes, and shows value and limit", () => {
   assert.equal(row(seen, "error_ratio").limit, "3 × stable’s");
 });
 
+test("what the plan leaves out is not said to pass", () => {
+  const state = (shadow) => row(verdict(migration(), { ...plan, shadow }, {}), "difference_rate").state;
+  assert.equal(state(0), "off");
+  assert.equal(state(5), "passes");
+});
+
 test("what is unknown is not said to pass", () => {
   const before = verdict(migration({ analysis: null }), plan, {});
   assert.equal(before.verdict, "none");

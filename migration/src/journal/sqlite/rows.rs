@@ -45,7 +45,7 @@ pub(super) fn parsed(
     timestamp(id, &row.try_get::<String, _>(column).map_err(sql)?)
 }
 
-fn timestamp(id: &MigrationId, text: &str) -> Result<Timestamp, JournalError> {
+pub(super) fn timestamp(id: &MigrationId, text: &str) -> Result<Timestamp, JournalError> {
     Timestamp::from_str(text).map_err(|error| corrupt(id, format!("{text:?} is no time: {error}")))
 }
 
@@ -54,8 +54,8 @@ pub(super) fn from_json<T: DeserializeOwned>(
     row: &SqliteRow,
     column: &str,
 ) -> Result<T, JournalError> {
-    let text: String = row.try_get(column).map_err(sql)?;
-    serde_json::from_str(&text).map_err(|error| corrupt(id, format!("{error} in {text}")))
+    let text: &str = row.try_get(column).map_err(sql)?;
+    serde_json::from_str(text).map_err(|error| corrupt(id, format!("{error} in {text}")))
 }
 
 pub(super) fn json<T: Serialize>(id: &MigrationId, value: &T) -> Result<String, JournalError> {
@@ -68,7 +68,7 @@ pub(super) fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn corrupt(id: &MigrationId, problem: String) -> JournalError {
+pub(super) fn corrupt(id: &MigrationId, problem: String) -> JournalError {
     JournalError::Corrupt {
         id: id.clone(),
         problem,
