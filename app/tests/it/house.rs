@@ -13,6 +13,15 @@ use tokio::time::Instant;
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 const TOKEN: &str = "dspex_a_token_for_tests_only_0123456789abcdef";
 
+/// The kind of pool that stands in the place of `v1`. Where V1 is deleted it is another V2, with which the
+/// main job is the same. A test that cannot pass without V1 itself has `pool_v1` in its name, and
+/// `cargo xtask decommission --check` leaves it out.
+pub(crate) const OLD: &str = if cfg!(feature = "pool-v1") {
+    "pool-v1"
+} else {
+    "pool-v2"
+};
+
 /// A server's folder and, while it runs, its process. Dropping it kills the process.
 pub(crate) struct House {
     folder: tempfile::TempDir,
@@ -103,12 +112,7 @@ minimum_samples = 20
 slot = "100ms"
 span = "60s"
 "#,
-        // Where V1 is deleted, another V2 stands in its place: the main job is the same.
-        old = if cfg!(feature = "pool-v1") {
-            "pool-v1"
-        } else {
-            "pool-v2"
-        },
+        old = OLD,
         python = python(),
         fixtures = fixtures().display().to_string(),
     )

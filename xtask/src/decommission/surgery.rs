@@ -19,8 +19,11 @@ pub(super) struct Removed {
     pub(super) mentions: Vec<String>,
 }
 
-/// Copies what git sees, and answers how many files that are.
+/// Copies what git sees into a folder that is made anew, and answers how many files that are.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<usize> {
+    if to.exists() {
+        std::fs::remove_dir_all(to).with_context(|| format!("cannot remove {}", to.display()))?;
+    }
     let mut copied = 0;
     for path in super::tracked(from)? {
         let (source, target) = (from.join(&path), to.join(&path));

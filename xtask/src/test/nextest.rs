@@ -1,6 +1,6 @@
 //! cargo-nextest: the one on the path, or one installed into the cache at a pinned version.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -36,6 +36,25 @@ impl Runner {
             }
         }
         cargo.arg("nextest");
+    }
+
+    /// Everything that cargo calls a test, but for those of the documentation.
+    pub(crate) fn suite(&self, cargo: &mut Command) {
+        self.arguments(cargo);
+        cargo
+            .args(["run", "--no-fail-fast"])
+            .args(EVERYTHING)
+            .args(["--profile", profile()]);
+    }
+}
+
+/// All crates, with all that they can be built with.
+pub(crate) const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
+
+fn profile() -> &'static str {
+    match std::env::var_os("CI") {
+        Some(_) => "ci",
+        None => "default",
     }
 }
 
@@ -77,18 +96,12 @@ fn answers(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// How the tests of each binary went in the run before, by the runner's own report.
-pub(super) fn counts(places: &Places) -> Result<Vec<Value>> {
-    let profile = if std::env::var_os("CI").is_some() {
-        "ci"
-    } else {
-        "default"
-    };
+/// How the tests of each binary went in the run before, by the runner's own report on the workspace at `root`.
+pub(crate) fn counts(root: &Path) -> Result<Vec<Value>> {
     // The runner's own folder is in the workspace, wherever cargo's target folder is.
-    let path = places
-        .root
+    let path = root
         .join("target/nextest")
-        .join(profile)
+        .join(profile())
         .join("junit.xml");
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
