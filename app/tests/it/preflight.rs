@@ -99,7 +99,7 @@ async fn a_candidate_whose_environment_lacks_a_module_does_not_begin() {
 }
 
 #[tokio::test]
-async fn a_disk_without_room_for_a_backup_stops_the_migration_before_it_begins() {
+async fn a_backup_that_cannot_be_written_stops_the_migration_before_it_begins() {
     let house = House::start("").await;
     house.create("echo").await;
     // A file where the folder of backups should be: nothing can be put aside.
