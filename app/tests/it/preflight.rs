@@ -77,10 +77,7 @@ async fn every_check_is_measured_and_what_is_needed_is_put_aside() {
 #[tokio::test]
 async fn a_candidate_whose_environment_lacks_a_module_does_not_begin() {
     // Stable finds the module by its own path; the candidate's hides it.
-    let configuration = rehearsal().replace(
-        "kind = \"pool-v2\"\n",
-        "kind = \"pool-v2\"\npath = [\"/nowhere\"]\n",
-    );
+    let configuration = rehearsal().replace("[pools.v2]\n", "[pools.v2]\npath = [\"/nowhere\"]\n");
     let mut house = House::with(&configuration);
     house.open().await;
     house.create("echo").await;
