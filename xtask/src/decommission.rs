@@ -102,7 +102,10 @@ pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> 
         step("doc tests", everything(&["test", "--doc"]))?;
         left_out = about_v1(&runner, cargo(&[]))?;
     }
-    println!("{}", report(&removed, &rows, tested.then_some(&left_out)));
+    println!(
+        "{}",
+        report(&removed, &rows, tested.then_some(left_out.as_slice()))
+    );
     let passed = rows.iter().all(|row| row.passed);
     let steps: Vec<Value> = rows
         .iter()
@@ -162,7 +165,7 @@ fn matching(listed: &Value) -> Result<Vec<String>> {
     Ok(found)
 }
 
-fn report(removed: &Removed, rows: &[Row], left_out: Option<&Vec<String>>) -> String {
+fn report(removed: &Removed, rows: &[Row], left_out: Option<&[String]>) -> String {
     let mut text = String::from("\nremoved\n");
     for what in &removed.paths {
         text.push_str(&format!("  {what}\n"));
@@ -239,7 +242,7 @@ mod tests {
         let rows = [row("build", true), row("clippy", false)];
         assert!(report(&removed, &rows, None).contains("no test was run"));
         let left_out = vec!["dspex::it a::of_pool_v1".to_owned()];
-        let text = report(&removed, &rows, Some(&left_out));
+        let text = report(&removed, &rows, Some(&left_out[..]));
         for words in [
             "(tests with `pool_v1` in their names): 1\n  dspex::it a::of_pool_v1\n",
             "  pool-v1/",
