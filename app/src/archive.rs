@@ -18,7 +18,7 @@ mod writer;
 pub(crate) use self::error::ArchiveError;
 pub(crate) use self::manifest::{Kind, Manifest, Member};
 pub(crate) use self::reader::{extract, manifest_of};
-pub(crate) use self::writer::{Content, Written, write};
+pub(crate) use self::writer::{Content, Written, sha256, write};
 
 /// The version of the format that is written, and the newest that is read.
 pub(crate) const FORMAT: u32 = 1;

@@ -143,6 +143,7 @@ impl House {
             ground: Arc::clone(&materials.ground),
             telemetry: Arc::clone(&telemetry),
             prometheus: materials.prometheus.clone(),
+            recorder: Arc::clone(&materials.recorder),
             tracker: tasks.tracker.clone(),
         }));
         let validations = Validations::new(ValidationParts {
@@ -166,6 +167,7 @@ impl House {
             telemetry: Arc::clone(&telemetry),
             prometheus: materials.prometheus.clone(),
             journal: Arc::clone(&journal),
+            recorder: Arc::clone(&materials.recorder),
             span: config.telemetry.span,
         };
         let migrations = Migrations::open(Parts {
@@ -191,6 +193,7 @@ impl House {
             switches::follow(pools, materials.switches, stop()),
         );
         tasks.run("router", Arc::clone(&router).follow_flags(stop()));
+        tasks.run("circuits", Arc::clone(&router).follow_circuits(stop()));
         tasks.run("shadow", Arc::clone(&router).run_shadow(stop()));
         tasks.run("sessions", Arc::clone(&router).sweep_sessions(stop()));
         tasks.run(

@@ -11,12 +11,17 @@
 mod contents;
 mod flags;
 mod journal;
+mod looks;
 mod place;
 mod prove;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use dspex_migration::Saved;
 use jiff::Timestamp;
 
 pub(crate) use self::contents::{Live, Subject};
@@ -56,6 +61,19 @@ pub(crate) enum BackupError {
     /// The journal of a migration.
     #[error("the migration's journal cannot be read: {0}")]
     Journal(String),
+    /// What was recorded of migrations.
+    #[error("the recorded looks cannot be read: {0}")]
+    Looks(String),
+    /// It is not the file that was written.
+    #[error("{place} has the SHA-256 {found}, and was written with {written}")]
+    Changed {
+        /// Which file.
+        place: String,
+        /// What it has now.
+        found: String,
+        /// What the journal says.
+        written: String,
+    },
     /// What was restored is not what was backed up.
     #[error("a server cannot be started from it: {0}")]
     Unusable(String),
@@ -75,7 +93,10 @@ impl BackupError {
             Self::Flags { .. } => {
                 "a backup without them would bring no traffic back: bring flags.store back first"
             }
-            Self::Database { .. } | Self::Journal(_) => {
+            Self::Changed { .. } => {
+                "put the file back as it was, or move it elsewhere: nothing is removed then"
+            }
+            Self::Database { .. } | Self::Journal(_) | Self::Looks(_) => {
                 "`dspex doctor` looks at the database more closely"
             }
             Self::Unusable(_) => {
@@ -125,12 +146,42 @@ pub(crate) async fn archive_pool(
     let scratch = place::Scratch::make(&folder).map_err(BackupError::Archive)?;
     let journal = scratch.path().join("journal.ndjson");
     journal::write(&*subject.journal, &subject.migration, &journal).await?;
-    let (manifest, members) = contents::pool(config, reason, now, subject, journal);
+    let file = scratch.path().join("looks.ndjson");
+    let counts = looks::write(&*subject.recorder, &subject.took_part, &file).await?;
+    let looks = contents::Looks { file, counts };
+    let (manifest, members) = contents::pool(config, reason, now, subject, journal, looks);
     blocking(move || {
         let name = place::name(Kind::Pool, now);
         let written = archive::write(&folder, &name, manifest, &members)?;
         drop(scratch);
         Ok(written)
+    })
+    .await
+}
+
+/// How many looks of which migrations are in a pool's archive; [`None`] where it is not there any more. The
+/// file's bytes are proven first. It is looked for by its name among the archives: the data directory may
+/// have been moved since.
+pub(crate) async fn archived_looks(
+    dir: &DataDir,
+    saved: &Saved,
+) -> Result<Option<BTreeMap<String, u64>>, BackupError> {
+    let saved = saved.clone();
+    let name = Path::new(&saved.place).file_name().unwrap_or_default();
+    let path = dir.archives().join(name);
+    blocking(move || {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let found = archive::sha256(&path)?;
+        if found != saved.sha256 {
+            return Err(BackupError::Changed {
+                place: path.display().to_string(),
+                found,
+                written: saved.sha256,
+            });
+        }
+        Ok(Some(archive::manifest_of(&path)?.looks))
     })
     .await
 }

@@ -8,6 +8,8 @@
 //!   the server waits for nobody.
 //! - Nothing here moves traffic. The router only learns that there is a candidate, or none.
 
+mod cleaning;
+mod deployment;
 pub(crate) mod gatekeeper;
 pub(crate) mod ground;
 pub(crate) mod preflight;
@@ -21,15 +23,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dspex_flags::Flags;
-use dspex_migration::{Candidate, Check, Differences, Plan};
-use dspex_pool::{Drained, Pool as _, PoolStatus, SharedPool};
+use dspex_migration::{Candidate, Check, Differences, Plan, Recorder};
+use dspex_pool::{Drained, PoolStatus, SharedPool};
 use dspex_router::Router;
 use dspex_telemetry::{Prometheus, Telemetry};
 use futures_util::StreamExt as _;
-use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use self::deployment::Deployment;
 use self::ground::{Ground, Survey};
 use self::verify::Verification;
 use crate::configurations::Configurations;
@@ -45,26 +46,6 @@ const BUILDS_AT_ONCE: usize = 4;
 /// tried again.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// How often stable is looked at meanwhile.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// How one deployment stands.
-#[derive(Clone)]
-enum Stand {
-    Starting,
-    Up(Arc<RestingPool>),
-    Failed(String),
-}
-
-/// One start of one candidate.
-#[derive(Clone)]
-struct Deployment {
-    pool: PoolVersion,
-    stand: watch::Receiver<Stand>,
-    /// Set once it is to be taken away; it never comes back.
-    withdrawing: bool,
-}
-
 /// See the module.
 pub(crate) struct Deployer {
     router: Arc<Router>,
@@ -75,6 +56,7 @@ pub(crate) struct Deployer {
     ground: Arc<dyn Ground>,
     telemetry: Arc<Telemetry>,
     prometheus: Prometheus,
+    recorder: Arc<dyn Recorder>,
     tracker: TaskTracker,
     lanes: Mutex<Lanes>,
 }
@@ -87,19 +69,6 @@ struct Lanes {
     former: Option<Arc<RestingPool>>,
 }
 
-impl Deployment {
-    /// One whose pool is up already.
-    fn of(up: Arc<RestingPool>) -> Self {
-        let pool = up.version().clone();
-        Self {
-            pool,
-            // Its sender is gone: where the pool is up, nobody waits for more.
-            stand: watch::channel(Stand::Up(up)).1,
-            withdrawing: false,
-        }
-    }
-}
-
 /// What a deployer is made from.
 pub(crate) struct DeployerParts {
     pub(crate) router: Arc<Router>,
@@ -110,6 +79,8 @@ pub(crate) struct DeployerParts {
     pub(crate) ground: Arc<dyn Ground>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) prometheus: Prometheus,
+    /// Where looks at migrations are kept.
+    pub(crate) recorder: Arc<dyn Recorder>,
     /// The pool in the router's stable lane.
     pub(crate) stable: Arc<RestingPool>,
     pub(crate) tracker: TaskTracker,
@@ -126,6 +97,7 @@ impl Deployer {
             ground: parts.ground,
             telemetry: parts.telemetry,
             prometheus: parts.prometheus,
+            recorder: parts.recorder,
             tracker: parts.tracker,
             lanes: Mutex::new(Lanes {
                 stable: parts.stable,
@@ -160,149 +132,6 @@ impl Deployer {
             // A plan from before there were versions.
             (None, Some(active)) if active.name == plan.stable => Ok(active),
             (version, _) => self.pools.find(&plan.stable, version),
-        }
-    }
-
-    /// Brings this pool up and shows it to the router.
-    ///
-    /// # Errors
-    /// Why it did not come up, in one line.
-    pub(crate) async fn bring_up(&self, pool: &PoolVersion) -> Result<(), String> {
-        self.bring_up_if(|| Ok(Some(pool.clone()))).await
-    }
-
-    /// Brings up the pool that `wanted` names, where it names one.
-    ///
-    /// It is asked under the lock: a withdrawal that follows finds what was begun, and one that came
-    /// before has made the answer [`None`]. A pool that is stable by now is up, and none is begun.
-    ///
-    /// # Errors
-    /// Why it did not come up, in one line.
-    pub(crate) async fn bring_up_if(
-        &self,
-        wanted: impl Fn() -> Result<Option<PoolVersion>, String>,
-    ) -> Result<(), String> {
-        let Some(mut stand) = self.join_or_begin(wanted)? else {
-            return Ok(());
-        };
-        match ended(&mut stand).await {
-            Stand::Failed(why) => {
-                // Forgotten, so that the next try is a new one.
-                self.forget(&stand);
-                Err(why)
-            }
-            Stand::Starting | Stand::Up(_) => Ok(()),
-        }
-    }
-
-    /// Takes the candidate away: out of the router, then drained for at most `limit`.
-    pub(crate) async fn take_down(&self, limit: Duration) -> Result<Drained, String> {
-        let nothing = Drained {
-            finished: 0,
-            abandoned: 0,
-        };
-        let Some(mut deployment) = self.mark_withdrawing() else {
-            self.router.set_candidate(None);
-            return Ok(nothing);
-        };
-        let stand = ended(&mut deployment.stand).await;
-        // After the start has ended, whichever way: it shows the candidate to the router first.
-        self.router.set_candidate(None);
-        let drained = match stand {
-            Stand::Up(pool) => pool.drain(limit).await,
-            Stand::Starting | Stand::Failed(_) => nothing,
-        };
-        self.lock().candidate = None;
-        Ok(drained)
-    }
-
-    /// Waits until stable has a worker: a candidate that has one is not taken away before. Wakes stable
-    /// as often as it takes.
-    ///
-    /// # Errors
-    /// Why stable has none within this time.
-    async fn stable_is_ready(&self, within: Duration) -> Result<(), String> {
-        let until = Instant::now() + within;
-        loop {
-            let stable = self.stable();
-            stable.wake();
-            let status = stable.status();
-            let candidate = self.router.candidate();
-            let serves = candidate.is_some_and(|candidate| candidate.status().ready > 0);
-            if status.ready > 0 || !serves {
-                return Ok(());
-            }
-            if Instant::now() >= until {
-                let rest = status.details.get("rest").and_then(|rest| rest.as_str());
-                let rest = rest.map(|rest| format!(" ({rest})")).unwrap_or_default();
-                return Err(format!(
-                    "stable {} has no worker after {within:?}{rest}, so the candidate, which has, stays: \
-                     see the server's log for why stable does not start",
-                    stable.version()
-                ));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
-    fn join_or_begin(
-        &self,
-        wanted: impl Fn() -> Result<Option<PoolVersion>, String>,
-    ) -> Result<Option<watch::Receiver<Stand>>, String> {
-        let mut lanes = self.lock();
-        let Some(pool) = wanted()? else {
-            return Ok(None);
-        };
-        if *lanes.stable.version() == pool {
-            return Ok(None);
-        }
-        if let Some(there) = &lanes.candidate {
-            if there.withdrawing {
-                return Err(format!("the candidate {} is being taken away", there.pool));
-            }
-            if there.pool != pool {
-                return Err(format!("another candidate, {}, is up already", there.pool));
-            }
-            return Ok(Some(there.stand.clone()));
-        }
-        let (tell, stand) = watch::channel(Stand::Starting);
-        lanes.candidate = Some(Deployment {
-            pool: pool.clone(),
-            stand: stand.clone(),
-            withdrawing: false,
-        });
-        let (pools, router) = (Arc::clone(&self.pools), Arc::clone(&self.router));
-        let tracker = self.tracker.clone();
-        self.tracker.spawn(async move {
-            tell.send_replace(match pools.start(&pool).await {
-                Ok(running) => {
-                    let up = RestingPool::up(pool, running, pools, tracker);
-                    router.set_candidate(Some(Arc::clone(&up) as SharedPool));
-                    tracing::info!(pool = %up.version(), "the candidate is up");
-                    Stand::Up(up)
-                }
-                Err(error) => Stand::Failed(error.to_string()),
-            });
-        });
-        Ok(Some(stand))
-    }
-
-    fn mark_withdrawing(&self) -> Option<Deployment> {
-        let mut lanes = self.lock();
-        let deployment = lanes.candidate.as_mut()?;
-        deployment.withdrawing = true;
-        Some(deployment.clone())
-    }
-
-    /// Forgets a deployment that failed, unless it is being withdrawn or is another one by now.
-    fn forget(&self, failed: &watch::Receiver<Stand>) {
-        let mut lanes = self.lock();
-        let still_there = lanes
-            .candidate
-            .as_ref()
-            .is_some_and(|there| !there.withdrawing && there.stand.same_channel(failed));
-        if still_there {
-            lanes.candidate = None;
         }
     }
 
@@ -350,18 +179,6 @@ impl Deployer {
             name,
             limit,
         }
-    }
-}
-
-/// How a start ended, once it has. One whose task is gone without a word (it panicked, or the
-/// runtime ends) has failed.
-async fn ended(stand: &mut watch::Receiver<Stand>) -> Stand {
-    match stand
-        .wait_for(|stand| !matches!(stand, Stand::Starting))
-        .await
-    {
-        Ok(stand) => stand.clone(),
-        Err(_) => Stand::Failed("its start broke off".to_owned()),
     }
 }
 

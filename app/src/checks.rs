@@ -12,6 +12,7 @@ pub(crate) mod lever;
 pub(crate) mod limits;
 pub(crate) mod machine;
 pub(crate) mod memory;
+pub(crate) mod port;
 pub(crate) mod python;
 pub(crate) mod schema;
 pub(crate) mod storage;

@@ -8,6 +8,7 @@
 //! standard output is JSON and nothing else; a command ends with one of the codes of `exit`.
 
 mod backup;
+mod circuits;
 mod client;
 mod completions;
 mod config;
@@ -73,6 +74,9 @@ enum Command {
     /// Show the pools and their workers, or one pool whole.
     #[command(visible_alias = "pool")]
     Pools(pools::Pools),
+    /// Show the lanes' circuits, or decide for one in its place.
+    #[command(visible_alias = "circuit")]
+    Circuits(circuits::Circuits),
     /// Create, list, show, delete and execute programs.
     #[command(visible_alias = "program")]
     Programs(programs::Programs),
@@ -109,6 +113,7 @@ impl Command {
             Self::Health(command) => command.format.json,
             Self::Status(command) => command.format.json,
             Self::Pools(command) => command.format.json,
+            Self::Circuits(command) => command.format.json,
             Self::Programs(command) => command.format.json,
             Self::Shadow(command) => command.format.json,
             Self::Flags(command) => command.format.json,
@@ -128,6 +133,7 @@ impl Command {
             Self::Health(command) => block_on(command.run(output)),
             Self::Status(command) => block_on(command.run(output)),
             Self::Pools(command) => block_on(command.run(output)),
+            Self::Circuits(command) => block_on(command.run(output)),
             Self::Programs(command) => block_on(command.run(output)),
             Self::Shadow(command) => block_on(command.run(output)),
             Self::Flags(command) => block_on(command.run(output)),

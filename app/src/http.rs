@@ -10,6 +10,7 @@ mod caller;
 mod context;
 mod dashboard;
 pub(crate) mod error;
+mod event_stream;
 mod health;
 pub(crate) mod hosts;
 pub(crate) mod json;

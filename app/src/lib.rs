@@ -21,6 +21,7 @@ mod dashboard;
 mod flag_store;
 mod http;
 mod keeper;
+mod leftovers;
 mod notify;
 mod offline;
 pub mod paths;

@@ -5,148 +5,45 @@
 //! (`/healthz`, `/readyz`) while workers start; and on the way out calls end before pools do, and
 //! pools before the database.
 
+mod error;
 mod fitness;
 mod past;
 mod signals;
+mod stores;
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_flags::{FlagStore, Flags, SqliteStore};
-use dspex_migration::{Keep, MigrationError, SqliteJournal, SqliteRecorder};
-use dspex_pool::python::PythonError;
+use dspex_flags::Flags;
 use dspex_pool::{PoolError, Spawner};
-use dspex_router::{RouterError, SqliteCatalog, SqliteSessions};
 use dspex_telemetry::{LogError, Prometheus};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::error::ServeError;
 use self::past::Past;
+pub(crate) use self::stores::Stores;
 use crate::assemble::{AssembleError, House, Materials};
 use crate::auth::{ADMIN_TOKEN_ENV, FirstToken, TokenError, Tokens};
 use crate::candidate::preflight::Machine;
 use crate::checks::clock::Witness;
 use crate::config::{Config, ConfigError, LogFormat};
-use crate::configurations::{Configurations, StoreError};
+use crate::configurations::Configurations;
 use crate::flag_store;
 use crate::http::hosts::AllowedHosts;
 use crate::http::json::BodyLimits;
 use crate::http::server::{ConnectionLimits, accept};
 use crate::http::{self, AppState};
-use crate::notify::{self, Hook, Receivers, SqliteCursors};
+use crate::notify::{self, Hook, Receivers};
 use crate::paths::DataDir;
 use crate::pools::{ConfiguredPools, PoolSource as _};
 use crate::resting::RestingPool;
-use crate::storage::{StorageError, Store};
+use crate::storage::Store;
 use crate::switches;
 use crate::tasks::Tasks;
-
-/// Why a server did not start, or did not end well. Each is one line for people.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// A setting cannot be used here. Exit code 2.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The data directory, its lock or its database. Exit code 3.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// The admin token's hash, or a token's variable. Exit code 2 for variables, 3 for files.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    /// The address cannot be listened on. Exit code 3.
-    #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// As configured.
-        address: SocketAddr,
-        /// The system's words.
-        source: std::io::Error,
-    },
-    /// The interpreter. Exit code 3.
-    #[error(transparent)]
-    Python(#[from] PythonError),
-    /// LMs are configured, and DSPy is missing. Exit code 3.
-    #[error(
-        "the Python interpreter {python} has no DSPy, and language models are configured under [lms]"
-    )]
-    NoDspy {
-        /// The interpreter, as configured.
-        python: String,
-    },
-    /// The workers of the stable pool do not start. Exit code 3.
-    #[error("the pool {pool} does not start: {source}")]
-    Pool {
-        /// Its name.
-        pool: String,
-        /// Why.
-        source: PoolError,
-    },
-    /// The configurations of pools, in the database. Exit code 3.
-    #[error(transparent)]
-    Configurations(#[from] StoreError),
-    /// A part refuses what the database holds. Exit code 3.
-    #[error(transparent)]
-    Assemble(#[from] AssembleError),
-    /// The machine refuses something that every server needs. Exit code 3.
-    #[error("{what}: {reason}")]
-    Machine {
-        /// What was refused.
-        what: &'static str,
-        /// The system's words.
-        reason: String,
-    },
-}
-
-impl ServeError {
-    /// What to do about it, where that is known.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Config(error) => error.hint.clone(),
-            Self::Storage(error) => Some(error.hint()),
-            Self::Listen { source, .. } => Some(match source.kind() {
-                std::io::ErrorKind::AddrInUse => {
-                    "another program listens there; choose another with server.bind, or port 0 for a free one".to_owned()
-                }
-                std::io::ErrorKind::PermissionDenied => {
-                    "ports below 1024 need a privilege; choose another with server.bind".to_owned()
-                }
-                _ => "server.bind must be an address of this machine".to_owned(),
-            }),
-            Self::Python(_) => Some(
-                "set python.executable to a Python of 3.10 or newer; `dspex doctor` looks at it".to_owned(),
-            ),
-            Self::NoDspy { python } => Some(format!(
-                "install it with `{python} -m pip install dspy`, or remove [lms] to serve callables alone"
-            )),
-            Self::Pool { .. } => {
-                Some("the workers' own words are in the log above; `dspex doctor` looks at the interpreter".to_owned())
-            }
-            Self::Configurations(_) => Some(
-                "restore the database from a backup, or use the version of dspex that wrote it".to_owned(),
-            ),
-            Self::Token(_) | Self::Assemble(_) | Self::Machine { .. } => None,
-        }
-    }
-
-    /// Whether the configuration is at fault, and not the machine.
-    #[must_use]
-    pub fn is_configuration(&self) -> bool {
-        matches!(
-            self,
-            Self::Config(_)
-                | Self::Token(
-                    TokenError::NotSet { .. }
-                        | TokenError::TooShort { .. }
-                        | TokenError::Changed { .. }
-                )
-                | Self::Assemble(AssembleError::Router(_))
-        )
-    }
-}
 
 /// Runs a server until SIGTERM or SIGINT, on a runtime of its own; a second signal ends the process
 /// at once.
@@ -409,59 +306,6 @@ async fn stable_pool(
         })?;
     let tracker = pools.tracker.clone();
     Ok(RestingPool::up(stable, running, source(), tracker))
-}
-
-/// The parts' stores, in one database; the flags where the configuration says.
-pub(crate) struct Stores {
-    pub(crate) flags: Arc<dyn FlagStore>,
-    pub(crate) catalog: Arc<SqliteCatalog>,
-    pub(crate) sessions: Arc<SqliteSessions>,
-    pub(crate) journal: Arc<SqliteJournal>,
-    pub(crate) recorder: Arc<SqliteRecorder>,
-    pub(crate) cursors: Arc<SqliteCursors>,
-}
-
-impl Stores {
-    /// Brings the tables of every part to this version's form, before workers are started: a
-    /// database that cannot be used is told in milliseconds.
-    pub(crate) async fn open(store: &Store, tracker: &TaskTracker) -> Result<Self, AssembleError> {
-        let flags = SqliteStore::open(store.writer.clone(), store.reader.clone()).await?;
-        Self::with(Arc::new(flags), Keep::default(), store, tracker).await
-    }
-
-    /// The same, with the flags in a store of their own, and as much of what was seen as is kept.
-    async fn with(
-        flags: Arc<dyn FlagStore>,
-        keep: Keep,
-        store: &Store,
-        tracker: &TaskTracker,
-    ) -> Result<Self, AssembleError> {
-        let (writer, reader) = (|| store.writer.clone(), || store.reader.clone());
-        Ok(Self {
-            flags,
-            catalog: Arc::new(
-                SqliteCatalog::open(writer(), reader())
-                    .await
-                    .map_err(RouterError::from)?,
-            ),
-            sessions: Arc::new(
-                SqliteSessions::open(writer(), reader(), tracker.clone())
-                    .await
-                    .map_err(RouterError::from)?,
-            ),
-            journal: Arc::new(
-                SqliteJournal::open(writer(), reader())
-                    .await
-                    .map_err(MigrationError::from)?,
-            ),
-            recorder: Arc::new(
-                SqliteRecorder::open(store.background.clone(), reader(), keep)
-                    .await
-                    .map_err(MigrationError::from)?,
-            ),
-            cursors: Arc::new(SqliteCursors::open(writer(), reader()).await?),
-        })
-    }
 }
 
 fn init_logs(config: &Config) -> Result<(), ServeError> {

@@ -9,7 +9,8 @@ mod tests;
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::InvalidConfig;
 use crate::chance::{scrambled, unit};
@@ -23,9 +24,15 @@ const MOST_DELAYS: usize = 100;
 /// By how much at most a decorrelated delay is longer than the one before it.
 const DECORRELATED: u32 = 3;
 
-/// A schedule of delays.
+/// A schedule of delays. What has been deserialized is valid; what is written in code is checked by
+/// whoever takes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(
+    tag = "kind",
+    rename_all = "snake_case",
+    deny_unknown_fields,
+    remote = "Self"
+)]
 #[non_exhaustive]
 pub enum Backoff {
     /// No wait at all.
@@ -96,6 +103,11 @@ fn default_cap() -> Duration {
 }
 
 impl Backoff {
+    /// As it is written, for whoever checks it with more to say about where it stands.
+    pub(crate) fn unchecked<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+
     /// A linear schedule without jitter.
     #[must_use]
     pub const fn linear(base: Duration, cap: Duration) -> Self {
@@ -283,6 +295,20 @@ impl Default for Backoff {
     /// Exponential from 1 s, at most 30 s, without jitter.
     fn default() -> Self {
         Self::exponential(DEFAULT_BASE, DEFAULT_CAP)
+    }
+}
+
+impl Serialize for Backoff {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Backoff {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let backoff = Self::unchecked(deserializer)?;
+        backoff.validate().map_err(D::Error::custom)?;
+        Ok(backoff)
     }
 }
 

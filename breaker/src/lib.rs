@@ -6,12 +6,12 @@
 //!   error is.
 //! - [`Matrix`]: which [`Strategy`] answers which class, as data.
 //! - [`Backoff`]: how long to wait before another try.
-//! - [`RetryBudget`]: how many further tries a service can bear; [`Retry`] draws from it.
+//! - [`RetryBudget`]: how many further tries a service can bear; [`Retry`] and [`Hedge`] draw from it.
 //! - [`Circuit`]: a circuit breaker that hands out RAII [`Permit`]s.
 //! - [`Recovery`]: from an error to what is done about it, and what is being done at present.
 //!
 //! The crate spawns nothing. What decides takes `now` as an argument; only what makes a call itself
-//! ([`Circuit::call`], [`Retry::run`], the tower layer) reads the clock. It knows no other crate of
+//! ([`Circuit::call`], [`Retry::run`], [`Hedge::run`], the tower layer) reads the clock. It knows no other crate of
 //! this workspace.
 
 mod backoff;
@@ -24,6 +24,7 @@ mod classify;
 mod config;
 mod count_window;
 mod error;
+mod hedge;
 #[cfg(feature = "tower")]
 mod layer;
 mod machine;
@@ -50,6 +51,7 @@ pub use class::{ErrorClass, Severity};
 pub use classify::{Classified, Classify, Note};
 pub use config::CircuitConfig;
 pub use error::{InvalidConfig, Refused};
+pub use hedge::{Attempt, Hedge};
 #[cfg(feature = "tower")]
 pub use layer::{CircuitFuture, CircuitLayer, CircuitService};
 pub use matrix::{Matrix, Rule, Strategy};

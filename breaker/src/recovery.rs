@@ -8,6 +8,7 @@
 //! beginning and is that of the gravest failure it has seen; both lists are bounded, and a recovery
 //! beyond the bound is served like any other but not listed.
 
+mod config;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -17,12 +18,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::Instant;
 
+pub use self::config::{Deadlines, RecoveryConfig};
 pub use self::record::{Attempted, Outcome, RecoveryFigures};
 use crate::chance::scrambled;
-use crate::{Draw, ErrorClass, InvalidConfig, Matrix, RetryBudget, Severity, Strategy};
+use crate::{Draw, ErrorClass, InvalidConfig, RetryBudget, Strategy};
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,66 +56,6 @@ pub enum Why {
     BudgetExhausted,
 }
 
-/// How long a recovery may take, by how grave its failure is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Deadlines {
-    /// Where one call is affected.
-    #[serde(with = "humantime_serde")]
-    pub minor: Duration,
-    /// Where a worker is.
-    #[serde(with = "humantime_serde")]
-    pub major: Duration,
-    /// Where a pool is.
-    #[serde(with = "humantime_serde")]
-    pub critical: Duration,
-}
-
-impl Default for Deadlines {
-    /// The graver, the shorter: 60 s, 30 s and 10 s. What is broken as a whole should be said soon.
-    fn default() -> Self {
-        Self {
-            minor: Duration::from_secs(60),
-            major: Duration::from_secs(30),
-            critical: Duration::from_secs(10),
-        }
-    }
-}
-
-impl Deadlines {
-    /// The time for failures of this severity.
-    #[must_use]
-    pub fn of(&self, severity: Severity) -> Duration {
-        match severity {
-            Severity::Minor => self.minor,
-            Severity::Major => self.major,
-            Severity::Critical => self.critical,
-        }
-    }
-}
-
-/// What a recovery goes by.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct RecoveryConfig {
-    /// What to do about which class.
-    pub matrix: Matrix,
-    /// How long to go on.
-    pub deadlines: Deadlines,
-    /// How many recoveries under way are listed at most, and how many that have ended.
-    pub listed: usize,
-}
-
-impl Default for RecoveryConfig {
-    fn default() -> Self {
-        Self {
-            matrix: Matrix::default(),
-            deadlines: Deadlines::default(),
-            listed: 32,
-        }
-    }
-}
-
 /// Decides what is done about errors, and keeps account of it. A clone is another handle on it.
 #[derive(Debug, Clone)]
 pub struct Recovery {
@@ -142,13 +84,13 @@ impl Recovery {
     ///
     /// # Errors
     ///
-    /// When a rule of the matrix cannot be followed.
+    /// When `config` is not valid; one that was deserialized always is.
     pub fn new(
         name: impl Into<Arc<str>>,
         config: RecoveryConfig,
         budget: Arc<RetryBudget>,
     ) -> Result<Self, InvalidConfig> {
-        config.matrix.validate()?;
+        config.validate()?;
         let shared = Shared {
             name: name.into(),
             config,

@@ -3,19 +3,18 @@
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::time::Instant;
 
 use crate::{Backoff, Classify, Draw, InvalidConfig, Matrix, RetryBudget, Strategy};
 
-/// How often a call is made at most, and what waits between.
+/// How often a call is made at most, and what waits between. What exists is valid.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct Retry {
-    /// Attempts in all, the first included, 1 to 100.
-    pub attempts: u32,
-    /// The waits between them.
-    pub backoff: Backoff,
+    attempts: u32,
+    backoff: Backoff,
 }
 
 impl Default for Retry {
@@ -29,12 +28,30 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// Checks every setting.
+    /// So many attempts in all, the first included, with these waits between them.
     ///
     /// # Errors
     ///
-    /// Names the first setting that is out of its range.
-    pub fn validate(&self) -> Result<(), InvalidConfig> {
+    /// When the attempts are not 1 to 100, or the backoff is not valid.
+    pub fn new(attempts: u32, backoff: Backoff) -> Result<Self, InvalidConfig> {
+        let retry = Self { attempts, backoff };
+        retry.validate()?;
+        Ok(retry)
+    }
+
+    /// Attempts in all, the first included.
+    #[must_use]
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// The waits between them.
+    #[must_use]
+    pub fn backoff(&self) -> &Backoff {
+        &self.backoff
+    }
+
+    fn validate(&self) -> Result<(), InvalidConfig> {
         if !(1..=100).contains(&self.attempts) {
             return Err(InvalidConfig::new(
                 "attempts",
@@ -91,5 +108,55 @@ impl Retry {
             tokio::time::sleep(wait).await;
             attempt += 1;
         }
+    }
+}
+
+impl Serialize for Retry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Retry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let retry = Self::deserialize(deserializer)?;
+        retry.validate().map_err(D::Error::custom)?;
+        Ok(retry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_no_sense_is_refused_however_it_is_made() {
+        for (json, reason) in [
+            (r#"{"attempts":0}"#, "attempts is 0: it must be 1 to 100"),
+            (r#"{"attempts":101}"#, "attempts is 101"),
+            (
+                r#"{"backoff":{"kind":"custom","delays":[]}}"#,
+                "backoff delays is a list of 0",
+            ),
+            (r#"{"backof":{"kind":"none"}}"#, "unknown field `backof`"),
+        ] {
+            let error = serde_json::from_str::<Retry>(json).unwrap_err();
+            assert!(error.to_string().contains(reason), "{error}");
+        }
+        for (attempts, backoff) in [
+            (0, Backoff::None),
+            (101, Backoff::None),
+            (3, Backoff::custom([])),
+            (3, Backoff::default().with_jitter(f64::NAN)),
+        ] {
+            assert!(Retry::new(attempts, backoff).is_err(), "{attempts}");
+        }
+        let retry = Retry::new(2, Backoff::None).unwrap();
+        let json = serde_json::to_string(&retry).unwrap();
+        assert_eq!(serde_json::from_str::<Retry>(&json).unwrap(), retry);
+        assert_eq!(
+            serde_json::from_str::<Retry>("{}").unwrap(),
+            Retry::default()
+        );
     }
 }

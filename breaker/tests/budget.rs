@@ -148,10 +148,8 @@ fn judge(class: &ErrorClass) -> Classified {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_is_tried_as_often_as_it_may_be() {
-    let retry = Retry {
-        attempts: 3,
-        backoff: Backoff::exponential(Duration::from_secs(1), Duration::from_secs(30)),
-    };
+    let backoff = Backoff::exponential(Duration::from_secs(1), Duration::from_secs(30));
+    let retry = Retry::new(3, backoff).unwrap();
     let far = Instant::now() + Duration::from_secs(3_600);
     let matrix = Matrix::default();
     let generous = budget(1.0, 10.0);
@@ -191,10 +189,6 @@ async fn a_call_is_tried_as_often_as_it_may_be() {
 
 #[test]
 fn a_retry_without_attempts_is_refused() {
-    let none = Retry {
-        attempts: 0,
-        ..Retry::default()
-    };
-    assert!(none.validate().is_err());
-    assert_eq!(Retry::default().validate(), Ok(()));
+    assert!(Retry::new(0, Backoff::None).is_err());
+    assert_eq!(Retry::default().attempts(), 3);
 }

@@ -1,7 +1,8 @@
 //! One decision: what a flag is for a key, and which rule said so.
 //!
-//! Invariant: the order of the rules is that of the fields of [`crate::Rules`], and the flag's own
-//! value comes last.
+//! Invariants: the order of the rules is that of the fields of [`crate::Rules`], and the flag's own
+//! value comes last. Prerequisites are followed by recursion, which a snapshot bounds: see
+//! [`prerequisites`](crate::prerequisites).
 
 use crate::percent::Percent;
 use crate::rollout::Bucket;

@@ -77,6 +77,20 @@ pub enum FlagError {
         problem: String,
     },
 
+    /// What the store holds is not what its history says: somebody changed it past every check.
+    #[error(
+        "the flag store holds {stored} for `{key}`, and its history says {said}: it was changed by hand, \
+         so nobody knows who and why; put it back, and set the flag with a who and a why"
+    )]
+    ByHand {
+        /// The flag concerned, or `revision`.
+        key: String,
+        /// What is stored, cut to a readable length.
+        stored: String,
+        /// What was set last.
+        said: String,
+    },
+
     /// A flag was written for another hash, which would put every key into another bucket.
     #[error(
         "flag `{key}` was written for rollout hash version {stored}, and this program has version \

@@ -4,6 +4,7 @@
 //! store is away or unreadable, the last good snapshot is served and [`Flags::store_error`] says why;
 //! a flag may be lowered in this process before the store has it, and is never raised so.
 
+mod pending;
 mod revert;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,9 +28,6 @@ use crate::snapshot::Snapshot;
 use crate::store::FlagStore;
 use crate::value::{FlagValue, Kind};
 use crate::watch::{Observer, Subscriber, SubscriberList};
-
-/// How long [`Flags::run`] tries to store what is only served yet, before it looks at the rest again.
-const PENDING_LIMIT: Duration = Duration::from_secs(5);
 
 /// The flags of one process: shared as an `Arc`, read without waiting.
 pub struct Flags {
@@ -142,7 +140,9 @@ impl Flags {
     /// # Errors
     ///
     /// [`FlagError::UnknownFlag`], [`FlagError::BadValue`] and [`FlagError::BadWrite`] before anything
-    /// is written; [`FlagError::Conflict`] and [`FlagError::Store`] from the store.
+    /// is written; [`FlagError::Conflict`] and [`FlagError::Store`] from the store;
+    /// [`FlagError::WentBack`] where the store is older than what is served: it may have kept the write,
+    /// and it is not served.
     pub async fn write(&self, mut write: Write) -> Result<Revision, FlagError> {
         write.check()?;
         let _one_at_a_time = self.writing.lock().await;
@@ -160,8 +160,19 @@ impl Flags {
         }
         self.snapshot().check(&write)?;
         let abandoned = LookOnDrop(Some(&self.look));
+        // A store that holds what is served answers with a newer revision. One that does not went back:
+        // it has the write, but nobody will serve it, and everybody acknowledged more long ago.
+        let served = self.snapshot().revision();
         let revision = match self.store.write(&write, clock::now()).await {
+            Ok(stored) if stored <= served => {
+                abandoned.disarm();
+                return Err(self.went_back(served, stored));
+            }
             Ok(revision) => revision,
+            Err(FlagError::Conflict { actual, .. }) if actual < served => {
+                abandoned.disarm();
+                return Err(self.went_back(served, actual));
+            }
             Err(refused @ (FlagError::Conflict { .. } | FlagError::BadWrite { .. })) => {
                 abandoned.disarm();
                 return Err(refused);
@@ -184,48 +195,6 @@ impl Flags {
         Ok(revision)
     }
 
-    /// Lowers flags in this process at once, without the store, until the store has taken the write.
-    ///
-    /// It is for the moment when [`Flags::write`] fails and traffic must go away all the same. From
-    /// now on every [`Snapshot`] has these flags at most that high, whatever the store holds, and is
-    /// marked [`overridden`](Snapshot::overridden). The revision stays what it was, so
-    /// an acknowledgement says nothing about it: wait for that of the stored write.
-    ///
-    /// [`Flags::run`] tries at every poll to store it; it also ends with any [`Flags::write`] that
-    /// sets the same flags no higher. Until then it is in [`Flags::pending`]. Other processes do not
-    /// see it before it is stored, and it does not outlive this one.
-    ///
-    /// # Errors
-    ///
-    /// As [`Flags::write`] before anything is written; and [`FlagError::BadWrite`] for a write that
-    /// expects a revision, or sets a flag higher than it is served now.
-    pub fn override_until_written(&self, write: Write) -> Result<(), FlagError> {
-        write.check()?;
-        self.snapshot().check(&write)?;
-        if write.expected.is_some() {
-            return Err(FlagError::BadWrite {
-                problem: "it expects a revision, and is served whatever the store holds".to_owned(),
-            });
-        }
-        let (who, why, set) = (write.who.clone(), write.why.clone(), write.set.clone());
-        let again = self.pending().iter().any(|pending| pending.set == set);
-        self.publish(|served| served.lower(write))?;
-        if !again {
-            tracing::warn!(
-                who,
-                why,
-                ?set,
-                "flags are lowered in this process until the store takes it"
-            );
-        }
-        Ok(())
-    }
-
-    /// What [`Flags::override_until_written`] has lowered and the store has not taken yet.
-    pub fn pending(&self) -> Vec<Write> {
-        self.served().pending().to_vec()
-    }
-
     /// Follows the flags under a name that [`Flags::wait_acknowledged`] reports. A new subscriber has
     /// acknowledged nothing, not even the snapshot that is current.
     pub fn subscribe(&self, name: &str) -> Subscriber {
@@ -239,6 +208,9 @@ impl Flags {
 
     /// Waits until every subscriber has acknowledged the revision or a newer one, and until there is
     /// a subscriber at all.
+    ///
+    /// Those are the subscribers of this handle, in this process. Of other processes on the same store
+    /// it says nothing: they see the write at their next poll, or sooner where the store wakes them.
     ///
     /// # Errors
     ///
@@ -314,11 +286,11 @@ impl Flags {
         }
     }
 
-    /// Errors change nothing: it stays pending, and served.
-    async fn write_pending(&self) {
-        for write in self.pending() {
-            let _tried = tokio::time::timeout(PENDING_LIMIT, self.write(write)).await;
-        }
+    /// Has the store's error tell it too.
+    fn went_back(&self, served: Revision, stored: Revision) -> FlagError {
+        let error = || FlagError::WentBack { served, stored };
+        let _kept = self.note(Err(error()));
+        error()
     }
 
     /// Errors are told by [`Flags::note`]; here is nobody to hand them to.
@@ -417,6 +389,12 @@ impl Drop for LookOnDrop<'_> {
 #[cfg(test)]
 mod override_tests;
 #[cfg(test)]
+mod prerequisite_tests;
+#[cfg(test)]
+mod revert_tests;
+#[cfg(test)]
 mod rule_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod went_back_tests;

@@ -2,7 +2,8 @@
 //!
 //! A decision is made in process from an immutable [`Snapshot`], without lock or await. A change is
 //! a [`Write`] with a who and a why; it makes a new [`Revision`] in a [`FlagStore`], is published to
-//! every [`Subscriber`], and counts as in effect only once each of them has acknowledged it.
+//! every [`Subscriber`], and counts as in effect in this process only once each of them has acknowledged
+//! it. Other processes that share the store read it by themselves, and nobody waits for them.
 //!
 //! Modules in reading order:
 //!
@@ -34,6 +35,7 @@ mod flags;
 mod layers;
 mod murmur;
 mod percent;
+mod prerequisites;
 mod revision;
 mod rollout;
 mod rules;

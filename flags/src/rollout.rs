@@ -105,6 +105,11 @@ fn text(hash: &mut Murmur3, text: &str) {
 }
 
 #[cfg(test)]
+pub(crate) mod edges;
+#[cfg(test)]
+mod independence;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -197,24 +202,6 @@ mod tests {
             }
             assert_eq!(on, KEYS);
         }
-    }
-
-    /// Two flags at 50 % split the keys four ways: neither decides for the other.
-    #[test]
-    fn two_flags_place_a_key_independently() {
-        const KEYS: u32 = 100_000;
-        let half = Percent::from_percent(50.0).unwrap();
-        let both = (0..KEYS)
-            .filter(|number| {
-                let key = format!("session-{number}");
-                bucket("one_flag", &key).is_within(half)
-                    && bucket("other_flag", &key).is_within(half)
-            })
-            .count();
-        assert!(
-            (24_000..=26_000).contains(&both),
-            "{both} of {KEYS} keys are on for both"
-        );
     }
 
     proptest! {

@@ -3,8 +3,8 @@
 //! A flag's rules are a setting of their own, beside its value, named by the flag's key and `.rules`:
 //! whoever moves a share does not rewrite the lists, and the other way round.
 //!
-//! Invariants: rules in force were checked against their flag; no flag requires itself, not through
-//! others either.
+//! Invariant: rules in force were checked against their flag, and against those of the flags that they
+//! require: see [`prerequisites`](crate::prerequisites).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -47,7 +47,8 @@ pub struct Rules {
     /// and for other kinds the compiled default.
     pub killed: bool,
     /// Flags that must be on for a key before this one can be: switches, or shares that the key is
-    /// within. Without a key a share counts as on at 100 % only.
+    /// within. Without a key a share counts as on at 100 % only. At most 32 in a row, and at most
+    /// 1,000 flags for one decision, where one that is required twice counts twice.
     pub requires: Vec<String>,
     /// Keys for which a switch or a share is off.
     pub deny: BTreeSet<String>,
@@ -245,49 +246,4 @@ impl Variants {
         let place = (u64::from(hash) * sum) >> 32;
         Some(self.ends.partition_point(|end| u64::from(*end) <= place))
     }
-}
-
-/// The first cycle among prerequisites, by the places of flags; its first flag is also its last.
-pub(crate) fn cycle<'a>(
-    flags: usize,
-    requires: impl Fn(usize) -> &'a [usize],
-) -> Option<Vec<usize>> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Seen {
-        Never,
-        OnTheWay,
-        Done,
-    }
-    let mut seen = vec![Seen::Never; flags];
-    for start in 0..flags {
-        if seen[start] != Seen::Never || requires(start).is_empty() {
-            continue;
-        }
-        // By hand and not by recursion: a chain may be as long as there are flags.
-        let mut way = vec![(start, 0)];
-        seen[start] = Seen::OnTheWay;
-        while let Some((place, next)) = way.last_mut() {
-            let Some(required) = requires(*place).get(*next).copied() else {
-                seen[*place] = Seen::Done;
-                way.pop();
-                continue;
-            };
-            *next += 1;
-            match seen[required] {
-                Seen::Done => {}
-                Seen::Never => {
-                    seen[required] = Seen::OnTheWay;
-                    way.push((required, 0));
-                }
-                Seen::OnTheWay => {
-                    let on_the_way = way.iter().map(|(place, _)| *place);
-                    let mut cycle: Vec<usize> =
-                        on_the_way.skip_while(|place| *place != required).collect();
-                    cycle.push(required);
-                    return Some(cycle);
-                }
-            }
-        }
-    }
-    None
 }

@@ -13,6 +13,7 @@ use crate::explain::Explanation;
 use crate::flag::{Flag, FlagType};
 use crate::layers::{Base, Layer};
 use crate::percent::Percent;
+use crate::prerequisites::{self, DEEPEST, MOST, Trouble};
 use crate::revision::Revision;
 use crate::rollout::HASH_VERSION;
 use crate::rules::{self, Compiled, Rules};
@@ -38,6 +39,15 @@ pub struct Snapshot {
 pub(crate) struct InForce {
     pub(crate) set: Arc<Rules>,
     pub(crate) compiled: Compiled,
+}
+
+/// What is wrong with the rules of all flags together.
+struct Wrong {
+    /// Of the rules concerned.
+    key: String,
+    /// The flags concerned.
+    flags: String,
+    problem: String,
 }
 
 impl Snapshot {
@@ -76,11 +86,11 @@ impl Snapshot {
                 });
             }
         }
-        next.check_cycles()
-            .map_err(|(key, cycle)| FlagError::Corrupt {
-                key,
-                text: cycle,
-                problem: "prerequisites form a cycle".to_owned(),
+        next.check_prerequisites()
+            .map_err(|wrong| FlagError::Corrupt {
+                key: wrong.key,
+                text: wrong.flags,
+                problem: wrong.problem,
             })?;
         Ok(next)
     }
@@ -118,11 +128,11 @@ impl Snapshot {
         {
             return Ok(());
         }
-        next.check_cycles()
-            .map_err(|(key, cycle)| FlagError::BadValue {
-                key,
+        next.check_prerequisites()
+            .map_err(|wrong| FlagError::BadValue {
+                key: wrong.key,
                 expected: Kind::Rules,
-                problem: format!("prerequisites form a cycle: {cycle}"),
+                problem: format!("{}: {}", wrong.problem, wrong.flags),
             })
     }
 
@@ -158,18 +168,36 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The key of rules that are part of a cycle, and the cycle.
-    fn check_cycles(&self) -> Result<(), (String, String)> {
+    /// The rules of all flags together.
+    fn check_prerequisites(&self) -> Result<(), Wrong> {
         let requires = |place: usize| match &self.rules[place] {
             Some(rules) => &*rules.compiled.requires,
             None => &[],
         };
-        let Some(cycle) = rules::cycle(self.rules.len(), requires) else {
+        let Err(trouble) = prerequisites::check(self.rules.len(), requires) else {
             return Ok(());
         };
+        let (flags, problem) = match trouble {
+            Trouble::Cycle(cycle) => (cycle, "prerequisites form a cycle".to_owned()),
+            Trouble::TooDeep(chain) => {
+                let problem = format!("more than {DEEPEST} prerequisites follow one another");
+                (chain, problem)
+            }
+            Trouble::TooMany(place, evaluations) => {
+                let problem = format!(
+                    "with all its prerequisites a decision takes {evaluations} evaluations, and \
+                     {MOST} is the most"
+                );
+                (vec![place], problem)
+            }
+        };
         let key = |place: &usize| &*self.declared.all()[*place].key;
-        let keys: Vec<&str> = cycle.iter().map(key).collect();
-        Err((rules::rules_key(keys[0]), keys.join(" -> ")))
+        let keys: Vec<&str> = flags.iter().map(key).collect();
+        Err(Wrong {
+            key: rules::rules_key(keys[0]),
+            flags: shown(&keys.join(" -> ")),
+            problem,
+        })
     }
 
     /// This snapshot with none of these flags higher than said.

@@ -2,7 +2,7 @@
 //!
 //! Invariants: a subscriber sees revisions in order, or a jump to the newest; an acknowledgement never
 //! goes back, and never runs ahead of what was published. Dropping a subscriber takes it off the list,
-//! so that nobody waits for the dead.
+//! so that nobody waits for the dead. The list is that of one handle, in one process.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

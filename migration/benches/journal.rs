@@ -27,6 +27,7 @@ fn look() -> Event {
         value: Some(83.1),
         limit: Some(80.0),
         needs: None,
+        degraded: None,
     };
     let lane = LaneSeen {
         calls: 1_234,

@@ -18,6 +18,7 @@ use crate::observation::{NotRaised, Outcome};
 use crate::plan::Plan;
 use crate::state::State;
 use crate::step::Step;
+use crate::succession::Leaving;
 use crate::traffic;
 use crate::wording;
 
@@ -68,6 +69,7 @@ pub(crate) fn begin(act: Act, state: &State, parts: &Parts, zeroed: Option<Revis
 fn begin_step(step: Step, state: &State, parts: &Parts, plan: Plan) -> UnderWay {
     let parts = parts.clone();
     let (id, who) = (state.id.clone(), signature(state));
+    let archive = state.archive.clone();
     let (limit, drain) = (plan.step_limit, plan.drain_limit);
     Box::pin(async move {
         match step {
@@ -93,8 +95,13 @@ fn begin_step(step: Step, state: &State, parts: &Parts, plan: Plan) -> UnderWay 
                 Outcome::Done(step, settled.map(drop).map_err(|not| not.reason))
             }
             Step::Retire => {
-                let retired = done(limit + drain, parts.succession.retire(&plan, drain)).await;
-                Outcome::Done(step, retired.map(drop))
+                let leaving = Leaving {
+                    migration: &id,
+                    plan: &plan,
+                    archive: archive.as_ref(),
+                };
+                let limit = limit + drain;
+                Outcome::Retired(done(limit, parts.succession.retire(leaving, drain)).await)
             }
         }
     })
@@ -152,6 +159,7 @@ pub(crate) fn failed(outcome: &Outcome) -> bool {
         | Outcome::Withdrawn(Err(_))
         | Outcome::Rested(Err(_))
         | Outcome::Done(_, Err(_))
+        | Outcome::Retired(Err(_))
         | Outcome::Saved(_, Err(_))
         | Outcome::Asked(_, Err(_)) => true,
         Outcome::Asked(_, Ok(answer)) => !answer.yes,

@@ -111,6 +111,7 @@ mod tests {
             value: None,
             limit: None,
             needs: None,
+            degraded: None,
         };
         Analysis {
             verdict: Verdict::Warning,

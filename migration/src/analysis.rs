@@ -70,6 +70,20 @@ pub struct Reason {
     pub limit: Option<f64>,
     /// What is lacking for a judgement, such as `38 more calls on the candidate`.
     pub needs: Option<String>,
+    /// What has become worse, where the rule is about more than one thing. None in journals of older
+    /// versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<Degraded>,
+}
+
+/// What the rule `degradation` has found worse than stable's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Degraded {
+    /// More calls fail; the value is a share.
+    Errors,
+    /// Calls take longer; the value is in milliseconds.
+    Latency,
 }
 
 /// What an analysis comes to, and why.
@@ -202,6 +216,15 @@ impl Reason {
             value,
             limit,
             needs: None,
+            degraded: None,
+        }
+    }
+
+    /// The same, with what has become worse.
+    fn of(self, degraded: Degraded) -> Self {
+        Self {
+            degraded: Some(degraded),
+            ..self
         }
     }
 
@@ -217,6 +240,7 @@ impl Reason {
             value,
             limit,
             needs,
+            degraded: None,
         }
     }
 
@@ -232,6 +256,7 @@ impl Reason {
             value,
             limit,
             needs,
+            degraded: None,
         }
     }
 }

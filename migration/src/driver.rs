@@ -56,6 +56,8 @@ pub(crate) struct Driver {
     running: Option<(Act, UnderWay)>,
     /// What came of the last act, until it is written down.
     outcome: Option<Outcome>,
+    /// When that was tried in vain: a write that was answered by an error may be there all the same.
+    tried: Vec<jiff::Timestamp>,
     /// The migration that was read last, also while its state has to be read anew.
     followed: Option<MigrationId>,
     /// A rollback of the migration followed that was decided and is not written down.
@@ -87,6 +89,7 @@ impl Driver {
             stale: false,
             running: None,
             outcome: None,
+            tried: Vec::new(),
             followed: None,
             insisted: None,
             zeroed: None,
@@ -143,6 +146,7 @@ impl Driver {
             self.backoff.succeeded(act);
         }
         self.outcome = Some(outcome);
+        self.tried.clear();
     }
 
     fn interval(&self) -> Duration {
@@ -190,11 +194,12 @@ impl Driver {
         let next = match self.write_down(&state, &decision, at).await {
             Ok(next) => next,
             Err(error) => {
-                self.unwritten(&state, &decision, &error);
+                self.unwritten(&state, &decision, &error, at);
                 return Err(error);
             }
         };
         (self.outcome, self.stale) = (None, false);
+        self.tried.clear();
         self.keep(&next, &seen, &decision, at);
         if !next.may_roll_back() {
             self.insisted = None;

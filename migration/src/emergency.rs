@@ -15,6 +15,7 @@ use crate::id::MigrationId;
 use crate::journal::{Journal, Post, Summary};
 use crate::phase::Phase;
 use crate::traffic;
+use crate::unclear;
 
 /// Tries against writers who come in between.
 const TRIES: usize = 5;
@@ -148,8 +149,12 @@ async fn post(
         why,
         at,
     };
+    let number = match journal.post(&newest.id, post).await {
+        Ok(number) => number,
+        Err(error) => unclear::posted(journal, &newest.id, 0, &post, error).await?,
+    };
     Ok(Posted {
-        number: journal.post(&newest.id, post).await?,
+        number,
         migration: newest.id,
         phase: newest.phase,
     })

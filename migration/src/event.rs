@@ -18,6 +18,7 @@ use crate::ledger::LedgerChange;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
 use crate::step::Step;
+use crate::succession::Removed;
 use crate::vault::Saved;
 
 /// One line of a journal.
@@ -54,6 +55,9 @@ pub enum Event {
         /// What was put aside, for a step that does.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         saved: Option<Saved>,
+        /// What was cleaned away, for the step that does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        removed: Option<Removed>,
     },
     /// A step failed. Before the first stage that takes the candidate back; after it, the step is
     /// tried again or a person decides, as the events after it say.

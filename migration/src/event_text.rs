@@ -31,6 +31,11 @@ impl fmt::Display for Event {
                 wording::bytes(saved.bytes),
                 saved.place
             ),
+            Self::StepDone {
+                step,
+                removed: Some(removed),
+                ..
+            } if !removed.is_nothing() => write!(f, "{step} done: {removed} removed"),
             Self::StepDone { step, checks, .. } if checks.is_empty() => write!(f, "{step} done"),
             Self::StepDone { step, checks, .. } => {
                 write!(

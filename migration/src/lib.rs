@@ -51,6 +51,7 @@ mod stratum;
 mod succession;
 mod thresholds;
 mod traffic;
+mod unclear;
 mod validation;
 mod validation_rule;
 mod validator;
@@ -61,7 +62,7 @@ mod windows;
 mod wording;
 
 pub use alert::{Alert, Alerts};
-pub use analysis::{Analysis, LaneSeen, Reason, Verdict, analyse};
+pub use analysis::{Analysis, Degraded, LaneSeen, Reason, Verdict, analyse};
 pub use backtest::{Backtest, Judgement, Stop, Verdicts, backtest};
 pub use candidate::{Candidate, Check};
 pub use cause::Cause;
@@ -99,7 +100,7 @@ pub use state::{BrokenJournal, State};
 pub use status::Status;
 pub use step::Step;
 pub use stratum::Stratum;
-pub use succession::Succession;
+pub use succession::{Leaving, Removed, Succession};
 pub use thresholds::{Action, LatencyRule, RateRule, RatioRule, Thresholds};
 pub use validation::{
     Area, Case, Extent, Factory, Finding, InvalidValidation, Listener, Load, LoadFigures,

@@ -29,6 +29,7 @@ use crate::state::State;
 use crate::status::Status;
 use crate::succession::Succession;
 use crate::traffic::{self, PROMPT};
+use crate::unclear;
 use crate::validator::Validator;
 use crate::vault::Vault;
 
@@ -126,18 +127,16 @@ impl Migrations {
             return Err(MigrationError::TrafficNotAtRest { percent });
         }
         let (id, at) = (MigrationId::generate(), clock::now());
-        self.parts
-            .journal
-            .create(
-                &id,
-                Start {
-                    plan: &plan,
-                    who,
-                    why,
-                    at,
-                },
-            )
-            .await?;
+        let journal = &*self.parts.journal;
+        let start = Start {
+            plan: &plan,
+            who,
+            why,
+            at,
+        };
+        if let Err(error) = journal.create(&id, start).await {
+            unclear::created(journal, &id, error).await?;
+        }
         let state = State::begin(id.clone(), plan, who.to_owned(), why.to_owned(), at);
         self.publish(Status::of(&state, None, None), &state);
         self.wake.notify_one();
@@ -170,7 +169,13 @@ impl Migrations {
         };
         let posted = self.parts.journal.post(&status.id, post);
         if command != Command::Rollback {
-            let number = posted.await?;
+            let number = match posted.await {
+                Ok(number) => number,
+                Err(error) => {
+                    let (journal, after) = (&*self.parts.journal, status.last_command);
+                    unclear::posted(journal, &status.id, after, &post, error).await?
+                }
+            };
             self.wake.notify_one();
             return self.taken(&status, number, command).await;
         }

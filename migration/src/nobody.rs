@@ -9,7 +9,7 @@ use crate::candidate::Check;
 use crate::gate::{Answer, Gatekeeper, Question};
 use crate::id::MigrationId;
 use crate::plan::Plan;
-use crate::succession::Succession;
+use crate::succession::{Leaving, Removed, Succession};
 use crate::validator::Validator;
 use crate::vault::{Saved, Vault};
 
@@ -65,7 +65,7 @@ impl Succession for Nobody {
         Ok(())
     }
 
-    async fn retire(&self, _: &Plan, _: Duration) -> Result<Drained, String> {
+    async fn retire(&self, _: Leaving<'_>, _: Duration) -> Result<Removed, String> {
         nobody("replaces the old pool")
     }
 

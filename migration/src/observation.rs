@@ -15,6 +15,7 @@ use crate::ledger::LedgerChange;
 use crate::sample::Sample;
 use crate::scenario::Scenario;
 use crate::step::Step;
+use crate::succession::Removed;
 use crate::vault::Saved;
 
 /// What the controller sees at one moment.
@@ -105,6 +106,8 @@ pub enum Outcome {
     Done(Step, Result<(), String>),
     /// A step that puts something aside, or why it could not.
     Saved(Step, Result<Saved, String>),
+    /// The old pool is gone, and what was cleaned away with it; or what is left and why.
+    Retired(Result<Removed, String>),
     /// Traffic was raised to the share, or why it was not.
     Raised(Percent, Result<Revision, NotRaised>),
     /// Traffic was taken to 0 %, or why that is not certain yet.

@@ -32,6 +32,21 @@ pub enum Phase {
 }
 
 impl Phase {
+    /// Every phase, in the order in which a migration comes through them.
+    pub const ALL: [Self; 11] = [
+        Self::Prepare,
+        Self::Deploy,
+        Self::Verify,
+        Self::Rollout,
+        Self::Validate,
+        Self::Complete,
+        Self::Decommission,
+        Self::Decommissioned,
+        Self::RollingBack,
+        Self::RolledBack,
+        Self::Stuck,
+    ];
+
     /// Whether the migration is under way, so that no other may begin.
     #[must_use]
     pub fn is_live(self) -> bool {

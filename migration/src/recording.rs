@@ -55,6 +55,18 @@ pub struct Recorded {
     pub summary: String,
 }
 
+impl Recorded {
+    /// The look as one line of JSON, for whoever keeps it outside the store: both lanes' figures as the
+    /// store has them, in one object.
+    ///
+    /// # Errors
+    ///
+    /// Where a figure is none that JSON has.
+    pub fn line(&self) -> Result<String, serde_json::Error> {
+        written::line(self)
+    }
+}
+
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -94,6 +106,15 @@ pub trait Recorder: Send + Sync + 'static {
         skip: u64,
         limit: u64,
     ) -> Result<Vec<Recorded>, JournalError>;
+
+    /// Removes the looks of a migration, and answers how many there were. It holds up nobody who writes
+    /// for long, however many they are. May be dropped at any await and asked again: what is gone stays
+    /// gone, and no look is left by half.
+    ///
+    /// # Errors
+    ///
+    /// [`JournalError::Store`]. Some of them may be gone then.
+    async fn remove(&self, migration: &MigrationId) -> Result<u64, JournalError>;
 
     /// Waits until all that was recorded so far is kept or counted as missing.
     async fn settled(&self);

@@ -40,9 +40,9 @@ pub use series::{Band, Point, Series, VerdictSpan};
 pub struct Report {
     /// Which migration.
     pub id: MigrationId,
-    /// What was brought in.
+    /// What was brought in, with its version where it has one.
     pub candidate: String,
-    /// What served before.
+    /// What served before, in the same way.
     pub stable: String,
     /// Who began it.
     pub who: String,
@@ -144,8 +144,8 @@ pub fn report(id: &MigrationId, entries: &[Entry]) -> Result<Report, BrokenJourn
     let last = entries.last();
     Ok(Report {
         id: id.clone(),
-        candidate: state.plan.candidate.clone(),
-        stable: state.plan.stable.clone(),
+        candidate: state.plan.candidate_name(),
+        stable: state.plan.stable_name(),
         who: state.who.clone(),
         why: state.why.clone(),
         started_at: state.started_at,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::analysis::{Analysis, Verdict};
+use crate::analysis::{Analysis, Degraded, Verdict};
 use crate::thresholds::Action;
 
 /// What kind of trouble a rollback was for: one word to count and to search by. The whole reason is
@@ -37,6 +37,9 @@ impl Scenario {
         let worst = analysis.reasons.iter().find(|reason| {
             reason.verdict == Verdict::Critical && reason.action == Action::Rollback
         });
+        if worst.and_then(|reason| reason.degraded) == Some(Degraded::Latency) {
+            return Self::LatencyDegradation;
+        }
         match worst.map(|reason| reason.rule.as_ref()) {
             Some("overhead_p99" | "p99_ratio") => Self::LatencyDegradation,
             Some("worker_failure_rate") => Self::WorkerFailures,

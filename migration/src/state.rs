@@ -89,6 +89,8 @@ pub struct State {
     pub archive: Option<Saved>,
     /// The last command taken from the inbox.
     pub last_command: u64,
+    /// Tries to take traffic to 0 % that failed, and were written down, since the rollback began.
+    pub zero_failures: u32,
     /// Withdrawals that failed since the rollback began.
     pub withdraw_failures: u32,
     /// Why it was rolled back, once that was decided.
@@ -204,6 +206,7 @@ impl State {
             backup: None,
             archive: None,
             last_command: 0,
+            zero_failures: 0,
             withdraw_failures: 0,
             rollback: None,
             scenario: None,

@@ -130,8 +130,8 @@ pub(crate) fn shadow(share: Percent) -> (String, FlagValue) {
 /// the store, and this write comes after it. `written` is the revision of such a write, when only
 /// its acknowledgement is still waited for.
 ///
-/// Where the store does not take the write, traffic goes to 0 % in this process before it does:
-/// that is not the answer yet, for it is neither acknowledged nor known to other processes.
+/// Where the store does not take the write, or is older than what is served, traffic goes to 0 % in
+/// this process before it does: that is not the answer yet, for it is neither acknowledged nor known to other processes.
 pub(crate) async fn zero(
     flags: &Flags,
     written: Option<Revision>,

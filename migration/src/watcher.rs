@@ -230,6 +230,7 @@ mod tests {
             step,
             checks: Vec::new(),
             saved: None,
+            removed: None,
         };
         for event in [
             done(Step::Preflight),

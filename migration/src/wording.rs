@@ -86,6 +86,14 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
     }
 }
 
+/// How often something was done: `once`, `7 times`.
+pub(crate) fn times(number: u64) -> String {
+    match number {
+        1 => "once".to_owned(),
+        more => count(more, "time"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +114,9 @@ mod tests {
         assert_eq!(bytes(5_300_000_000_000), "5300.0 GB");
         assert_eq!(count(1, "call"), "1 call");
         assert_eq!(count(38, "more call"), "38 more calls");
+        assert_eq!(
+            [times(0), times(1), times(2)],
+            ["0 times", "once", "2 times"]
+        );
     }
 }

@@ -243,6 +243,7 @@ impl Seat {
                 program_time,
                 worker: Arc::clone(&self.name),
                 state,
+                usage: None,
             }),
             _ => Err(BridgeError::Protocol(
                 "its answer to execute_program has no object `outputs`".to_owned(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -45,6 +46,21 @@ pub struct Reply {
     pub worker: Arc<str>,
     /// What the call leaves to the session's next call of a stateful program.
     pub state: Option<SessionState>,
+    /// Tokens that the call's model calls used, where the worker knows. The bridge protocol does not
+    /// say it, and an answer from a cache used none and says none.
+    pub usage: Option<Usage>,
+}
+
+/// Tokens, summed over the model calls of one call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    /// Tokens that models were given.
+    pub prompt_tokens: u64,
+    /// Tokens that models wrote.
+    pub completion_tokens: u64,
+    /// All that models counted, which may be more than both.
+    pub total_tokens: u64,
 }
 
 /// The state of one session of one stateful program, as JSON. It is the program's own; nobody but

@@ -29,7 +29,7 @@ pub mod wire;
 mod worker;
 
 pub use bridge::{BridgeError, BridgeWorker};
-pub use call::{Call, Reply, SessionState};
+pub use call::{Call, Reply, SessionState, Usage};
 pub use contract::{
     Drained, Growth, Health, Pool, PoolStatus, SharedPool, WorkerChange, WorkerState, WorkerStatus,
 };

@@ -59,6 +59,7 @@ const PACKAGE: &[(&str, &str)] = package![
     "scheduler.py",
     "server.py",
     "stateful_callable.py",
+    "usage.py",
     "warmup.py",
     "wire.py",
     "zygote.py",

@@ -210,7 +210,10 @@ impl Worker {
             let answered = answered.ok_or_else(|| PoolError::InvalidInput {
                 message: "the call was given up, because its chunks are no longer read".to_owned(),
             })?;
-            self.answered.fetch_add(1, Ordering::Relaxed);
+            // Its end is no answer: a worker that dies under its first call has come to nothing.
+            if !matches!(answered, Answer::Ended(_) | Answer::NeverSent(_)) {
+                self.answered.fetch_add(1, Ordering::Relaxed);
+            }
             return match answered {
                 Answer::Result { state: None, .. } if call.program.stateful => {
                     Err(self.protocol("it answered a call of a stateful program without its state"))
@@ -219,6 +222,7 @@ impl Worker {
                     outputs: Some(outputs),
                     program_ms,
                     state,
+                    usage,
                 } => Ok(Reply {
                     outputs,
                     program_time: reported_time(program_ms),
@@ -226,6 +230,7 @@ impl Worker {
                     state: state
                         .filter(|_| call.program.stateful)
                         .map(SessionState::from),
+                    usage,
                 }),
                 Answer::Result { outputs: None, .. } => {
                     Err(self.protocol("it answered a call with a result without outputs"))

@@ -1,5 +1,8 @@
 //! Whether a call costs more where there are many programs: the same call with ten programs and with a
-//! hundred thousand in the catalog, on a pool that answers at once.
+//! hundred thousand in the catalog, in memory and in SQLite, on a pool that answers at once.
+//!
+//! The calls are polled once, so one that asked the database would end the benchmark: what is known is
+//! known without it.
 //!
 //! Ten programs of the hundred thousand are called, so that it differs from ten alone in the size of the
 //! catalog alone; then each in turn, so that no cache of the processor helps.
@@ -9,13 +12,15 @@
 mod at_once;
 
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use dspex_flags::{Flags, MemoryStore, dspex};
 use dspex_pool::{Program, ProgramId, ProgramKey};
-use dspex_router::{Catalog as _, Execute, MemoryCatalog, Router};
+use dspex_router::{Catalog as _, Execute, MemoryCatalog, Router, SqliteCatalog};
 use serde_json::{Map, json};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous};
 
 use self::at_once::now_or_never;
 
@@ -48,6 +53,38 @@ async fn router(programs: usize) -> (Arc<Router>, Vec<ProgramId>) {
     (router, names)
 }
 
+/// As [`router`], with the programs in a file of SQLite.
+async fn router_on_sqlite(programs: usize, file: &Path) -> (Arc<Router>, Vec<ProgramId>) {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .synchronous(SqliteSynchronous::Off);
+    let pool = SqlitePoolOptions::new().max_connections(1);
+    let pool = pool.connect_with(options).await.expect("a database");
+    let catalog = SqliteCatalog::open(pool.clone(), pool.clone()).await;
+    let catalog = catalog.expect("its tables");
+    // By the database itself: one by one they would take longer than all that is measured.
+    let many = i64::try_from(programs).expect("so many numbers");
+    sqlx::query(
+        "INSERT INTO programs
+         (id, version, definition, repeatable, stateful, side_effects, created_at)
+         WITH RECURSIVE numbers (n) AS
+             (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < ?)
+         SELECT 'program-' || n, n + 1, '{\"kind\":\"callable\",\"target\":\"m:f\"}', 1, 0, 0,
+             '2026-01-01T00:00:00Z' FROM numbers",
+    )
+    .bind(many)
+    .execute(&pool)
+    .await
+    .expect("kept");
+    let names = (0..programs).map(|n| format!("program-{n}").parse().expect("a name"));
+    let flags = Flags::open(Arc::new(MemoryStore::new()), dspex::declarations());
+    let router = at_once::router(flags.await.expect("flags"), Arc::new(catalog));
+    let loaded = router.load().await.expect("loaded");
+    assert_eq!((loaded.programs, loaded.corrupt.len()), (programs, 0));
+    (router, names.collect())
+}
+
 fn request(program: &ProgramId) -> Execute {
     Execute {
         program: program.clone(),
@@ -75,11 +112,25 @@ fn programs(criterion: &mut Criterion) {
     let (many, all) = runtime.block_on(router(MANY));
     // Spread over the catalog, and over the shards.
     let ten_of_many: Vec<_> = all.iter().step_by(MANY / 10).cloned().collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("catalog.db");
+    let (kept, all_kept) = runtime.block_on(router_on_sqlite(MANY, &file));
+    let ten_of_kept: Vec<_> = all_kept.iter().step_by(MANY / 10).cloned().collect();
     let mut group = criterion.benchmark_group("router");
     for (name, router, called) in [
         ("execute, ten programs", &few, &ten),
         ("execute, ten of 100,000 programs", &many, &ten_of_many),
         ("execute, each of 100,000 programs in turn", &many, &all),
+        (
+            "execute, ten of 100,000 programs in SQLite",
+            &kept,
+            &ten_of_kept,
+        ),
+        (
+            "execute, each of 100,000 programs in SQLite in turn",
+            &kept,
+            &all_kept,
+        ),
     ] {
         let mut next = 0_usize;
         group.bench_function(name, |bencher| {

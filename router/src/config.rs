@@ -9,6 +9,7 @@ use dspex_breaker::{BudgetConfig, CircuitConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::error::InvalidConfig;
+use crate::rescue::RescueConfig;
 use crate::sessions::SessionsConfig;
 use crate::shadow::ShadowConfig;
 
@@ -37,6 +38,8 @@ pub struct RouterConfig {
     /// How many calls may be sent once more: to stable, because the candidate failed them, or to
     /// another worker of stable, because it lost one.
     pub retry_budget: BudgetConfig,
+    /// What is done about a call that a pool failed, by the class of the failure.
+    pub recovery: RescueConfig,
     /// The largest inputs of one call, in bytes of JSON.
     pub max_inputs_bytes: usize,
     /// Chunks of one streamed answer that may be on their way to a caller who does not take them.
@@ -63,6 +66,7 @@ impl Default for RouterConfig {
                 minimum_per_second: 50.0,
                 ..BudgetConfig::default()
             },
+            recovery: RescueConfig::default(),
             max_inputs_bytes: 8 * 1024 * 1024,
             stream_window: 16,
             sessions: SessionsConfig::default(),
@@ -129,6 +133,9 @@ impl RouterConfig {
         if let Err((setting, value, expected)) = self.shadow.validate() {
             return wrong(setting, value, expected);
         }
+        if let Err((setting, value, expected)) = self.recovery.validate() {
+            return wrong(setting, value, expected);
+        }
         let checked = self.circuit.validate();
         let checked = checked.and_then(|()| self.retry_budget.validate());
         checked.map_err(|error| InvalidConfig {
@@ -189,6 +196,7 @@ mod tests {
             refused(|c| c.shadow.rules.ignore = vec!["usage".to_owned()]),
             "shadow.rules"
         );
+        assert_eq!(refused(|c| c.recovery.listed = 1 << 20), "recovery.listed");
         assert_eq!(refused(|c| c.circuit.half_open_max = 0), "half_open_max");
         assert_eq!(refused(|c| c.retry_budget.share = -1.0), "share");
     }

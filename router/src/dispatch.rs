@@ -6,11 +6,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dspex_breaker::{BorrowedPermit, Circuit, CircuitConfig, Note};
+use dspex_breaker::{BorrowedPermit, Circuit, CircuitConfig, Mode, Note};
 use dspex_pool::{Call, ChunkSender, PoolError, Reply, SharedPool};
 use dspex_telemetry::{Blame, Lane, Outcome, Telemetry};
 use tokio::time::Instant;
 
+use crate::circuits::Held;
 use crate::classify::judge;
 use crate::error::{InvalidConfig, RouterError};
 
@@ -31,6 +32,8 @@ pub(crate) struct LaneState {
     pub(crate) pool: SharedPool,
     /// Shared: it speaks of the pool, and goes with it where the pool changes its lane.
     pub(crate) circuit: Arc<Circuit>,
+    /// What a person decided for the circuit. Shared as the circuit is.
+    held: Arc<Mutex<Option<Held>>>,
     /// The worker whose loss the circuit was told of last.
     lost: Mutex<Option<String>>,
 }
@@ -110,8 +113,34 @@ impl LaneState {
             lane,
             pool,
             circuit: Arc::new(circuit),
+            held: Arc::default(),
             lost: Mutex::default(),
         })
+    }
+
+    /// A person decides for the circuit from now on, or none does; it holds once
+    /// [`LaneState::decide`] says so.
+    pub(crate) fn hold(&self, held: Option<Held>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+    }
+
+    /// What a person decided.
+    pub(crate) fn held(&self) -> Option<Held> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.clone()
+    }
+
+    /// Sets the circuit's mode: a person's before the flag's. Answers it where it is another than before.
+    pub(crate) fn decide(&self, breaker: bool) -> Option<Mode> {
+        let flag = if breaker {
+            Mode::Automatic
+        } else {
+            Mode::Disabled
+        };
+        let mode = self.held().map_or(flag, |held| held.mode);
+        let before = self.circuit.mode();
+        self.circuit.set_mode(mode);
+        (mode != before).then_some(mode)
     }
 
     /// The same pool, with the same circuit, in this lane.
@@ -120,6 +149,7 @@ impl LaneState {
             lane,
             pool: Arc::clone(&self.pool),
             circuit: Arc::clone(&self.circuit),
+            held: Arc::clone(&self.held),
             lost: Mutex::default(),
         }
     }
@@ -127,7 +157,8 @@ impl LaneState {
     /// Leave to call the lane after which there is no other.
     ///
     /// To refuse here helps nobody while the pool has a worker: one program that crashes would shut
-    /// out the callers of all others. So an open circuit only refuses for a pool without workers.
+    /// out the callers of all others. So an open circuit only refuses for a pool without workers; one
+    /// that a person holds open too (`circuit_effect` tells them so).
     pub(crate) fn last_resort(
         &self,
         now: Instant,

@@ -181,6 +181,17 @@ pub enum CatalogError {
     /// A row cannot be read as a program. The others are not affected.
     #[error("{0}")]
     Corrupt(CorruptRow),
+    /// The tables were made by a newer program. Nothing was touched.
+    #[error(
+        "the catalog has schema version {found}, and this program knows up to {known}: use the newer \
+         program, or another database"
+    )]
+    SchemaTooNew {
+        /// A schema version found in the database that this program does not know.
+        found: i64,
+        /// The newest one that this program knows.
+        known: i64,
+    },
     /// The tables could not be brought to this version's form.
     #[error("the catalog's tables could not be prepared: {0}")]
     Schema(#[source] sqlx::migrate::MigrateError),

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_breaker::BorrowedPermit;
+use dspex_breaker::{BorrowedPermit, Mode};
 use dspex_pool::{Call, ChunkSender, PoolError, ProgramId, Reply};
 use dspex_telemetry::Lane;
 use serde_json::{Map, Value};
@@ -18,7 +18,6 @@ use crate::dispatch::{Attempt, LaneState};
 use crate::error::{ExecuteFailed, RouterError};
 use crate::failover::{candidate_time, may_ask_again, may_ask_stable};
 use crate::rescue::Rescued;
-use crate::route;
 use crate::router::Router;
 use crate::sessions::states::Held;
 
@@ -113,7 +112,13 @@ impl Router {
             }
         };
         self.rescue.budget.deposit(begun);
-        let (ended, lane, failed_over) = match self.try_candidate(&call, &entry, tell).await {
+        // Held to the end where the call streams: its session stays on this side for as long.
+        let (routed, _stream) = self.streams.route(&self.served, &call);
+        let tried = match routed {
+            Lane::Candidate => self.try_candidate(&call, &entry, tell).await,
+            Lane::Stable => Tried::NotRouted,
+        };
+        let (ended, lane, failed_over) = match tried {
             Tried::Ended(ended) => (ended.map_err(RouterError::Pool), Lane::Candidate, false),
             tried => {
                 tell(Lane::Stable);
@@ -133,7 +138,7 @@ impl Router {
             Ok(reply) => {
                 let total = begun.elapsed();
                 if let Some(wanted) = copy.filter(|_| !failed_over) {
-                    self.shadow.offer(wanted, lane, &reply.outputs);
+                    self.shadow.offer(wanted, lane, &reply);
                 }
                 Ok(Executed {
                     outputs: reply.outputs,
@@ -181,10 +186,6 @@ impl Router {
     }
 
     async fn try_candidate(&self, call: &Call, entry: &Entry, tell: impl Fn(Lane)) -> Tried {
-        let key = route::key(call.session.as_deref(), &call.request_id);
-        if route::lane(&self.served.load(), key) == Lane::Stable {
-            return Tried::NotRouted;
-        }
         let Some(candidate) = self.candidate_lane() else {
             return Tried::NotRouted;
         };
@@ -192,8 +193,10 @@ impl Router {
         let Ok(permit) = candidate.circuit.try_borrow(now) else {
             // No attempt, but a call that was the candidate's and that it could not serve. Were it
             // left out, a candidate broken enough to open its circuit would show too few failures
-            // to be taken back.
-            candidate.record_refused(&entry.name, &self.telemetry, now);
+            // to be taken back. One that a person holds open says nothing of the candidate.
+            if candidate.circuit.mode() != Mode::ForcedOpen {
+                candidate.record_refused(&entry.name, &self.telemetry, now);
+            }
             return Tried::AskStable(None);
         };
         let repeatable = entry.program.repeatable;
@@ -224,7 +227,8 @@ impl Router {
                 if may_ask_stable(error, repeatable, cut < call.deadline, streamed(call))
                     && Instant::now() < call.deadline =>
             {
-                let rescued = self.rescue.failover(&call.request_id, error);
+                let circuit = &candidate.circuit;
+                let rescued = self.rescue.failover(&call.request_id, error, circuit);
                 if rescued.is_some() {
                     tracing::info!(
                         request_id = %call.request_id,
@@ -261,6 +265,7 @@ impl Router {
                     .await;
             }
         }
+        let mut rescued: Option<Rescued> = None;
         for _ in 0..REPEATS {
             let lost = match first {
                 Err(RouterError::Pool(error))
@@ -268,21 +273,27 @@ impl Router {
                 {
                     error
                 }
-                ended => return ended,
+                ended => {
+                    first = ended;
+                    break;
+                }
             };
-            // Only with the circuit's leave: a program that takes every worker down with it must not
-            // take many more.
-            let Ok(permit) = stable.circuit.try_borrow(Instant::now()) else {
-                return Err(RouterError::Pool(lost));
+            // Only with the circuit's leave: a program that kills workers must not kill many.
+            let now = Instant::now();
+            let (id, circuit) = (&call.request_id, &*stable.circuit);
+            let Some(permit) = circuit.try_borrow(now).ok().filter(|_| now < call.deadline) else {
+                first = Err(RouterError::Pool(lost));
+                break;
             };
-            if Instant::now() >= call.deadline {
+            rescued = match rescued.take() {
+                None => self.rescue.again(id, &lost, circuit),
+                Some(rescued) => rescued.once_more(id, &lost, circuit),
+            };
+            if rescued.is_none() {
                 return Err(RouterError::Pool(lost));
             }
-            let Some(rescued) = self.rescue.again(&call.request_id, &lost) else {
-                return Err(RouterError::Pool(lost));
-            };
             tracing::info!(
-                request_id = %call.request_id,
+                request_id = %id,
                 program = %entry.name,
                 error = %lost,
                 "stable lost a worker under a call; another worker answers it"
@@ -290,6 +301,8 @@ impl Router {
             first = self
                 .attempt_stable(&stable, call.clone(), entry, Some(permit))
                 .await;
+        }
+        if let Some(rescued) = rescued {
             rescued.ended(first.is_ok());
         }
         first

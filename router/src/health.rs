@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use dspex_breaker::CircuitState;
+use dspex_breaker::{CircuitState, Mode, Phase};
 use dspex_flags::Revision;
 use dspex_pool::PoolStatus;
 use dspex_telemetry::Lane;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::circuits::InHand;
 use crate::dispatch::LaneState;
 use crate::error::RouterError;
 use crate::rescue::RescueHealth;
@@ -50,32 +51,61 @@ pub struct CircuitHealth {
     pub lane: Lane,
     /// Whether the circuit may refuse calls at all.
     pub enabled: bool,
+    /// Who decides: `automatic` for the circuit itself, or the mode that is set.
+    pub mode: Mode,
+    /// The person who set the mode; none where it is the circuit's own, or the flag's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_by: Option<InHand>,
     /// `closed`, `open` or `half_open`.
     pub state: &'static str,
-    /// In how many milliseconds an open circuit lets probes through.
+    /// In how many milliseconds an open circuit lets probes through; none where a person holds it open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
     /// How often the circuit has changed its state.
     pub transitions: u64,
+    /// Its last change of state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastTransition>,
+}
+
+/// A circuit's last change of state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastTransition {
+    /// The state before.
+    pub from: Phase,
+    /// The state after.
+    pub to: Phase,
+    /// Why, in words.
+    pub cause: String,
+    /// How long ago, in milliseconds.
+    pub ms_ago: u64,
 }
 
 impl CircuitHealth {
-    fn of(lane: &LaneState, now: Instant) -> Self {
+    pub(crate) fn of(lane: &LaneState, now: Instant) -> Self {
         let state = lane.circuit.state(now);
+        let mode = lane.circuit.mode();
         let millis = |left: Duration| u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        let last = lane.circuit.transitions().pop();
         Self {
             lane: lane.lane,
-            enabled: lane.circuit.is_enabled(),
+            enabled: mode != Mode::Disabled,
+            mode,
+            held_by: lane.held().map(|held| held.by),
             state: state.name(),
             retry_after_ms: match state {
-                CircuitState::Open { until } => Some(millis(until.saturating_duration_since(now))),
-                CircuitState::Closed | CircuitState::HalfOpen => None,
+                CircuitState::Open { until } if mode == Mode::Automatic => {
+                    Some(millis(until.saturating_duration_since(now)))
+                }
+                _ => None,
             },
-            transitions: lane
-                .circuit
-                .transitions()
-                .last()
-                .map_or(0, |last| last.number),
+            transitions: last.map_or(0, |last| last.number),
+            last: last.map(|last| LastTransition {
+                from: last.from,
+                to: last.to,
+                cause: last.cause.to_string(),
+                ms_ago: millis(now.saturating_duration_since(last.at)),
+            }),
         }
     }
 }

@@ -4,22 +4,29 @@
 //! - *Again*: where stable lost a worker under a call, another worker of stable answers.
 //!
 //! Whether a call *may* be sent again is for `failover` to say: it knows what was repeatable and what
-//! has begun. Whether it *is* follows from the error's class, the matrices here, and one budget that
-//! both rules share, so that an outage does not double the load on the lane that is left.
+//! has begun. Whether it *is* follows from the error's class, the tables of `config`, and one budget
+//! that both rules share, so that an outage does not double the load on the lane that is left.
 //!
 //! A call that the candidate's open circuit turns away costs nothing here: it was sent nowhere yet.
+//!
+//! Invariant: a call is one recovery of one rule, from its first failure to its end, however often it is
+//! sent; where a rule breaks the circuit, it is the circuit of the lane that failed.
+
+mod config;
+mod health;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use dspex_breaker::{
-    Action, Backoff, BudgetConfig, BudgetFigures, Classify, Deadlines, ErrorClass, Matrix, Outcome,
-    Recovering, Recovery, RecoveryConfig, RecoveryFigures, RetryBudget, Rule, Severity, Strategy,
+    Action, BudgetConfig, Circuit, Classify, Recovering, Recovery, RetryBudget, Strategy,
 };
 use dspex_pool::PoolError;
-use serde::Serialize;
 use tokio::time::Instant;
 
+pub use self::config::RescueConfig;
+pub use self::health::{
+    ActiveRescue, BudgetHealth, DrawHealth, EndedRescue, RescueHealth, RuleHealth,
+};
 use crate::classify::PoolErrors;
 use crate::error::InvalidConfig;
 
@@ -34,7 +41,7 @@ pub(crate) struct Rescue {
 pub(crate) struct Rescued(Recovering);
 
 impl Rescued {
-    /// How its second attempt ended.
+    /// How its last attempt ended.
     pub(crate) fn ended(self, answered: bool) {
         let now = Instant::now();
         if answered {
@@ -43,11 +50,21 @@ impl Rescued {
             self.0.gave_up(now);
         }
     }
+
+    /// It failed once more, on the lane of this circuit: leave to send it yet again.
+    pub(crate) fn once_more(
+        mut self,
+        call: &Arc<str>,
+        error: &PoolError,
+        circuit: &Circuit,
+    ) -> Option<Self> {
+        self.0.failed(PoolErrors.classify(error).class);
+        next(self.0, call, error, circuit)
+    }
 }
 
 impl Rescue {
-    /// `longest` is the longest that a call may take.
-    pub(crate) fn new(budget: &BudgetConfig, longest: Duration) -> Result<Self, InvalidConfig> {
+    pub(crate) fn new(budget: &BudgetConfig, config: &RescueConfig) -> Result<Self, InvalidConfig> {
         let refused = |error: dspex_breaker::InvalidConfig| InvalidConfig {
             setting: error.setting,
             value: error.value,
@@ -55,153 +72,90 @@ impl Rescue {
         };
         let budget = Arc::new(RetryBudget::new(budget.clone()).map_err(refused)?);
         let recovery = |name: &str, matrix| {
-            let config = RecoveryConfig {
-                matrix,
-                // The call's own deadline comes first; this one only says that it need not be asked.
-                deadlines: Deadlines {
-                    minor: longest,
-                    major: longest,
-                    critical: longest,
-                },
-                ..RecoveryConfig::default()
-            };
-            Recovery::new(name, config, Arc::clone(&budget)).map_err(refused)
+            Recovery::new(name, config.recovery(matrix), Arc::clone(&budget)).map_err(refused)
         };
         Ok(Self {
-            failover: recovery("failover", failover_matrix())?,
-            again: recovery("again", again_matrix())?,
+            failover: recovery("failover", &config.failover)?,
+            again: recovery("again", &config.again)?,
             budget,
         })
     }
 
-    /// Leave to ask stable for what the candidate failed.
-    pub(crate) fn failover(&self, call: &Arc<str>, error: &PoolError) -> Option<Rescued> {
-        self.rescued(&self.failover, call, error)
-    }
-
-    /// Leave to ask stable once more.
-    pub(crate) fn again(&self, call: &Arc<str>, error: &PoolError) -> Option<Rescued> {
-        self.rescued(&self.again, call, error)
-    }
-
-    fn rescued(&self, rule: &Recovery, call: &Arc<str>, error: &PoolError) -> Option<Rescued> {
-        let now = Instant::now();
+    /// Leave to ask stable for what the candidate failed, whose circuit this is.
+    pub(crate) fn failover(
+        &self,
+        call: &Arc<str>,
+        error: &PoolError,
+        candidate: &Circuit,
+    ) -> Option<Rescued> {
         let class = PoolErrors.classify(error).class;
-        let mut recovering = rule.begin(Arc::clone(call), class, now);
-        match recovering.next(now) {
-            Action::FailOver | Action::Retry { .. } => Some(Rescued(recovering)),
-            Action::Trip | Action::Abandon(_) => {
-                tracing::info!(request_id = %call, %error, "a call is not sent once more");
-                recovering.gave_up(now);
-                None
-            }
+        // The try is stable's here, and says nothing of the candidate: so its circuit does not wait for it.
+        let rule = self.failover.config().matrix.lookup(class);
+        if rule.strategy == Strategy::CircuitBreak {
+            candidate.trip(Instant::now());
         }
+        begin(&self.failover, call, error, candidate)
+    }
+
+    /// Leave to ask stable once more, whose circuit this is.
+    pub(crate) fn again(
+        &self,
+        call: &Arc<str>,
+        error: &PoolError,
+        stable: &Circuit,
+    ) -> Option<Rescued> {
+        begin(&self.again, call, error, stable)
     }
 
     pub(crate) fn health(&self, now: Instant) -> RescueHealth {
         RescueHealth {
-            budget: self.budget.figures(now),
+            budget: BudgetHealth::of(&self.budget.figures(now)),
             failover: RuleHealth::of(&self.failover.figures(), now),
             again: RuleHealth::of(&self.again.figures(), now),
         }
     }
 }
 
-/// Whatever is the candidate's fault is stable's to answer. What is the caller's or the provider's
-/// would end the same there.
-fn failover_matrix() -> Matrix {
-    let rule = |strategy, retries| Rule {
-        severity: Severity::Major,
-        strategy,
-        retries,
-        backoff: Backoff::None,
-    };
-    Matrix::uniform(&rule(Strategy::Failover, 1))
-        .with(ErrorClass::Caller, rule(Strategy::Abandon, 0))
-        .with(ErrorClass::Provider, rule(Strategy::Abandon, 0))
+fn begin(
+    rule: &Recovery,
+    call: &Arc<str>,
+    error: &PoolError,
+    circuit: &Circuit,
+) -> Option<Rescued> {
+    let class = PoolErrors.classify(error).class;
+    let recovering = rule.begin(Arc::clone(call), class, Instant::now());
+    next(recovering, call, error, circuit)
 }
 
-/// Another worker may answer where one was lost: its wire broke, it hung, or it spoke nonsense.
-fn again_matrix() -> Matrix {
-    let rule = |strategy, retries| Rule {
-        severity: Severity::Minor,
-        strategy,
-        retries,
-        backoff: Backoff::None,
-    };
-    [
-        ErrorClass::Connection,
-        ErrorClass::HealthCheck,
-        ErrorClass::Communication,
-    ]
-    .into_iter()
-    .fold(
-        Matrix::uniform(&rule(Strategy::Abandon, 0)),
-        |matrix, class| matrix.with(class, rule(Strategy::ImmediateRetry, 1)),
-    )
-}
-
-/// What was sent once more, and what the budget for it holds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RescueHealth {
-    /// What failovers, retries and copies draw from.
-    pub budget: BudgetFigures,
-    /// Calls that the candidate failed and stable answered in its place.
-    pub failover: RuleHealth,
-    /// Calls under which stable lost a worker, sent to another of its workers.
-    pub again: RuleHealth,
-}
-
-/// The calls that one rule sent once more.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct RuleHealth {
-    /// Calls that are being answered at present.
-    pub under_way: u64,
-    /// Calls that were answered.
-    pub recovered: u64,
-    /// Calls that failed once more, or that the budget did not hold.
-    pub abandoned: u64,
-    /// Calls whose caller left.
-    pub left: u64,
-    /// Those that are under way, the oldest first; at most 32.
-    pub active: Vec<ActiveRescue>,
-}
-
-/// A call that is being answered by a second attempt.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ActiveRescue {
-    /// Which call.
-    pub request_id: Arc<str>,
-    /// What the first attempt failed by.
-    pub class: ErrorClass,
-    /// How long ago, in milliseconds.
-    pub for_ms: u64,
-}
-
-impl RuleHealth {
-    fn of(figures: &RecoveryFigures, now: Instant) -> Self {
-        let ended = |outcome: Outcome| figures.ended[outcome as usize];
-        let active = figures.active.iter().map(|active| ActiveRescue {
-            request_id: Arc::clone(&active.subject),
-            class: active.class,
-            for_ms: u64::try_from(now.saturating_duration_since(active.begun).as_millis())
-                .unwrap_or(u64::MAX),
-        });
-        Self {
-            under_way: figures.under_way,
-            recovered: ended(Outcome::Recovered),
-            abandoned: ended(Outcome::Abandoned) + ended(Outcome::Tripped),
-            left: ended(Outcome::Left),
-            active: active.collect(),
-        }
+fn next(
+    mut recovering: Recovering,
+    call: &Arc<str>,
+    error: &PoolError,
+    circuit: &Circuit,
+) -> Option<Rescued> {
+    let now = Instant::now();
+    let action = recovering.next(now);
+    match action {
+        Action::FailOver | Action::Retry { .. } => return Some(Rescued(recovering)),
+        Action::Trip => circuit.trip(now),
+        Action::Abandon(_) => {}
     }
+    tracing::info!(request_id = %call, %error, ?action, "a call is not sent once more");
+    recovering.gave_up(now);
+    None
 }
 
 #[cfg(test)]
 mod tests {
+    use dspex_breaker::{CircuitConfig, Why};
+
     use super::*;
     use crate::classify::tests::every_error;
     use crate::failover::{may_ask_again, may_ask_stable};
+
+    fn circuit() -> Circuit {
+        Circuit::new("a lane", CircuitConfig::default()).unwrap()
+    }
 
     fn rescue(minimum_per_second: f64) -> Rescue {
         let budget = BudgetConfig {
@@ -209,7 +163,7 @@ mod tests {
             minimum_per_second,
             ..BudgetConfig::default()
         };
-        Rescue::new(&budget, Duration::from_secs(600)).unwrap()
+        Rescue::new(&budget, &RescueConfig::default()).unwrap()
     }
 
     #[test]
@@ -218,12 +172,18 @@ mod tests {
         let (rich, poor) = (rescue(100.0), rescue(0.0));
         for error in every_error() {
             if may_ask_stable(&error, true, true, false) {
-                assert!(rich.failover(&call, &error).is_some(), "{error:?}");
-                assert!(poor.failover(&call, &error).is_none(), "{error:?}");
+                assert!(
+                    rich.failover(&call, &error, &circuit()).is_some(),
+                    "{error:?}"
+                );
+                assert!(
+                    poor.failover(&call, &error, &circuit()).is_none(),
+                    "{error:?}"
+                );
             }
             if may_ask_again(&error, true, false) {
-                assert!(rich.again(&call, &error).is_some(), "{error:?}");
-                assert!(poor.again(&call, &error).is_none(), "{error:?}");
+                assert!(rich.again(&call, &error, &circuit()).is_some(), "{error:?}");
+                assert!(poor.again(&call, &error, &circuit()).is_none(), "{error:?}");
             }
         }
     }
@@ -232,23 +192,44 @@ mod tests {
     fn what_is_under_way_and_how_it_ended_is_seen() {
         let rescue = rescue(100.0);
         let call: Arc<str> = "r-1".into();
-        let one = rescue.failover(&call, &PoolError::Draining).unwrap();
-        let two = rescue.failover(&call, &PoolError::Draining).unwrap();
-        let three = rescue.failover(&call, &PoolError::Draining).unwrap();
+        let one = rescue
+            .failover(&call, &PoolError::Draining, &circuit())
+            .unwrap();
+        let two = rescue
+            .failover(&call, &PoolError::Draining, &circuit())
+            .unwrap();
+        let three = rescue
+            .failover(&call, &PoolError::Draining, &circuit())
+            .unwrap();
         let health = rescue.health(Instant::now());
         assert_eq!(health.failover.under_way, 3);
         assert_eq!(&*health.failover.active[0].request_id, "r-1");
         one.ended(true);
         two.ended(false);
         drop(three);
-        let RuleHealth {
-            under_way,
-            recovered,
-            abandoned,
-            left,
-            active,
-        } = rescue.health(Instant::now()).failover;
-        assert_eq!((under_way, recovered, abandoned, left), (0, 1, 1, 1));
-        assert!(active.is_empty());
+        let ended = rescue.health(Instant::now()).failover;
+        let counts = [1, 1, 0, 1];
+        assert_eq!(ended.ended().map(|(_, calls)| calls), counts);
+        assert!(ended.under_way == 0 && ended.active.is_empty());
+        let recent: Vec<_> = ended.recent.iter().map(|one| one.outcome).collect();
+        assert_eq!(recent, ["recovered", "abandoned", "left"]);
+        assert!(ended.recent.iter().all(|one| one.tries == 1));
+    }
+
+    #[test]
+    fn what_the_budget_does_not_hold_says_so() {
+        let rescue = rescue(0.0);
+        let call: Arc<str> = "r-1".into();
+        assert!(
+            rescue
+                .failover(&call, &PoolError::Draining, &circuit())
+                .is_none()
+        );
+        let health = rescue.health(Instant::now());
+        let ended = &health.failover.recent[0];
+        assert_eq!((ended.outcome, ended.tries), ("abandoned", 0));
+        assert_eq!(ended.why, Some(Why::BudgetExhausted));
+        let refused = health.budget.draws.iter().find(|one| one.refused > 0);
+        assert_eq!(refused.map(|one| one.draw), Some("failover"));
     }
 }

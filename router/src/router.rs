@@ -15,13 +15,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::catalog::Catalog;
 use crate::catalog::cache::Cache;
+use crate::circuits::log::CircuitLog;
 use crate::config::RouterConfig;
 use crate::dispatch::LaneState;
 use crate::error::InvalidConfig;
 use crate::rescue::Rescue;
+use crate::route;
 use crate::sessions::SessionStore;
 use crate::sessions::states::States;
 use crate::shadow::Shadow;
+use crate::streams::Streams;
 
 /// The name under which routers acknowledge flags.
 const SUBSCRIBER: &str = "router";
@@ -50,11 +53,13 @@ pub struct Router {
     stable: ArcSwap<LaneState>,
     candidate: ArcSwapOption<LaneState>,
     pub(crate) served: ArcSwap<Snapshot>,
+    pub(crate) streams: Streams,
     pub(crate) catalog: Arc<dyn Catalog>,
     pub(crate) known: Cache,
     pub(crate) sessions: Arc<States>,
     pub(crate) shadow: Shadow,
     pub(crate) rescue: Rescue,
+    pub(crate) circuits: CircuitLog,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) config: RouterConfig,
     flags: Arc<Flags>,
@@ -81,20 +86,25 @@ impl Router {
             stable: ArcSwap::from_pointee(stable),
             candidate: ArcSwapOption::empty(),
             served: ArcSwap::new(subscriber.current()),
+            streams: Streams::default(),
             catalog: parts.catalog,
             known: Cache::new(),
-            rescue: Rescue::new(&parts.config.retry_budget, parts.config.call_timeout_limit)?,
+            rescue: Rescue::new(&parts.config.retry_budget, &parts.config.recovery)?,
             sessions: Arc::new(States::new(
                 parts.sessions,
                 parts.config.sessions.clone(),
                 parts.tracker,
             )),
             shadow: Shadow::new(parts.config.shadow.clone())?,
+            circuits: CircuitLog::new(),
             telemetry: parts.telemetry,
             config: parts.config,
             flags: parts.flags,
             changing: Mutex::new(None),
         };
+        let stable = router.stable.load();
+        router.circuits.watch(Lane::Stable, &stable.circuit);
+        drop(stable);
         router.serve(router.served.load_full(), &subscriber);
         *router.changing() = Some(subscriber);
         Ok(Arc::new(router))
@@ -107,8 +117,7 @@ impl Router {
         let lane = pool.map(|pool| {
             let lane = LaneState::new(Lane::Candidate, pool, &self.config.circuit)
                 .expect("the same settings made the stable lane's circuit");
-            lane.circuit
-                .set_enabled(self.served.load().enabled(&dspex::CIRCUIT_BREAKER));
+            self.stand(&lane);
             Arc::new(lane)
         });
         if lane.is_some() {
@@ -116,6 +125,8 @@ impl Router {
             self.shadow.begin_anew();
         }
         self.candidate.store(lane);
+        // Sessions that stream on the pool before were not asked whether they want this one.
+        self.streams.let_go();
         drop(changing);
     }
 
@@ -133,6 +144,7 @@ impl Router {
             .stable
             .swap(Arc::new(candidate.standing_in(Lane::Stable)));
         self.candidate.store(None);
+        self.streams.let_go();
         drop(changing);
         Some(Arc::clone(&before.pool))
     }
@@ -143,8 +155,7 @@ impl Router {
         let changing = self.changing();
         let lane = LaneState::new(Lane::Stable, before, &self.config.circuit)
             .expect("the same settings made the lane's first circuit");
-        lane.circuit
-            .set_enabled(self.served.load().enabled(&dspex::CIRCUIT_BREAKER));
+        self.stand(&lane);
         let promoted = self.stable_lane();
         self.shadow.begin_anew();
         // The candidate first, as in a promotion: no call finds a lane without a pool.
@@ -199,14 +210,25 @@ impl Router {
         let revision = flags.revision();
         let circuits = flags.enabled(&dspex::CIRCUIT_BREAKER);
         let recording = flags.enabled(&dspex::TELEMETRY_V2);
+        let rolled_back = route::rolled_back(&flags);
         self.served.store(flags);
-        self.stable.load().circuit.set_enabled(circuits);
+        if rolled_back {
+            // After it is served: see `Streams::route`.
+            self.streams.let_go();
+        }
+        self.decide(&self.stable.load(), circuits);
         if let Some(candidate) = self.candidate_lane() {
-            candidate.circuit.set_enabled(circuits);
+            self.decide(&candidate, circuits);
         }
         self.telemetry.set_enabled(recording);
         drop(changing);
         subscriber.acknowledge(revision);
+    }
+
+    /// A lane with a fresh circuit is watched, and its circuit as the flags say.
+    fn stand(&self, lane: &LaneState) {
+        self.circuits.watch(lane.lane, &lane.circuit);
+        self.decide(lane, self.served.load().enabled(&dspex::CIRCUIT_BREAKER));
     }
 
     pub(crate) fn stable_lane(&self) -> Arc<LaneState> {
@@ -217,7 +239,7 @@ impl Router {
         self.candidate.load_full()
     }
 
-    fn changing(&self) -> std::sync::MutexGuard<'_, Option<Subscriber>> {
+    pub(crate) fn changing(&self) -> std::sync::MutexGuard<'_, Option<Subscriber>> {
         // Every change below it is a swap of a whole value, so a poisoned lock guards nothing
         // half-done.
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)

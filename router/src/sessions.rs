@@ -85,6 +85,17 @@ pub struct SessionTotals {
 /// Why the store did not do what it was asked to.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SessionError {
+    /// The tables were made by a newer program. Nothing was touched.
+    #[error(
+        "the store of session states has schema version {found}, and this program knows up to {known}: use the newer \
+         program, or another database"
+    )]
+    SchemaTooNew {
+        /// A schema version found in the database that this program does not know.
+        found: i64,
+        /// The newest one that this program knows.
+        known: i64,
+    },
     /// The tables could not be brought to this version's form.
     #[error("the tables of session states could not be prepared: {0}")]
     Schema(Arc<sqlx::migrate::MigrateError>),

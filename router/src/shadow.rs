@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`ShadowConfig`], this file (which calls are copied, and how they are told),
 //! `copy` (one copy from the queue to its judgement), `comparer` (the user's own), then `cost`,
-//! `noise`, `record` and [`Case`].
+//! `noise`, `record`, [`Case`] and [`Replay`].
 //!
 //! Invariants: no caller waits for a copy, and none gets its answer or its error; a copy is in no
 //! lane's window and touches no circuit; a program that acts on the world, a program with a state and
@@ -17,6 +17,7 @@ mod copy;
 mod cost;
 mod noise;
 mod record;
+mod replay;
 mod view;
 
 use std::collections::HashMap;
@@ -24,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dspex_flags::{Percent, Snapshot, dspex};
-use dspex_pool::{Call, Program, ProgramId};
+use dspex_pool::{Call, Program, ProgramId, Reply};
 use dspex_telemetry::Lane;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
@@ -33,10 +34,10 @@ use tokio::time::Instant;
 pub use self::case::{Case, CaseSummary};
 use self::comparer::Comparers;
 pub use self::config::{NoiseConfig, ShadowConfig};
-pub use self::copy::Replay;
 use self::cost::Cost;
 pub use self::record::ProgramComparison;
 use self::record::Record;
+pub use self::replay::Replay;
 use self::view::Counters;
 pub use self::view::{ComparerView, ShadowCounts, ShadowView};
 use crate::compare::{Rules, RulesConfig};
@@ -59,6 +60,8 @@ pub(crate) struct Wanted {
 struct Job {
     wanted: Wanted,
     outputs: Map<String, Value>,
+    /// What the answer cost, as far as it says.
+    tokens: u64,
     offered: Instant,
 }
 
@@ -164,10 +167,11 @@ impl Shadow {
     }
 
     /// The call was answered by this lane: it is copied once there is time, or dropped.
-    pub(crate) fn offer(&self, wanted: Wanted, answered_by: Lane, outputs: &Map<String, Value>) {
+    pub(crate) fn offer(&self, wanted: Wanted, answered_by: Lane, reply: &Reply) {
         if answered_by != wanted.leading {
             return;
         }
+        let outputs = &reply.outputs;
         let limit = self.config.max_copy_bytes;
         let fits = |part: &Map<String, Value>| serde_json::to_writer(Room(limit), part).is_ok();
         if !fits(&wanted.inputs) || !fits(outputs) {
@@ -181,6 +185,7 @@ impl Shadow {
         place.send(Job {
             wanted,
             outputs: outputs.clone(),
+            tokens: cost::tokens(reply),
             offered: Instant::now(),
         });
     }

@@ -1,7 +1,10 @@
-//! The state of the house as metrics: pools, circuits, flags, host. Whoever knows a figure sets
+//! The state of the house as metrics: pools, circuits, flags, migrations, host. Whoever knows a figure sets
 //! it, every few seconds or when it changes; none of this is on the way of a call.
 
+mod circuits;
+mod migration;
 mod notifications;
+mod rescue;
 mod workers;
 
 use std::collections::HashMap;
@@ -10,7 +13,10 @@ use std::sync::{Mutex, PoisonError};
 
 use metrics::{Counter, Gauge, Unit, counter, describe_counter, describe_gauge, gauge};
 
+pub use self::circuits::{CircuitFigures, CircuitPhase};
+pub use self::migration::MigrationFigures;
 pub use self::notifications::NotificationFigures;
+pub use self::rescue::{BudgetFigures, RescueFigures};
 pub use self::workers::WorkerFigures;
 use crate::sink::Sink;
 use crate::{HostUsage, Prometheus};
@@ -21,7 +27,6 @@ const POOL_IN_FLIGHT: &str = "dspex_pool_in_flight";
 const POOL_QUEUED: &str = "dspex_pool_queued";
 const POOL_STARTS: &str = "dspex_pool_starts_total";
 const POOL_FAILURES: &str = "dspex_pool_failures_total";
-const CIRCUIT_STATE: &str = "dspex_circuit_state";
 const SHADOW_CALLS: &str = "dspex_shadow_calls_total";
 const FLAG_STORE_READABLE: &str = "dspex_flag_store_readable";
 const FLAG_REVISION: &str = "dspex_flag_revision";
@@ -47,29 +52,6 @@ pub struct PoolFigures {
     pub starts: u64,
     /// How many workers of this pool have failed since it was made.
     pub failures: u64,
-}
-
-/// A circuit's state, as it is told to Prometheus.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CircuitPhase {
-    /// Calls pass.
-    Closed,
-    /// A few calls pass as probes.
-    HalfOpen,
-    /// No call passes.
-    Open,
-}
-
-impl CircuitPhase {
-    const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::HalfOpen => "half_open",
-            Self::Open => "open",
-        }
-    }
 }
 
 /// Sets the figures.
@@ -151,6 +133,21 @@ impl Gauges {
         self.sink.with(|| notifications::tell(receiver, figures));
     }
 
+    /// Tells where the newest migration is.
+    pub fn migration(&self, figures: &MigrationFigures) {
+        self.sink.with(|| migration::tell(figures));
+    }
+
+    /// Tells of the calls that one rule, such as `failover`, sent once more.
+    pub fn rescue(&self, rule: &'static str, figures: &RescueFigures) {
+        self.sink.with(|| rescue::tell(rule, figures));
+    }
+
+    /// Tells what is left to send calls once more.
+    pub fn retry_budget(&self, figures: &BudgetFigures) {
+        self.sink.with(|| rescue::tell_budget(figures));
+    }
+
     /// Tells that a pool is gone: its gauges go to 0, its counters stay.
     pub fn pool_gone(&self, pool: &str) {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
@@ -174,15 +171,21 @@ impl Gauges {
         }
     }
 
-    /// Tells a circuit's state: 1 for the state it is in, 0 for the others.
-    pub fn circuit_state(&self, circuit: &str, phase: CircuitPhase) {
-        self.sink.with(|| {
-            for each in CircuitPhase::ALL {
-                let value = if each == phase { 1.0 } else { 0.0 };
-                gauge!(CIRCUIT_STATE, "circuit" => circuit.to_owned(), "state" => each.label())
-                    .set(value);
-            }
-        });
+    /// Tells a circuit's state and mode: 1 for those it is in, 0 for the others.
+    pub fn circuit(&self, circuit: &str, figures: &CircuitFigures) {
+        self.sink.with(|| circuits::tell(circuit, figures));
+    }
+
+    /// Tells how often a lane's circuits went from one state to another so far.
+    pub fn circuit_transitions(
+        &self,
+        circuit: &str,
+        from: &'static str,
+        to: &'static str,
+        count: u64,
+    ) {
+        self.sink
+            .with(|| circuits::transitions(circuit, from, to, count));
     }
 
     /// Tells how many calls that were drawn for a copy have come to this end so far, such as `copied`
@@ -270,7 +273,10 @@ fn grown(before: u64, now: u64) -> u64 {
 }
 
 fn describe() {
+    circuits::describe();
+    migration::describe();
     notifications::describe();
+    rescue::describe();
     workers::describe();
     describe_gauge!(SESSIONS, "Sessions of stateful programs that have a state.");
     describe_gauge!(
@@ -288,10 +294,6 @@ fn describe() {
     describe_gauge!(POOL_QUEUED, "Calls that wait for a worker.");
     describe_counter!(POOL_STARTS, "Workers started.");
     describe_counter!(POOL_FAILURES, "Workers that failed.");
-    describe_gauge!(
-        CIRCUIT_STATE,
-        "1 for the state that the circuit is in, 0 for the others."
-    );
     describe_counter!(
         SHADOW_CALLS,
         "Calls drawn for a copy, and what became of them."

@@ -33,7 +33,10 @@ mod window;
 pub use config::Config;
 pub use cursor::Cursor;
 pub use error::{LogError, PrometheusError};
-pub use gauges::{CircuitPhase, Gauges, NotificationFigures, PoolFigures, WorkerFigures};
+pub use gauges::{
+    BudgetFigures, CircuitFigures, CircuitPhase, Gauges, MigrationFigures, NotificationFigures,
+    PoolFigures, RescueFigures, WorkerFigures,
+};
 pub use host::{HostSampler, HostUsage};
 pub use lane::Lane;
 pub use latency::{Latency, LatencySummary};

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use dspex_telemetry::{
-    Blame, CircuitPhase, Config, Gauges, HostUsage, Lane, NotificationFigures, Outcome,
-    PoolFigures, Prometheus, PrometheusError, Telemetry, WorkerFigures,
+    Blame, BudgetFigures, CircuitFigures, CircuitPhase, Config, Gauges, HostUsage, Lane,
+    MigrationFigures, NotificationFigures, Outcome, PoolFigures, Prometheus, PrometheusError,
+    RescueFigures, Telemetry, WorkerFigures,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -154,8 +155,14 @@ fn pools_tell_their_figures_and_counters_outlive_a_pool() {
 fn a_circuit_is_in_one_state() {
     let prometheus = Prometheus::new().unwrap();
     let gauges = Gauges::on(&prometheus);
-    gauges.circuit_state("candidate", CircuitPhase::Closed);
-    gauges.circuit_state("candidate", CircuitPhase::Open);
+    let figures = |phase, mode| CircuitFigures {
+        phase,
+        mode,
+        modes: &["automatic", "forced_open"],
+    };
+    gauges.circuit("candidate", &figures(CircuitPhase::Closed, "automatic"));
+    gauges.circuit("candidate", &figures(CircuitPhase::Open, "forced_open"));
+    gauges.circuit_transitions("candidate", "closed", "open", 3);
     let text = prometheus.render();
     assert_line(
         &text,
@@ -169,6 +176,13 @@ fn a_circuit_is_in_one_state() {
         &text,
         r#"dspex_circuit_state{circuit="candidate",state="open"} 1"#,
     );
+    for line in [
+        r#"dspex_circuit_mode{circuit="candidate",mode="automatic"} 0"#,
+        r#"dspex_circuit_mode{circuit="candidate",mode="forced_open"} 1"#,
+        r#"dspex_circuit_transitions_total{circuit="candidate",from="closed",to="open"} 3"#,
+    ] {
+        assert_line(&text, line);
+    }
 }
 
 #[test]
@@ -296,4 +310,72 @@ fn sessions_are_counted() {
     assert_line(&text, "dspex_sessions 7");
     assert_line(&text, "dspex_session_bytes 1234");
     assert_line(&text, "dspex_sessions_evicted_total 2");
+}
+
+#[test]
+fn a_migration_tells_where_it_is_and_keeps_the_share_that_is_served() {
+    let prometheus = Prometheus::new().unwrap();
+    let gauges = Gauges::on(&prometheus);
+    assert!(!prometheus.render().contains("\ndspex_migration_"));
+    let names = |is: &str| ["rollout", "stuck"].map(|name| (name.to_owned(), name == is));
+    let mut figures = MigrationFigures {
+        phases: names("rollout").to_vec(),
+        verdicts: vec![("healthy".to_owned(), true)],
+        stage: 2,
+        stages: 6,
+        share_percent: Some(12.5),
+        paused: false,
+        seen_healthy: 1.5,
+        hold: 3600.0,
+    };
+    gauges.migration(&figures);
+    figures.phases = names("stuck").to_vec();
+    figures.share_percent = None;
+    figures.paused = true;
+    gauges.migration(&figures);
+    let text = prometheus.render();
+    for line in [
+        r#"dspex_migration_phase{phase="rollout"} 0"#,
+        r#"dspex_migration_phase{phase="stuck"} 1"#,
+        r#"dspex_migration_verdict{verdict="healthy"} 1"#,
+        "dspex_migration_stage 2",
+        "dspex_migration_stages 6",
+        "dspex_migration_share_percent 12.5",
+        "dspex_migration_paused 1",
+        "dspex_migration_seen_healthy_seconds 1.5",
+        "dspex_migration_hold_seconds 3600",
+    ] {
+        assert_line(&text, line);
+    }
+}
+
+#[test]
+fn calls_that_were_sent_once_more_are_counted_by_rule_and_outcome() {
+    let prometheus = Prometheus::new().unwrap();
+    let gauges = Gauges::on(&prometheus);
+    let figures = |recovered, under_way| RescueFigures {
+        under_way,
+        ended: vec![("recovered", recovered), ("abandoned", 1)],
+    };
+    gauges.rescue("failover", &figures(3, 2));
+    gauges.rescue("failover", &figures(5, 0));
+    gauges.rescue("again", &figures(0, 1));
+    gauges.retry_budget(&BudgetFigures {
+        left: 480,
+        draws: vec![("failover", 5, 1), ("retry", 0, 0)],
+    });
+    let text = prometheus.render();
+    for line in [
+        r#"dspex_rescues_total{rule="failover",outcome="recovered"} 5"#,
+        r#"dspex_rescues_total{rule="failover",outcome="abandoned"} 1"#,
+        r#"dspex_rescues_total{rule="again",outcome="recovered"} 0"#,
+        r#"dspex_rescues_under_way{rule="failover"} 0"#,
+        r#"dspex_rescues_under_way{rule="again"} 1"#,
+        "dspex_retry_budget_left 480",
+        r#"dspex_retry_budget_draws_total{draw="failover",answer="granted"} 5"#,
+        r#"dspex_retry_budget_draws_total{draw="failover",answer="refused"} 1"#,
+        r#"dspex_retry_budget_draws_total{draw="retry",answer="refused"} 0"#,
+    ] {
+        assert_line(&text, line);
+    }
 }

@@ -1,13 +1,15 @@
-"""Programs of the drills beside the demo's: one with a side effect, one with a state.
+"""Programs of the drills beside the demo's: a side effect, a state, and what they run on.
 
 `order` must not run twice for one call: it leaves a line for each run in the file that DRILL_ORDERS
 names, and the drill counts them. `Tally` counts the calls of its session, so that a session whose
-state was lost, or saved twice, says so in its next answer.
+state was lost, or saved twice, says so in its next answer. `engine` tells which DSPy answers, so
+that a drill can see whose environment a call has come to.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -25,6 +27,14 @@ def order(key: str) -> dict[str, str]:
             file.write(f"{key}\n".encode())
     time.sleep(WORK_SECONDS)
     return {"key": key}
+
+
+def engine() -> dict[str, str]:
+    """The DSPy that this worker runs on, and the environment that it is from."""
+    # Here and not above: where only callables are served there is none.
+    import dspy
+
+    return {"dspy": str(dspy.__version__), "environment": sys.prefix}
 
 
 class Tally:

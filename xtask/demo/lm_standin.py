@@ -4,8 +4,9 @@ It answers POST .../chat/completions in the form that DSPy asks for: the fields 
 message, each under its own marker, or as one JSON object where that is asked for. The same question
 always gets the same answer, after a delay that also depends only on the question, so two lanes can
 be compared call by call. It prints one line, {"port": N}, and ends when its standard input does:
-whoever started it need not be alive to stop it. PUT .../standin/outage with {"status": 500} makes
-it fail every completion from then on, as a provider does that is down; with null it answers again.
+whoever started it need not be alive to stop it. It answers by whatever name a model is asked;
+GET .../standin/asked says how often by which. PUT .../standin/outage with {"status": 500} makes it
+fail every completion from then on, as a provider does that is down; with null it answers again.
 Standard library only.
 """
 
@@ -19,9 +20,10 @@ import re
 import sys
 import threading
 import time
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 DELAY_SECONDS = 0.040
 JITTER_SECONDS = 0.020  # up to this much more or less
@@ -86,6 +88,8 @@ class Handler(BaseHTTPRequestHandler):
     wbufsize = -1  # buffered: headers and body leave in one packet
     answers: Answers
     outage: int | None = None  # for all connections
+    asked: ClassVar[Counter[str]] = Counter()  # completions by name, for all connections
+    asking = threading.Lock()
 
     def do_PUT(self) -> None:
         """Fails from now on, or answers again."""
@@ -97,7 +101,11 @@ class Handler(BaseHTTPRequestHandler):
         self._send(200, {"status": Handler.outage})
 
     def do_GET(self) -> None:
-        """Whatever is asked, the list of models."""
+        """How often a model was asked by which name; whatever else is asked, the list of models."""
+        if self.path.endswith("/standin/asked"):
+            with Handler.asking:
+                self._send(200, dict(Handler.asked))
+            return
         self._send(200, {"object": "list", "data": [{"id": "standin", "object": "model"}]})
 
     def do_POST(self) -> None:
@@ -109,9 +117,12 @@ class Handler(BaseHTTPRequestHandler):
         try:
             request = json.loads(body)
             prompt = text_of(request["messages"][-1]["content"])
+            model = str(request.get("model", "standin"))
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             self._send(400, {"error": {"message": f"not a chat request: {error!r}"}})
             return
+        with Handler.asking:
+            Handler.asked[model] += 1
         time.sleep(delay(prompt))
         if Handler.outage:
             self._send(Handler.outage, {"error": {"message": "an outage on purpose"}})
@@ -123,7 +134,7 @@ class Handler(BaseHTTPRequestHandler):
                 "id": "chatcmpl-" + hashlib.sha256(body).hexdigest()[:24],
                 "object": "chat.completion",
                 "created": 0,
-                "model": request.get("model", "standin"),
+                "model": model,
                 "choices": [
                     {
                         "index": 0,

@@ -1,6 +1,7 @@
 """The demo's own Python: what the stand-in answers, and what the callable makes of a question."""
 
 import http.client
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -83,6 +84,11 @@ def test_it_serves_chat_completions_and_ends_with_its_input(
     assert post("/v1/chat/completions", "nonsense")[0] == 400
     assert post("/v1/chat/completions", "{}")[0] == 400
     assert post("/v1/embeddings", chat)[0] == 404
+    # What is no request is not counted as one.
+    other = json.dumps({"model": "another", "messages": [{"role": "user", "content": "hello"}]})
+    assert post("/v1/chat/completions", other)[1]["model"] == "another"
+    connection.request("GET", "/v1/standin/asked")
+    assert json.loads(connection.getresponse().read()) == {"m": 1, "another": 1}
     # An outage begins and ends when it is told to.
     for status in (500, 429, None):
         connection.request("PUT", "/v1/standin/outage", json.dumps({"status": status}))
@@ -140,6 +146,11 @@ def test_each_order_leaves_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     for key in ("a", "b", "a"):
         assert drill_programs.order(key) == {"key": key}
     assert (tmp_path / "orders").read_text().split() == ["a", "b", "a"]
+
+
+def test_a_worker_tells_which_dspy_it_runs_on() -> None:
+    told = drill_programs.engine()
+    assert told == {"dspy": importlib.metadata.version("dspy"), "environment": sys.prefix}
 
 
 def test_a_session_counts_on_from_its_state() -> None:

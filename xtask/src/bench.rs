@@ -19,7 +19,7 @@ mod results;
 mod rounds;
 mod spread;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use self::contenders::Contenders;
 use self::record::Record;
@@ -46,6 +46,8 @@ enum Subject {
     Http(http::Http),
     /// A migration's verdicts: how often they are wrong, what they cost
     Migrate(migrate::Migrate),
+    /// Write the pages, plots and tables anew out of the checked-in results; measures nothing
+    Pages,
 }
 
 #[derive(Debug, clap::Args)]
@@ -116,15 +118,41 @@ pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> 
         Subject::Core(core) => core::run(core, places, interrupt),
         Subject::Http(options) => http::run(options, places, interrupt),
         Subject::Migrate(options) => migrate::run(options, places, interrupt),
+        Subject::Pages => pages(places).map(|()| true),
     }
 }
 
+/// Writes what is made of results, for those that are there.
+fn pages(places: &Places) -> Result<()> {
+    type Write = fn(&Places) -> Result<()>;
+    let subjects: [(Results, Write); 4] = [
+        (Results::POOL, |places| {
+            publish(&Results::POOL.read(places)?, places)
+        }),
+        (Results::HTTP, |places| {
+            http::publish(&Results::HTTP.read(places)?, places)
+        }),
+        (Results::CORE, |places| {
+            core::publish(&Results::CORE.read(places)?, places)
+        }),
+        (Results::MIGRATE, |places| {
+            migrate::publish(&Results::MIGRATE.read(places)?, places)
+        }),
+    ];
+    for (results, write) in subjects {
+        let name = results.name();
+        if results.is_there(places) {
+            write(places).with_context(|| format!("cannot write the pages of {name}"))?;
+            println!("{name}: written");
+        } else {
+            println!("{name}: no result is checked in");
+        }
+    }
+    Ok(())
+}
+
 fn run_pool(pool: &Pool, places: &Places, interrupt: &Interrupt) -> Result<bool> {
-    let before: Option<Record> = if pool.compare {
-        Some(Results::POOL.read(places)?)
-    } else {
-        None
-    };
+    let before: Option<Record> = Results::POOL.before(pool.compare, places)?;
     let contenders = Contenders::prepare(pool, places, interrupt)?;
     let versions = python_versions(&contenders.python, &["orjson", "dspy"]);
     let surroundings = Surroundings::of(places, versions);
@@ -134,18 +162,33 @@ fn run_pool(pool: &Pool, places: &Places, interrupt: &Interrupt) -> Result<bool>
     let record = Record::of(surroundings, &contenders, &samples);
     println!("{}", page::text(&record));
     if let Some(before) = before {
-        let worse = compare::worse(&before, &record);
-        println!("{}", compare::text(&worse));
-        return Ok(worse.is_empty());
+        return Ok(compare::holds(&before.figures, &record.figures));
     }
     if pool.whole() {
         Results::POOL.write(places, &record)?;
-        page::write(&record, places)?;
-        plot::write(
-            &places.root.join("bench/results/pool.svg"),
-            "Calls a second: 100 B echo, 2 workers, 16 calls in flight",
-            &record.rows(&page::NAMES),
-        )?;
+        publish(&record, places)?;
     }
     Ok(true)
+}
+
+/// Writes a pool's page, its plot, and the table of the README.
+fn publish(record: &Record, places: &Places) -> Result<()> {
+    page::write(record, places)?;
+    plot::write(
+        &places.root.join("bench/results/pool.svg"),
+        "Calls a second: 100 B echo, 2 workers, 16 calls in flight",
+        &record.bars(&page::NAMES),
+    )
+}
+
+#[cfg(test)]
+pub(crate) mod samples {
+    //! Results as the benchmarks write them, for whoever reads them.
+
+    use serde_json::Value;
+
+    /// Of `bench migrate`, on this date.
+    pub(crate) fn migrate(date: &str) -> Value {
+        serde_json::to_value(super::migrate::tests::record(date)).expect("it is JSON")
+    }
 }

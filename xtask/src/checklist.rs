@@ -1,9 +1,9 @@
 //! `cargo xtask checklist`: the production checklist of the design, each line bound to evidence.
 //!
-//! Invariants: a box is ticked by evidence that was looked at, or by a person's signature in the
-//! migration's journal, and by nothing else; what is not known is not ticked; evidence of another
-//! commit, or too old, is no evidence. Each line says its value, its limit, how old the evidence is
-//! and where it lies.
+//! Invariants: a box is ticked by evidence that was looked at, or, where no machine can judge, by a named
+//! person's signature in the migration's journal, and by nothing else; what is not known, or was not
+//! judged, is not ticked; evidence of another commit, too old, or of no known age is no evidence. Each
+//! line says its value, its limit, how old the evidence is and where it lies.
 
 mod evidence;
 mod lines;
@@ -24,7 +24,7 @@ use crate::places::Places;
 #[command(after_help = "\
 Evidence: target/evidence/tests.json (cargo xtask test), bench/results (cargo xtask bench), target/drills (cargo
 xtask drill), and the server at --url: its metrics, status and journal. A line that no machine can judge
-wants a signature: dspex migrate sign LINE --why '…'.
+wants a person's signature: dspex migrate sign LINE --who NAME --why '…'. No other line can be signed.
 
 Written to target/checklist as Markdown and JSON. Exit code 0: every line of the phase is ticked.")]
 pub(crate) struct Options {
@@ -43,7 +43,7 @@ pub(crate) struct Options {
     /// A Grafana that is to have the dashboard
     #[arg(long, value_name = "URL")]
     grafana: Option<String>,
-    /// Evidence older than this many hours is none
+    /// Evidence older than this many hours is none, signatures included
     #[arg(long, value_name = "HOURS", default_value_t = 168)]
     max_age: u64,
     /// Print JSON

@@ -2,31 +2,34 @@
 //!
 //! A copy of the tree, as git sees the working copy, loses what the law names: the folder `pool-v1`, the
 //! app's `pools/v1.rs` and the lines of the manifests. What is left must build, lint without a warning and
-//! pass its tests. The working copy itself is not touched.
+//! pass the whole suite, that of the documentation too. The working copy itself is not touched.
+//!
+//! Invariants: one rule, told with the names that it hits, says which tests are left out. What was found is
+//! kept as the evidence `decommission`, which has passed only where the tests were run.
 
 mod surgery;
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
 
 use self::surgery::Removed;
+use crate::evidence;
 use crate::interrupt::Interrupt;
 use crate::places::Places;
 use crate::process::run_shown;
-use crate::python::Python;
-use crate::test::{nextest, requirements};
-use crate::venv::Venv;
+use crate::test::nextest::{EVERYTHING, Runner};
+use crate::test::{equip, nextest};
 
 /// Beyond this a step hangs: a first build of everything takes a third of it.
 const STEP_LIMIT: Duration = Duration::from_secs(45 * 60);
 
-/// The tests of the binary that are run: the main job, its end and what comes after, with a V2 in the
-/// place of the V1 that is gone. The others are about workers of one pool, and run with the whole suite.
-const OF_THE_BINARY: &str =
-    "test(migration::) + test(again::) + test(decommission::) + test(cli::)";
+/// What a test has in its name that is about V1 itself and cannot pass without it. All others find another
+/// pool in its place (`app/tests/it/house.rs`), or never asked for it.
+const ABOUT_V1: &str = "pool_v1";
 
 /// What to do.
 #[derive(Debug, clap::Args)]
@@ -34,7 +37,7 @@ pub(crate) struct Options {
     /// Check on a copy of the tree that everything builds and passes without pool V1
     #[arg(long, required = true)]
     check: bool,
-    /// Build and lint, and run no tests
+    /// Build and lint, and run no tests; the checklist does not count it
     #[arg(long)]
     no_tests: bool,
 }
@@ -47,24 +50,28 @@ struct Row {
 
 /// Checks. Answers whether every step passed.
 pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> Result<bool> {
-    let copy = tempfile::tempdir().context("cannot make a temporary folder")?;
-    let files = surgery::copy(&places.root, copy.path())?;
-    let removed = surgery::remove(copy.path())?;
-    eprintln!("{files} files copied to {}", copy.path().display());
-    let venv = match options.no_tests {
-        true => None,
-        false => {
-            let python = Python::find("DSPEX_TEST_BASE_PYTHON")?;
-            Some(Venv::ensure(
-                places,
-                "test",
-                &python,
-                &requirements(places),
-                interrupt,
-            )?)
-        }
+    // The same place each time: cargo takes a crate at another path for another crate, and would keep both.
+    let folder = places.target.join("decommission");
+    let copy = folder.join("tree");
+    let files = surgery::copy(&places.root, &copy)?;
+    let removed = surgery::remove(&copy)?;
+    eprintln!("{files} files copied to {}", copy.display());
+    let cargo = |arguments: &[&str]| {
+        let mut cargo = Command::new(Places::cargo());
+        cargo
+            .args(arguments)
+            .current_dir(&copy)
+            // What is built alike with and without V1 is built once; the binary without it must not lie where
+            // the one with it does.
+            .env("CARGO_BUILD_BUILD_DIR", build_folder(places))
+            .env("CARGO_TARGET_DIR", &folder);
+        cargo
     };
-    let cargo = |arguments: &[&str]| cargo(places, copy.path(), arguments);
+    let everything = |arguments: &[&str]| {
+        let mut cargo = cargo(arguments);
+        cargo.args(EVERYTHING);
+        cargo
+    };
     let mut rows = Vec::new();
     let mut step = |step: &'static str, mut command: Command| -> Result<bool> {
         interrupt.check()?;
@@ -75,49 +82,90 @@ pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> 
         rows.push(Row { step, passed, took });
         Ok(passed)
     };
-    let lint = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "--deny=warnings",
-    ];
+    let mut lint = everything(&["clippy", "--all-targets"]);
+    lint.args(["--", "--deny=warnings"]);
     // What does not build need not be tested.
-    let sound = step("build", cargo(&["build", "--workspace"]))? && step("clippy", cargo(&lint))?;
-    if let Some(venv) = venv.filter(|_| sound) {
+    let sound = step("build", everything(&["build"]))? && step("clippy", lint)?;
+    let tested = sound && !options.no_tests;
+    let (mut left_out, mut counts) = (Vec::new(), Vec::new());
+    if tested {
         let runner = nextest::ensure(places, interrupt)?;
-        for (name, arguments) in [
-            (
-                "tests of the crates",
-                &["--workspace", "-E", "not binary_id(dspex::it)"][..],
-            ),
-            (
-                "tests of the binary",
-                &["-p", "dspex", "--test", "it", "-E", OF_THE_BINARY],
-            ),
-        ] {
-            let mut tests = cargo(&[]);
-            runner.arguments(&mut tests);
-            tests.arg("run").arg("--no-fail-fast").args(arguments);
-            tests.env("DSPEX_TEST_PYTHON", venv.python());
-            step(name, tests)?;
+        let mut tests = cargo(&[]);
+        runner.suite(&mut tests);
+        tests.args(["-E", &format!("not test({ABOUT_V1})")]);
+        equip(&mut tests, places, interrupt)?;
+        step("tests", tests)?;
+        counts = nextest::counts(&copy).unwrap_or_else(|error| {
+            eprintln!("the tests are not counted: {error:#}");
+            Vec::new()
+        });
+        step("doc tests", everything(&["test", "--doc"]))?;
+        left_out = about_v1(&runner, cargo(&[]))?;
+    }
+    println!(
+        "{}",
+        report(&removed, &rows, tested.then_some(left_out.as_slice()))
+    );
+    let passed = rows.iter().all(|row| row.passed);
+    let steps: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            let result = if row.passed { "passed" } else { "failed" };
+            json!({ "name": row.step, "result": result, "seconds": row.took.as_secs_f64() })
+        })
+        .collect();
+    let found = json!({
+        "passed": passed && tested, "tested": tested, "steps": steps, "binaries": counts,
+        "left_out": { "rule": rule(), "tests": left_out },
+    });
+    evidence::keep(places, "decommission", found)?;
+    Ok(passed)
+}
+
+/// Where cargo keeps what is between the sources and the binaries.
+fn build_folder(places: &Places) -> &Path {
+    let own = places.metadata.build_directory.as_ref();
+    own.map_or(&places.target, |folder| folder.as_std_path())
+}
+
+fn rule() -> String {
+    format!("tests with `{ABOUT_V1}` in their names")
+}
+
+/// The tests that are left out, by the runner's own word.
+fn about_v1(runner: &Runner, mut list: Command) -> Result<Vec<String>> {
+    runner.arguments(&mut list);
+    list.args(["list", "--message-format=json"])
+        .args(EVERYTHING)
+        .args(["-E", &format!("test({ABOUT_V1})")])
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    let output = list.output().context("cannot list the tests")?;
+    if !output.status.success() {
+        bail!("the tests cannot be listed ({})", output.status);
+    }
+    let listed = serde_json::from_slice(&output.stdout).context("the list of tests is no JSON")?;
+    matching(&listed)
+}
+
+/// Those of a list that its filter meets.
+fn matching(listed: &Value) -> Result<Vec<String>> {
+    let suites = listed["rust-suites"]
+        .as_object()
+        .context("the list of tests has no suites")?;
+    let mut found = Vec::new();
+    for (binary, suite) in suites {
+        for (name, test) in suite["testcases"].as_object().into_iter().flatten() {
+            if test["filter-match"]["status"] == "matches" {
+                found.push(format!("{binary} {name}"));
+            }
         }
     }
-    println!("{}", report(&removed, &rows));
-    Ok(rows.iter().all(|row| row.passed))
+    found.sort();
+    Ok(found)
 }
 
-fn cargo(places: &Places, root: &Path, arguments: &[&str]) -> Command {
-    let mut cargo = Command::new(Places::cargo());
-    cargo
-        .args(arguments)
-        .current_dir(root)
-        // A folder of its own: the binary without V1 must not lie where the one with it does.
-        .env("CARGO_TARGET_DIR", places.target.join("decommission"));
-    cargo
-}
-
-fn report(removed: &Removed, rows: &[Row]) -> String {
+fn report(removed: &Removed, rows: &[Row], left_out: Option<&[String]>) -> String {
     let mut text = String::from("\nremoved\n");
     for what in &removed.paths {
         text.push_str(&format!("  {what}\n"));
@@ -134,32 +182,24 @@ fn report(removed: &Removed, rows: &[Row]) -> String {
         let seconds = row.took.as_secs_f64();
         text.push_str(&format!("{:<22} {word:<8} {seconds:>8.1}\n", row.step));
     }
+    match left_out {
+        None => text.push_str("\nno test was run\n"),
+        Some(tests) => {
+            text.push_str(&format!(
+                "\nleft out, as they are about it ({}): {}\n",
+                rule(),
+                tests.len()
+            ));
+            for test in tests {
+                text.push_str(&format!("  {test}\n"));
+            }
+        }
+    }
     text.push_str("\nstill named, for whoever removes it for good:\n");
     for place in &removed.mentions {
         text.push_str(&format!("  {place}\n"));
     }
     text
-}
-
-/// The files that git tracks, and would track.
-fn tracked(root: &Path) -> Result<Vec<String>> {
-    let output = Command::new("git")
-        .args([
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ])
-        .current_dir(root)
-        .output()
-        .context("cannot run git, which knows the repository's files")?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("git ls-files failed: {}", said.trim());
-    }
-    let paths = String::from_utf8_lossy(&output.stdout);
-    Ok(paths.split_terminator('\0').map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -178,8 +218,12 @@ mod tests {
             passed,
             took: Duration::from_millis(1500),
         };
-        let text = report(&removed, &[row("build", true), row("clippy", false)]);
+        let rows = [row("build", true), row("clippy", false)];
+        assert!(report(&removed, &rows, None).contains("no test was run"));
+        let left_out = ["dspex::it a::of_pool_v1".to_owned()];
+        let text = report(&removed, &rows, Some(&left_out[..]));
         for words in [
+            "(tests with `pool_v1` in their names): 1\n  dspex::it a::of_pool_v1\n",
             "  pool-v1/",
             "app/Cargo.toml: default",
             "passed        1.5",
@@ -188,5 +232,17 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words}: {text}");
         }
+    }
+
+    #[test]
+    fn only_what_the_filter_meets_is_left_out() {
+        let status = |status| json!({ "filter-match": { "status": status } });
+        let listed = json!({ "rust-suites": {
+            "b": { "testcases": { "of_pool_v1": status("matches"), "other": status("mismatch") } },
+            "a": { "testcases": {} },
+        } });
+        let found = matching(&listed).expect("a list");
+        assert_eq!(found, ["b of_pool_v1"]);
+        assert!(matching(&json!({})).is_err());
     }
 }

@@ -14,6 +14,7 @@ mod journal;
 mod judge;
 mod observer;
 mod plays;
+mod refusal;
 mod rehearsal;
 mod report;
 
@@ -66,6 +67,9 @@ pub(crate) struct Options {
     binary: Option<PathBuf>,
 }
 
+/// The commit of a binary that was handed over. The checklist takes it for none.
+const HANDED_OVER: &str = "unknown (--binary)";
+
 /// One row of the catalog.
 #[derive(Debug)]
 pub(crate) struct Drill {
@@ -109,7 +113,11 @@ fn play_all(options: &Options, places: &Places, interrupt: &Interrupt) -> Result
     let dspy = drills.iter().any(|drill| drill.dspy);
     let setup = if dspy { Setup::make } else { Setup::plain };
     let setup = setup(options.binary.clone(), places, interrupt)?;
-    let about = About::of(&setup)?;
+    let mut about = About::of(&setup)?;
+    if options.binary.is_some() {
+        // Of which commit it was built is known to whoever handed it over, and not to this tree.
+        about.on.commit = HANDED_OVER.to_owned();
+    }
     let begun = Instant::now();
     let mut reports = Vec::new();
     for drill in drills {
@@ -137,6 +145,11 @@ fn play_all(options: &Options, places: &Places, interrupt: &Interrupt) -> Result
         return Err(CouldNotRun(format!("{count} of the drills could not be played")).into());
     }
     Ok(summary.failed == 0)
+}
+
+/// The name of every drill.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|drill| drill.name)
 }
 
 /// What keeps drills from being played says nothing of the product; an interruption stays one.

@@ -30,6 +30,7 @@ mod process;
 mod progress;
 mod python;
 mod release;
+mod repository;
 mod surroundings;
 mod test;
 mod tidy;

@@ -5,9 +5,15 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::places::Places;
+
+/// The form of a date.
+const DATE: &str = "%Y-%m-%d %H:%M UTC";
 
 /// Written beside the figures.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -50,9 +56,7 @@ impl Surroundings {
         ])
         .current_dir(&places.root);
         Self {
-            date: jiff::Timestamp::now()
-                .strftime("%Y-%m-%d %H:%M UTC")
-                .to_string(),
+            date: Timestamp::now().strftime(DATE).to_string(),
             commit: answer(&mut git),
             cpu: cpu_model(&cpu_info),
             cores: cores().len(),
@@ -69,6 +73,12 @@ impl Surroundings {
             eprintln!("the machine is not idle (load {load}): compare the ratios, not the rates");
         }
     }
+}
+
+/// When a date in this form was; none where it is in another.
+pub(crate) fn moment(date: &str) -> Option<Timestamp> {
+    let civil = DateTime::strptime(DATE, date).ok()?;
+    Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
 }
 
 /// The numbers of the cores that this process may use.
@@ -139,6 +149,16 @@ pub(crate) fn answer(command: &mut Command) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_date_that_was_written_is_read_to_the_minute() {
+        let at: Timestamp = "2026-11-26T17:45:59Z".parse().expect("a time");
+        let written = at.strftime(DATE).to_string();
+        assert_eq!(written, "2026-11-26 17:45 UTC");
+        let read = moment(&written).expect("its own form");
+        assert_eq!(read.to_string(), "2026-11-26T17:45:00Z");
+        assert_eq!(moment("yesterday"), None);
+    }
 
     #[test]
     fn lists_of_cores_are_read() {

@@ -13,7 +13,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use self::steps::Work;
-pub(crate) use self::steps::requirements;
+pub(crate) use self::steps::equip;
 use crate::evidence;
 use crate::interrupt::Interrupt;
 use crate::places::Places;
@@ -49,6 +49,7 @@ enum Outcome {
 /// Runs the steps. Answers whether every one passed.
 pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> Result<bool> {
     let mut rows = Vec::new();
+    nextest::forget(&places.root)?;
     for step in steps::all(options, places, interrupt)? {
         interrupt.check()?;
         eprintln!("\n── {}", step.name);
@@ -86,7 +87,7 @@ fn keep(rows: &[Row], options: &Options, passed: bool, places: &Places) -> Resul
             json!({ "name": row.name, "result": result, "seconds": row.took.as_secs_f64() })
         })
         .collect();
-    let counts = nextest::counts(places).unwrap_or_else(|error| {
+    let counts = nextest::counts(&places.root).unwrap_or_else(|error| {
         eprintln!("the tests are not counted: {error:#}");
         Vec::new()
     });

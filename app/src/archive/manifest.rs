@@ -35,6 +35,9 @@ pub(crate) struct Manifest {
     pub(crate) remarks: Vec<String>,
     /// Rows of each table of the database, where there is one.
     pub(crate) tables: BTreeMap<String, u64>,
+    /// Recorded looks of each migration, where there are any.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) looks: BTreeMap<String, u64>,
     /// The other members, in order.
     pub(crate) members: Vec<Member>,
 }

@@ -19,6 +19,7 @@ fn manifest() -> Manifest {
         contents: BTreeMap::new(),
         remarks: Vec::new(),
         tables: BTreeMap::from([("flags".to_owned(), 3)]),
+        looks: BTreeMap::new(),
         members: Vec::new(),
     }
 }

@@ -10,6 +10,7 @@ use flate2::{Compression, GzBuilder};
 use sha2::{Digest, Sha256};
 
 use super::{ArchiveError, MANIFEST, Manifest, Member, hex};
+use crate::leftovers;
 
 /// How hard it is pressed: gzip's own middle.
 const LEVEL: u32 = 6;
@@ -58,7 +59,7 @@ pub(crate) fn write(
         .map(|(name, content)| measure(name, content))
         .collect::<Result<_, _>>()?;
     let path = folder.join(name);
-    let aside = Aside::create(folder.join(format!(".{name}.{}", std::process::id())))?;
+    let aside = Aside::create(folder.join(leftovers::aside(name)))?;
     let (bytes, sha256) = aside
         .fill(&manifest, contents)
         .map_err(ArchiveError::io("cannot write", &path))?;
@@ -68,6 +69,18 @@ pub(crate) fn write(
         bytes,
         sha256,
     })
+}
+
+/// The SHA-256 of a whole file, as hex: what [`Written::sha256`] was. Blocks.
+///
+/// # Errors
+/// Where it cannot be read.
+pub(crate) fn sha256(path: &Path) -> Result<String, ArchiveError> {
+    let failed = || ArchiveError::io("cannot read", path);
+    let mut hash = Sha256::new();
+    let mut file = File::open(path).map_err(failed())?;
+    io::copy(&mut file, &mut Hashing(&mut hash)).map_err(failed())?;
+    Ok(hex(hash.finalize()))
 }
 
 fn measure(name: &str, content: &Content) -> Result<Member, ArchiveError> {
@@ -106,6 +119,9 @@ impl Aside {
             .mode(0o600)
             .open(&path)
             .map_err(ArchiveError::io("cannot make", &path))?;
+        // Whoever clears away what is left over sees that it is not. Where there are no locks, it is
+        // its age that tells.
+        let _ = file.try_lock();
         Ok(Self { path, file })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dspex_migration::{Journal, MigrationId};
+use dspex_migration::{Journal, MigrationId, Recorder};
 use dspex_pool::PoolStatus;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -38,7 +38,21 @@ pub(crate) struct Subject {
     pub(crate) migration: MigrationId,
     /// Where that migration's journal is read.
     pub(crate) journal: Arc<dyn Journal>,
+    /// The migrations that it took part in, that one among them.
+    pub(crate) took_part: Vec<MigrationId>,
+    /// Where their looks are read.
+    pub(crate) recorder: Arc<dyn Recorder>,
 }
+
+/// The looks that were recorded of migrations, as a file.
+pub(super) struct Looks {
+    pub(super) file: PathBuf,
+    /// How many there are of each migration.
+    pub(super) counts: BTreeMap<String, u64>,
+}
+
+/// The member that holds them.
+pub(super) const LOOKS: &str = "about/looks.ndjson";
 
 /// Where each thing of the database is, for whoever looks for it.
 const IN_DATABASE: [(&str, &str); 6] = [
@@ -118,6 +132,7 @@ pub(super) fn pool(
     now: Timestamp,
     subject: Subject,
     journal: PathBuf,
+    looks: Looks,
 ) -> (Manifest, Vec<(String, Content)>) {
     let mut kept = Kept::new(Kind::Pool, reason, now);
     let Subject {
@@ -127,6 +142,8 @@ pub(super) fn pool(
         live,
         migration: _,
         journal: _,
+        took_part: _,
+        recorder: _,
     } = subject;
     kept.tells("configuration", "about/pool.json");
     kept.tells("workers' last states and words", "about/status.json");
@@ -146,6 +163,17 @@ pub(super) fn pool(
     kept.document("about/status.json", &json!(status));
     kept.members
         .push(("about/journal.ndjson".to_owned(), Content::File(journal)));
+    let all: u64 = looks.counts.values().sum();
+    kept.tells(
+        "what was recorded of each look (pool_metrics)",
+        &format!(
+            "{LOOKS}: {all} looks of {} migrations, one a line",
+            looks.counts.len()
+        ),
+    );
+    kept.manifest.looks = looks.counts;
+    kept.members
+        .push((LOOKS.to_owned(), Content::File(looks.file)));
     kept.measured(live);
     kept.done()
 }
@@ -182,6 +210,7 @@ impl Kept {
                 contents: BTreeMap::new(),
                 remarks: Vec::new(),
                 tables: BTreeMap::new(),
+                looks: BTreeMap::new(),
                 members: Vec::new(),
             },
             members: Vec::new(),

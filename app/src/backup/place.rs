@@ -1,6 +1,6 @@
 //! The folders of backups and archives: names, what is there, and what is let go.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::archive::{self, ArchiveError, Kind, Manifest};
+use crate::leftovers::SCRATCH;
 
 const ENDING: &str = ".tar.gz";
 
@@ -95,33 +96,40 @@ pub(super) fn prune(folder: &Path, keep: usize, newest: &Path) {
 
 /// A folder for what is only needed meanwhile. Dropped, it is gone with all that is in it.
 #[derive(Debug)]
-pub(super) struct Scratch(PathBuf);
+pub(super) struct Scratch {
+    path: PathBuf,
+    /// Locked, so that whoever clears away what is left over sees that it is not.
+    _held: File,
+}
 
 impl Scratch {
     /// Makes one inside `folder`, which is made where it is missing.
     pub(super) fn make(folder: &Path) -> Result<Self, ArchiveError> {
-        let path = folder.join(format!(".scratch-{}", Uuid::new_v4().simple()));
-        DirBuilder::new()
+        let path = folder.join(format!("{SCRATCH}{}", Uuid::new_v4().simple()));
+        let held = DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&path)
+            .and_then(|()| File::open(&path))
             .map_err(|source| ArchiveError::Io {
                 what: "cannot make the folder",
                 path: path.clone(),
                 source,
             })?;
-        Ok(Self(path))
+        // Where there are no locks, it is its age that tells.
+        let _ = held.try_lock();
+        Ok(Self { path, _held: held })
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "a folder is left behind");
+        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "a folder is left behind");
         }
     }
 }

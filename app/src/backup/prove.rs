@@ -3,6 +3,8 @@
 //! Invariant: nothing is taken from the manifest's word alone. Rows are counted in the database that
 //! was extracted, and every part opens its own tables as at a server's start.
 
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +15,10 @@ use dspex_router::{Catalog as _, SessionStore as _};
 use serde::Serialize;
 use tokio_util::task::TaskTracker;
 
+use super::contents::LOOKS;
 use super::place::Scratch;
 use super::{BackupError, blocking, flags, snapshot};
-use crate::archive::{self, Kind, Manifest};
+use crate::archive::{self, ArchiveError, Kind, Manifest};
 use crate::paths::DataDir;
 use crate::serve::Stores;
 use crate::storage::Store;
@@ -44,6 +47,10 @@ pub(crate) struct Proof {
     pub(crate) migrations: usize,
     /// Their entries.
     pub(crate) entries: usize,
+    /// What it is a file of.
+    pub(crate) kind: Kind,
+    /// Recorded looks, in the archive of a pool.
+    pub(crate) looks: u64,
 }
 
 /// Proves a backup: restores it into an empty folder beside `scratch`'s other files, and opens it as
@@ -51,14 +58,65 @@ pub(crate) struct Proof {
 pub(crate) async fn prove(path: &Path, scratch: &Path) -> Result<Proof, BackupError> {
     let scratch = Scratch::make(scratch)?;
     let into = scratch.path().join("restored");
-    let manifest = restore(path, &into).await?;
-    open(&manifest, &into).await
+    let manifest = extracted(path, &into).await?;
+    match manifest.kind {
+        Kind::Pool => of_pool(manifest, into).await,
+        Kind::Backup => {
+            compare(&manifest, &into).await?;
+            open(&manifest, &into).await
+        }
+    }
+}
+
+/// The archive of a pool: its members are as they were written, and there are as many looks as it says.
+async fn of_pool(manifest: Manifest, into: PathBuf) -> Result<Proof, BackupError> {
+    blocking(move || {
+        let path = into.join(LOOKS);
+        let failed = || ArchiveError::io("cannot read", &path);
+        let mut looks = 0;
+        // Archives of older releases have none.
+        if path.is_file() {
+            for line in BufReader::new(File::open(&path).map_err(failed())?).lines() {
+                line.map_err(failed())?;
+                looks += 1;
+            }
+        }
+        let told: u64 = manifest.looks.values().sum();
+        if looks != told {
+            return Err(BackupError::Unusable(format!(
+                "{LOOKS} has {looks} looks, and its manifest {told}"
+            )));
+        }
+        Ok(Proof {
+            members: manifest.members.len(),
+            tables: 0,
+            rows: 0,
+            programs: 0,
+            sessions: 0,
+            flag_revision: 0,
+            migrations: manifest.looks.len(),
+            entries: 0,
+            kind: Kind::Pool,
+            looks,
+        })
+    })
+    .await
 }
 
 /// Restores a backup into a folder that is empty or not there, from which a server can be started.
 pub(crate) async fn restore(path: &Path, into: &Path) -> Result<Manifest, BackupError> {
+    let manifest = extracted(path, into).await?;
+    compare(&manifest, into).await?;
+    Ok(manifest)
+}
+
+async fn extracted(path: &Path, into: &Path) -> Result<Manifest, BackupError> {
     let (from, folder): (PathBuf, PathBuf) = (path.to_owned(), into.to_owned());
-    let manifest = blocking(move || Ok(archive::extract(&from, &folder)?)).await?;
+    blocking(move || Ok(archive::extract(&from, &folder)?)).await
+}
+
+/// Whether the database that was extracted is the one that was kept.
+async fn compare(manifest: &Manifest, into: &Path) -> Result<(), BackupError> {
     if manifest.kind != Kind::Backup {
         return Err(BackupError::Unusable(
             "it is the archive of a pool, and has no database".to_owned(),
@@ -85,7 +143,7 @@ pub(crate) async fn restore(path: &Path, into: &Path) -> Result<Manifest, Backup
             );
         return Err(BackupError::Unusable(differs));
     }
-    Ok(manifest)
+    Ok(())
 }
 
 /// Opens every part's tables, as a server does when it starts, and reads them.
@@ -159,5 +217,7 @@ async fn read(
         flag_revision: flags.snapshot().revision().get(),
         migrations: history.len(),
         entries,
+        kind: Kind::Backup,
+        looks: 0,
     })
 }

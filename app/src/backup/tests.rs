@@ -5,7 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dspex_flags::{FileStore, Flags, Write};
-use dspex_migration::{Event, Gate, Journal as _, MemoryJournal, MigrationId, Phase};
+use dspex_migration::recording_conformance::look;
+use dspex_migration::{
+    Event, Gate, Journal as _, JournalError, MemoryJournal, MemoryRecorder, MigrationId, Phase,
+    Recorded, Recorder,
+};
 use dspex_pool::PoolStatus;
 use dspex_router::Catalog as _;
 use serde_json::json;
@@ -230,13 +234,22 @@ async fn an_archive_of_a_pool_is_no_backup() {
         outcome: None,
     };
     journal.append(&id, append).await.unwrap();
+    let recorder = Arc::new(MemoryRecorder::default());
+    let earlier = MigrationId::from_text("m-0");
+    for seq in 1..=205 {
+        recorder.record(look(&earlier, seq));
+    }
+    recorder.record(look(&id, 3));
+    recorder.record(look(&MigrationId::from_text("another"), 1));
     let subject = Subject {
         pool: "v2@1".to_owned(),
         settings: json!({}),
         status: PoolStatus::default(),
         live: live(),
+        took_part: vec![id.clone(), earlier.clone()],
         migration: id,
         journal,
+        recorder,
     };
     let written = archive_pool(&config, "migration m", subject).await.unwrap();
     let manifest = archive::manifest_of(&written.path).unwrap();
@@ -253,6 +266,84 @@ async fn an_archive_of_a_pool_is_no_backup() {
     assert!(!lines.contains("s3cret"), "a gate's address is not kept");
     let left = std::fs::read_dir(DataDir::new(dir.path()).archives()).unwrap();
     assert_eq!(left.count(), 1, "nothing else is left");
-    let error = prove(&written.path, dir.path()).await.unwrap_err();
+    let lines = std::fs::read_to_string(into.join("about/looks.ndjson")).unwrap();
+    assert_eq!(lines.lines().count(), 206);
+    for (line, seq) in lines.lines().zip([3].into_iter().chain(1..)) {
+        let look: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(look["seq"], seq);
+        assert_eq!(look["lanes"].as_array().unwrap().len(), 2);
+    }
+    let counts = [("m".to_owned(), 1), ("m-0".to_owned(), 205)];
+    assert_eq!(manifest.looks, counts.into());
+    let proof = prove(&written.path, dir.path()).await.unwrap();
+    assert_eq!((proof.kind, proof.looks), (Kind::Pool, 206));
+    assert_eq!(proof.members, manifest.members.len());
+    let error = restore(&written.path, &dir.path().join("no"))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("archive of a pool"), "{error}");
+    let mut saved = Saved {
+        place: format!("/moved/since/{}", name_of(&written.path)),
+        bytes: written.bytes,
+        sha256: written.sha256,
+    };
+    let data_dir = DataDir::new(dir.path());
+    let found = archived_looks(&data_dir, &saved).await.unwrap();
+    assert_eq!(found.as_ref(), Some(&manifest.looks));
+    saved.sha256 = "0".repeat(64);
+    let error = archived_looks(&data_dir, &saved).await.unwrap_err();
+    assert!(matches!(error, BackupError::Changed { .. }), "{error}");
+    std::fs::remove_file(&written.path).unwrap();
+    let found = archived_looks(&data_dir, &saved).await.unwrap();
+    assert_eq!(found, None);
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+/// Lets go of the oldest look after each page that is read, as a busy store may.
+struct Forgetful(MemoryRecorder, MigrationId);
+
+#[async_trait::async_trait]
+impl Recorder for Forgetful {
+    fn record(&self, look: Recorded) {
+        self.0.record(look);
+    }
+
+    async fn looks(
+        &self,
+        migration: &MigrationId,
+        skip: u64,
+        limit: u64,
+    ) -> Result<Vec<Recorded>, JournalError> {
+        let all = self.0.looks(&self.1, 0, u64::MAX).await?;
+        let page = self.0.looks(migration, skip, limit).await?;
+        self.0.remove(&self.1).await?;
+        all.into_iter().skip(1).for_each(|look| self.0.record(look));
+        Ok(page)
+    }
+
+    async fn remove(&self, migration: &MigrationId) -> Result<u64, JournalError> {
+        self.0.remove(migration).await
+    }
+
+    async fn settled(&self) {}
+
+    fn lost(&self) -> u64 {
+        0
+    }
+}
+
+#[tokio::test]
+async fn looks_that_were_let_go_meanwhile_are_no_archive() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = MigrationId::from_text("m");
+    let recorder = Forgetful(MemoryRecorder::default(), id.clone());
+    for seq in 1..=250 {
+        recorder.record(look(&id, seq));
+    }
+    let path = dir.path().join("looks");
+    let error = looks::write(&recorder, &[id], &path).await.unwrap_err();
+    assert!(error.to_string().contains("let go"), "{error}");
 }

@@ -15,7 +15,7 @@ use crate::archive::Written;
 use crate::backup::{self, Live, Subject};
 use crate::checks::clock::Witness;
 use crate::checks::memory::{self, PerWorker};
-use crate::checks::{self, clock, disk, environment, lever, limits, schema};
+use crate::checks::{self, clock, disk, environment, lever, limits, port, schema};
 use crate::clock::now;
 use crate::config::Config;
 use crate::configurations::Configurations;
@@ -180,6 +180,7 @@ impl Ground for Machine {
     async fn survey(&self, survey: Survey<'_>) -> Vec<Check> {
         let (mut found, weight) = self.environment(&survey).await;
         found.extend(self.room(&survey, weight).await);
+        found.push(port::taken(self.config.server.bind).await);
         found.extend(self.written(&survey).await);
         found.into_iter().map(Check::from).collect()
     }

@@ -16,11 +16,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dspex_flags::Percent;
 use dspex_flags::dspex::{GRADUAL_ROLLOUT_PERCENTAGE, POOL_V2_ENABLED};
-use dspex_migration::{Check, Plan, Succession};
+use dspex_migration::{Check, Leaving, Plan, Removed, Succession};
 use dspex_pool::{Drained, Pool as _};
 use tokio::time::Instant;
 
-use super::{Deployer, Deployment, Stand, all_ready};
+use super::deployment::{Deployment, Stand};
+use super::{Deployer, all_ready};
+use crate::leftovers::PROBE;
 use crate::pools::PoolVersion;
 use crate::resting::{Idle, RestingPool};
 
@@ -154,7 +156,7 @@ impl Deployer {
 
 /// Whether the old pool's archive can be written where it is to be: a file is, and taken away.
 fn writable(folder: &Path) -> Check {
-    let probe = folder.join(format!(".probe-{}", std::process::id()));
+    let probe = folder.join(format!("{PROBE}{}", std::process::id()));
     let tried = DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -248,7 +250,8 @@ impl Succession for Deployer {
         Ok(())
     }
 
-    async fn retire(&self, plan: &Plan, drain: Duration) -> Result<Drained, String> {
+    async fn retire(&self, leaving: Leaving<'_>, drain: Duration) -> Result<Removed, String> {
+        let plan = leaving.plan;
         let candidate = self.candidate_of(plan)?;
         if !self.is_stable(&candidate) {
             return Err(format!(
@@ -256,22 +259,30 @@ impl Succession for Deployer {
             ));
         }
         let former = self.lock().former.clone();
-        let Some(former) = former else {
-            // Not started since the last start of the server: it ended with it.
-            tracing::info!(pool = %plan.stable_name(), "the old pool has no worker, and nothing else is left of it");
-            return Ok(NOTHING);
-        };
-        let began = former.status();
-        let drained = former.drain(drain).await;
-        self.lock().former = None;
+        match former {
+            Some(former) => {
+                let began = former.status();
+                let drained = former.drain(drain).await;
+                self.lock().former = None;
+                tracing::info!(
+                    pool = %former.version(),
+                    workers = began.workers.len(),
+                    finished = drained.finished,
+                    abandoned = drained.abandoned,
+                    "the old pool is gone: its workers have ended; its versions are kept as history"
+                );
+            }
+            // Not started since the last start of the server, or drained at an earlier try.
+            None => tracing::info!(pool = %plan.stable_name(), "the old pool has no worker"),
+        }
+        let removed = self.clean(&leaving).await?;
         tracing::info!(
-            pool = %former.version(),
-            workers = began.workers.len(),
-            finished = drained.finished,
-            abandoned = drained.abandoned,
-            "the old pool is gone: its workers have ended; its versions are kept as history"
+            pool = %plan.stable_name(),
+            looks = removed.looks,
+            files = removed.files,
+            "what the old pool left behind is cleaned away"
         );
-        Ok(drained)
+        Ok(removed)
     }
 
     async fn rest(&self, plan: &Plan, drain: Duration) -> Result<Drained, String> {

@@ -3,12 +3,15 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use dspex_flags::{Flags, MemoryStore};
-use dspex_pool::PoolError;
 use dspex_pool::testing::FakePool;
+use dspex_pool::{Pool as _, PoolError};
 use dspex_router::{MemoryCatalog, MemorySessions, RouterConfig, RouterParts};
 use dspex_telemetry::{Config, Telemetry};
 
-use dspex_migration::Succession as _;
+use dspex_migration::recording_conformance::look;
+use dspex_migration::{
+    Leaving, MemoryJournal, MemoryRecorder, MigrationId, Removed, Saved, Succession as _,
+};
 
 use super::*;
 
@@ -51,7 +54,8 @@ impl PoolSource for Moody {
 struct Stage {
     deployer: Deployer,
     pools: Arc<Moody>,
-    _folder: tempfile::TempDir,
+    recorder: Arc<MemoryRecorder>,
+    folder: tempfile::TempDir,
     store: crate::storage::Store,
 }
 
@@ -84,6 +88,7 @@ async fn stage(calm: bool) -> Stage {
         dspex_flags::dspex::declarations(),
     );
     let flags = flags.await.unwrap();
+    let recorder = Arc::new(MemoryRecorder::default());
     let tracker = TaskTracker::new();
     let pools = Arc::new(Moody::default());
     pools.calm.store(calm, Ordering::Relaxed);
@@ -108,14 +113,24 @@ async fn stage(calm: bool) -> Stage {
         ground: Arc::new(ground::Solid),
         telemetry: Telemetry::new(Config::default()),
         prometheus: Prometheus::new().unwrap(),
+        recorder: Arc::clone(&recorder) as _,
         stable,
         tracker,
     });
     Stage {
         deployer,
         pools,
-        _folder: folder,
+        recorder,
+        folder,
         store,
+    }
+}
+
+fn leaving<'a>(migration: &'a MigrationId, plan: &'a Plan) -> Leaving<'a> {
+    Leaving {
+        migration,
+        plan,
+        archive: None,
     }
 }
 
@@ -156,10 +171,13 @@ async fn what_is_not_wanted_any_more_is_not_begun() {
 #[tokio::test]
 async fn a_promoted_pool_is_nobodys_to_withdraw_and_the_old_one_is_retired() {
     let stage = stage(true).await;
-    let (deployer, plan) = (&stage.deployer, plan());
+    let (deployer, plan, id) = (&stage.deployer, plan(), MigrationId::from_text("m-2"));
     let early = deployer.promote(&plan).await.unwrap_err();
     assert!(early.contains("not up"), "{early}");
-    let early = deployer.retire(&plan, LONG).await.unwrap_err();
+    let early = deployer
+        .retire(leaving(&id, &plan), LONG)
+        .await
+        .unwrap_err();
     assert!(early.contains("not stable"), "{early}");
     deployer.bring_up(&v2()).await.unwrap();
     let old = deployer.stable();
@@ -173,10 +191,96 @@ async fn a_promoted_pool_is_nobodys_to_withdraw_and_the_old_one_is_retired() {
         !old.status().draining,
         "the old pool stays until it is retired"
     );
-    deployer.retire(&plan, LONG).await.unwrap();
-    deployer.retire(&plan, LONG).await.unwrap();
+    deployer.retire(leaving(&id, &plan), LONG).await.unwrap();
+    deployer.retire(leaving(&id, &plan), LONG).await.unwrap();
     assert!(old.status().draining);
     assert!(deployer.confirm(&plan).await.iter().all(|check| check.ok));
+}
+
+/// An archive with these migrations' looks, as this stage's server would write it.
+async fn archive(stage: &Stage, took_part: &[&MigrationId]) -> Saved {
+    let sources = crate::config::Sources {
+        set: vec![format!("server.data_dir={:?}", stage.folder.path())],
+        ..crate::config::Sources::default()
+    };
+    let config = crate::config::Config::load(&sources).unwrap();
+    let journal = Arc::new(MemoryJournal::new());
+    let migration = took_part[0].clone();
+    let start = dspex_migration::Start {
+        plan: &plan(),
+        who: "ada",
+        why: "a test",
+        at: crate::clock::now(),
+    };
+    dspex_migration::Journal::create(&*journal, &migration, start)
+        .await
+        .unwrap();
+    let subject = crate::backup::Subject {
+        pool: v1().to_string(),
+        settings: serde_json::Value::Null,
+        status: PoolStatus::default(),
+        live: crate::backup::Live::default(),
+        migration,
+        journal,
+        took_part: took_part.iter().map(|id| (*id).clone()).collect(),
+        recorder: Arc::clone(&stage.recorder) as _,
+    };
+    let written = crate::backup::archive_pool(&config, "a test", subject);
+    let written = written.await.unwrap();
+    Saved {
+        place: written.path.display().to_string(),
+        bytes: written.bytes,
+        sha256: written.sha256,
+    }
+}
+
+#[tokio::test]
+async fn what_was_archived_of_earlier_migrations_is_cleaned_away_and_nothing_else() {
+    let stage = stage(true).await;
+    let (deployer, plan) = (&stage.deployer, plan());
+    let ids = ["this", "earlier", "another", "grown"].map(MigrationId::from_text);
+    let [this, earlier, another, grown] = &ids;
+    let count = async |id: &MigrationId| stage.recorder.looks(id, 0, 100).await.unwrap().len();
+    for id in &ids {
+        (1..=3).for_each(|seq| stage.recorder.record(look(id, seq)));
+    }
+    deployer.bring_up(&v2()).await.unwrap();
+    deployer.promote(&plan).await.unwrap();
+    let saved = archive(&stage, &[this, earlier, grown]).await;
+    stage.recorder.record(look(grown, 4));
+    let leaving = Leaving {
+        archive: Some(&saved),
+        ..leaving(this, &plan)
+    };
+    // An archive that was touched proves nothing: all stays, and the operator is told.
+    let whole = std::fs::read(&saved.place).unwrap();
+    std::fs::write(&saved.place, &whole[..whole.len() - 1]).unwrap();
+    let error = deployer.retire(leaving, LONG).await.unwrap_err();
+    assert!(error.contains("no recorded look is removed"), "{error}");
+    assert_eq!(count(earlier).await, 3);
+    std::fs::write(&saved.place, &whole).unwrap();
+    // Nor one that somebody has taken away; but it keeps nobody.
+    let moved = stage.folder.path().join("elsewhere");
+    std::fs::rename(&saved.place, &moved).unwrap();
+    let removed = deployer.retire(leaving, LONG).await.unwrap();
+    assert!(removed.unproven && removed.looks == 0, "{removed}");
+    assert_eq!(count(earlier).await, 3);
+    std::fs::rename(&moved, &saved.place).unwrap();
+    let removed = deployer.retire(leaving, LONG).await.unwrap();
+    assert_eq!(
+        removed,
+        Removed {
+            looks: 3,
+            files: 0,
+            ..Removed::default()
+        }
+    );
+    assert_eq!(count(earlier).await, 0);
+    for (id, left) in [(this, 3), (another, 3), (grown, 4)] {
+        assert_eq!(count(id).await, left, "{id}");
+    }
+    let again = deployer.retire(leaving, LONG).await.unwrap();
+    assert!(again.is_nothing());
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dspex_migration::{Journal, MigrationId, Plan, Saved, Vault};
+use dspex_migration::{Event, Journal, JournalError, MigrationId, Plan, Recorder, Saved, Vault};
 use dspex_router::Router;
 use dspex_telemetry::{Lane, Prometheus, Telemetry};
 use serde_json::json;
@@ -16,6 +16,9 @@ use crate::backup::{Live, Subject};
 use crate::configurations::Configurations;
 use crate::pools::PoolVersion;
 
+/// More migrations than any server has.
+const ALL: usize = usize::MAX >> 1;
+
 /// See the module.
 pub(crate) struct Archives {
     pub(crate) ground: Arc<dyn Ground>,
@@ -24,6 +27,7 @@ pub(crate) struct Archives {
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) prometheus: Prometheus,
     pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) recorder: Arc<dyn Recorder>,
     /// How far back the lanes' windows reach.
     pub(crate) span: Duration,
 }
@@ -52,6 +56,29 @@ impl Archives {
     fn stable_of(&self, plan: &Plan) -> Result<PoolVersion, String> {
         self.configurations.find(&plan.stable, plan.stable_version)
     }
+
+    /// The migrations in which this version was stable or the candidate, the newest first.
+    async fn took_part(&self, pool: &PoolVersion) -> Result<Vec<MigrationId>, String> {
+        let unread = |error: JournalError| format!("the journal cannot be read: {error}");
+        let all = self.journal.history(ALL).await.map_err(unread)?;
+        let mut found = Vec::new();
+        for summary in all {
+            let first = self.journal.entries(&summary.id, 0, 1).await;
+            let first = first.map_err(unread)?;
+            let Some(Event::Started { plan, .. }) = first.first().map(|entry| &entry.event) else {
+                continue;
+            };
+            // Plans from before there were versions name the pool alone.
+            let is = |name: &str, version: Option<u32>| {
+                name == pool.name && version.is_none_or(|version| version == pool.version)
+            };
+            if is(&plan.stable, plan.stable_version) || is(&plan.candidate, plan.candidate_version)
+            {
+                found.push(summary.id);
+            }
+        }
+        Ok(found)
+    }
 }
 
 #[async_trait]
@@ -70,6 +97,8 @@ impl Vault for Archives {
             live: self.live(),
             migration: id.clone(),
             journal: Arc::clone(&self.journal),
+            took_part: self.took_part(&pool).await?,
+            recorder: Arc::clone(&self.recorder),
         };
         let reason = reason("the old pool of", id, plan);
         self.ground.archive(&reason, subject).await

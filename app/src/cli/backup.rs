@@ -32,7 +32,8 @@ enum Verb {
     Create(Create),
     /// List the backups of the data directory, the newest first.
     List(List),
-    /// Prove a backup: restore it into an empty folder, compare, and open every part's tables.
+    /// Prove a backup: restore it into an empty folder, compare, and open every part's tables. The archive of a
+    /// decommissioned pool is proven by its checksums and counts.
     Verify(Verify),
     /// Restore a backup into an empty folder, from which a server can be started.
     Restore(Restore),
@@ -57,7 +58,7 @@ struct List {
 
 #[derive(Debug, Args)]
 struct Verify {
-    /// The backup.
+    /// The backup, or the archive of a pool.
     file: PathBuf,
 }
 

@@ -60,6 +60,7 @@ fn in_our_words(name: &str) -> Option<&'static str> {
         }
         "unknown-program" => "see the programs with `dspex programs list`",
         "unknown-pool" => "see the pools with `dspex pools`",
+        "unknown-circuit" => "see the circuits with `dspex circuits list`",
         "session-required" => "name the caller's session with --session",
         "unknown-flag" => "see the flags with `dspex flags list`",
         "revision-conflict" => "read the flags again with `dspex flags list`, then decide again",

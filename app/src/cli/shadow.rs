@@ -32,7 +32,7 @@ enum Verb {
     Cases(Cases),
     /// Show one of them whole: inputs, both answers, which rule.
     Case(One),
-    /// Run its inputs once more on both lanes, and compare.
+    /// Run its inputs once more on both lanes, and compare as copies are, comparer included.
     Replay(One),
 }
 

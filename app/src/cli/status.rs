@@ -36,6 +36,7 @@ struct Found {
     lanes: Lanes,
     candidate_trouble: Option<String>,
     circuits: Vec<Circuit>,
+    rescue: Option<Rescue>,
     flags: Flags,
     sessions: Option<Sessions>,
     migration: Value,
@@ -70,7 +71,32 @@ struct Pool {
 struct Circuit {
     lane: String,
     enabled: bool,
+    mode: String,
     state: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Rescue {
+    budget: Budget,
+    failover: Rule,
+    again: Rule,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Budget {
+    left: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Rule {
+    under_way: u64,
+    recovered: u64,
+    abandoned: u64,
+    tripped: u64,
+    left: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -117,6 +143,7 @@ fn text(found: &Found, migration: &str, workers: bool, paint: Paint) -> String {
     if workers {
         lines.push(worker_table(&found.lanes, paint));
     }
+    lines.extend(found.rescue.as_ref().map(|found| rescue(found, paint)));
     lines.extend(found.sessions.as_ref().and_then(sessions));
     lines.push(flags(&found.flags, paint));
     lines.push(migration.to_owned());
@@ -153,6 +180,9 @@ fn lanes(found: &Found, paint: Paint) -> String {
         let circuit = match circuit {
             None => plain("-"),
             Some(circuit) if !circuit.enabled => ("off".to_owned(), Tone::Dim),
+            Some(circuit) if !matches!(circuit.mode.as_str(), "" | "automatic") => {
+                (circuit.mode.clone(), Tone::Warn)
+            }
             Some(circuit) if circuit.state == "closed" => (circuit.state.clone(), Tone::Good),
             Some(circuit) => (circuit.state.clone(), Tone::Warn),
         };
@@ -194,6 +224,33 @@ fn worker_table(lanes: &Lanes, paint: Paint) -> String {
     let workers = in_lanes(lanes)
         .flat_map(|(lane, pool)| pool.workers.iter().map(move |worker| (lane, worker)));
     workers::table(workers, paint)
+}
+
+/// Calls that a pool failed, and what became of them.
+fn rescue(found: &Rescue, paint: Paint) -> String {
+    let rule = |rule: &Rule| {
+        let failed = rule.abandoned + rule.tripped;
+        let mut text = format!("{} answered", rule.recovered);
+        for (calls, what) in [(failed, "not"), (rule.left, "left")] {
+            if calls > 0 {
+                text.push_str(&format!(", {calls} {what}"));
+            }
+        }
+        if rule.under_way > 0 {
+            let now = format!(", {} under way", rule.under_way);
+            text.push_str(&paint.text(Tone::Warn, &now));
+        }
+        text
+    };
+    let left = match found.budget.left {
+        0 => paint.text(Tone::Bad, "nothing left"),
+        left => format!("{left} left"),
+    };
+    format!(
+        "calls sent once more: by stable for the candidate {}; by another worker of stable {}; the budget has {left}",
+        rule(&found.failover),
+        rule(&found.again),
+    )
 }
 
 /// How many sessions of stateful programs are kept; nothing where there are none.
@@ -250,6 +307,8 @@ mod tests {
                     "detail": null}]}, "candidate": null},
             "candidate_trouble": "no such file",
             "circuits": [{"lane": "stable", "enabled": true, "state": "closed"}],
+            "rescue": {"budget": {"left": 480}, "again": {"recovered": 0},
+                "failover": {"recovered": 7, "abandoned": 1, "tripped": 1, "left": 3, "under_way": 2}},
             "flags": {"revision": 7, "served_revision": 6, "store_error": null,
                 "values": {"gradual_rollout_percentage": 5.0, "pool_v2_enabled": false}},
             "sessions": {"sessions": 3, "bytes": 2_097_152, "evicted": 0},
@@ -263,6 +322,7 @@ mod tests {
              the candidate is not up, stable answers for it: no such file\n\
              LANE    WORKER  PID  STATE  HEALTH  FOR  IN FLIGHT  CALLS  MEMORY  LAST\n\
              stable  v1-0.1  71   ready  -       -    0          9      -\n\
+             calls sent once more: by stable for the candidate 7 answered, 2 not, 3 left, 2 under way; by another worker of stable 0 answered; the budget has 480 left\n\
              3 sessions of stateful programs have a state, 2.0 MiB together\n\
              flags at revision 7: gradual_rollout_percentage 5%, pool_v2_enabled false; calls are still routed by revision 6\n\
              no migration was ever started"

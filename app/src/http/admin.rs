@@ -1,7 +1,8 @@
-//! `/admin/v1`: flags, migrations and their reports, pools, the preflight, validations, the shadow, events, the audit.
+//! `/admin/v1`: flags, migrations and their reports, pools, circuits, the preflight, validations, the shadow, events, the audit.
 //! Every route here needs the admin token.
 
 mod audit;
+mod circuits;
 mod events;
 mod flags;
 mod migrations;
@@ -30,6 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .merge(report::routes())
         .merge(migrations::routes())
         .merge(pools::routes())
+        .merge(circuits::routes())
         .merge(preflight::routes())
         .merge(shadow::routes())
         .merge(validation::routes())

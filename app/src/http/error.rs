@@ -98,6 +98,11 @@ impl Problem {
         self
     }
 
+    /// When another try may be worthwhile, where that is known.
+    pub(super) fn again(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
     /// Places it: which path, which request.
     #[must_use]
     pub(super) fn placed(mut self, instance: &str, request_id: &str) -> Self {
@@ -219,9 +224,7 @@ impl IntoResponse for Problem {
             HeaderValue::from_static("application/problem+json"),
         );
         if let Some(after) = self.retry_after {
-            // Whole seconds, and never 0: that would invite a loop.
-            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds.clamp(1, 86_400)));
+            headers.insert(RETRY_AFTER, seconds(after));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -230,4 +233,10 @@ impl IntoResponse for Problem {
         response.extensions_mut().insert(self);
         response
     }
+}
+
+/// What `Retry-After` says: whole seconds, and never 0, which would invite a loop.
+pub(super) fn seconds(after: Duration) -> HeaderValue {
+    let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+    HeaderValue::from(seconds.clamp(1, 86_400))
 }

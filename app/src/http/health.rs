@@ -100,8 +100,17 @@ async fn readyz(State(state): State<AppState>) -> Response {
     problem.into_response()
 }
 
-/// What the server is doing: lanes, flags, migration, host.
-#[utoipa::path(get, path = "/v1/status", tag = TAG, responses((status = 200, body = Value)))]
+/// What the server is doing: lanes, circuits, calls that are sent once more, flags, migration, host.
+#[utoipa::path(
+    get, path = "/v1/status", tag = TAG,
+    responses((
+        status = 200, body = Value,
+        description = "`lanes`: both pools. `circuits`: each lane's circuit. `rescue`: calls that a pool failed and \
+            that were sent once more, by the rule that sent them (`failover`: to stable, `again`: to another worker \
+            of stable): how many are under way and how many ended how, those under way and those that ended last by \
+            name, and what is left in the `budget`. `traffic`, `sessions`, `flags`, `migration`, `notifications`, `host`.",
+    )),
+)]
 async fn status(Ready(house): Ready) -> axum::Json<Value> {
     let mut health = house.router.health();
     for pool in std::iter::once(&mut health.stable).chain(&mut health.candidate) {
@@ -138,6 +147,8 @@ async fn status(Ready(house): Ready) -> axum::Json<Value> {
         // The log and `/admin/v1/pools` have the whole of it.
         "candidate_trouble": house.candidate_trouble().as_deref().map(without_last_words),
         "circuits": health.circuits,
+        // Calls that a pool failed: what is under way for them, and how the last ones ended.
+        "rescue": health.rescue,
         "traffic": traffic(&house),
         "sessions": sessions,
         "flags": {

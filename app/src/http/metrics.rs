@@ -5,7 +5,7 @@ mod figures;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use dspex_flags::dspex::GRADUAL_ROLLOUT_PERCENTAGE;
-use dspex_telemetry::{CircuitPhase, NotificationFigures};
+use dspex_telemetry::NotificationFigures;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -47,13 +47,16 @@ async fn measure(house: &House) {
         gauges.sessions(sessions.sessions, sessions.bytes, sessions.evicted);
     }
     for circuit in &health.circuits {
-        let phase = match circuit.state {
-            "open" => CircuitPhase::Open,
-            "half_open" => CircuitPhase::HalfOpen,
-            _ => CircuitPhase::Closed,
-        };
-        gauges.circuit_state(&circuit.lane.to_string(), phase);
+        gauges.circuit(circuit.lane.label(), &figures::circuit(circuit));
     }
+    for each in house.router.circuit_transitions() {
+        gauges.circuit_transitions(each.lane.label(), each.from, each.to, each.count);
+    }
+    let rescue = &health.rescue;
+    for (rule, seen) in [("failover", &rescue.failover), ("again", &rescue.again)] {
+        gauges.rescue(rule, &figures::rescue(seen));
+    }
+    gauges.retry_budget(&figures::budget(&rescue.budget));
     for (became, calls) in figures::shadow(&house.router.shadow().counts) {
         gauges.shadow(&became, calls);
     }
@@ -61,6 +64,9 @@ async fn measure(house: &House) {
     gauges.flag_store_readable(house.flags.store_error().is_none());
     let share = house.flags.snapshot().percent(&GRADUAL_ROLLOUT_PERCENTAGE);
     gauges.rollout_percent(share.percent());
+    if let Some(status) = house.migrations.status() {
+        gauges.migration(&figures::migration(&status));
+    }
     gauges.host(&house.host.borrow());
     for seen in house.outlooks.now() {
         let figures = NotificationFigures {

@@ -17,7 +17,7 @@ mod refusal;
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::from_fn_with_state;
@@ -31,7 +31,8 @@ use utoipa_axum::routes;
 use self::access::Gate;
 use self::context::{Asked, Context};
 use self::evaluate::{USE_V2_POOL, evaluate};
-use self::refusal::Refusal;
+use self::refusal::{InForm, Refusal};
+use super::params::Named;
 use super::state::{AppState, Ready};
 
 const TAG: &str = "ofrep";
@@ -67,7 +68,7 @@ pub(super) fn routes(state: &AppState) -> OpenApiRouter<AppState> {
 async fn bulk(
     gate: axum::Extension<Arc<Gate>>,
     State(state): State<AppState>,
-    Ready(house): Ready,
+    InForm(Ready(house)): InForm<Ready>,
     headers: HeaderMap,
     Asked(context): Asked,
 ) -> Result<Response, Refusal> {
@@ -114,8 +115,8 @@ async fn bulk(
     ),
 )]
 async fn single(
-    Ready(house): Ready,
-    Path(key): Path<String>,
+    InForm(Ready(house)): InForm<Ready>,
+    InForm(Named(key)): InForm<Named>,
     asked: Result<Asked, Refusal>,
 ) -> Result<axum::Json<Value>, Refusal> {
     let Asked(context) = asked.map_err(|refusal| refusal.of(&key))?;

@@ -4,6 +4,7 @@
 //! to the client, those of a server in trouble among them.
 
 mod fake_server;
+mod flags;
 mod local;
 mod remote;
 mod run;

@@ -1,11 +1,15 @@
 //! The old pool's end, killed in the middle of it, and refused where it would be wrong.
 
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 
-use crate::again::{MIGRATION, decommission, phase, pools, retaining};
+use crate::again::{MIGRATION, decommission, phase, pools, retaining, steer, until};
 use crate::house::House;
 use crate::traffic::Traffic;
 
@@ -22,6 +26,125 @@ async fn complete() -> House {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(traffic.stop().await.is_empty());
     Arc::into_inner(house).unwrap()
+}
+
+/// How many rows there are of a migration's looks.
+async fn rows(house: &House, migration: &str) -> i64 {
+    let options = SqliteConnectOptions::new()
+        .filename(house.path("data/dspex.db"))
+        .read_only(true);
+    let pool = SqlitePool::connect_with(options).await.unwrap();
+    let count = sqlx::query_scalar("SELECT count(*) FROM pool_metrics WHERE migration = ?")
+        .bind(migration)
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    pool.close().await;
+    count
+}
+
+/// Something that a process that was killed long ago would have left.
+fn plant(path: &Path) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, "half").unwrap();
+    File::open(path)
+        .unwrap()
+        .set_modified(SystemTime::UNIX_EPOCH)
+        .unwrap();
+}
+
+/// The lines of a member of the archive.
+fn lines(archive: &str, member: &str) -> Vec<Value> {
+    let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(File::open(archive).unwrap()));
+    let entries = tar.entries().unwrap().map(Result::unwrap);
+    let mut found = entries.filter(|entry| entry.path().unwrap() == Path::new(member));
+    let mut text = String::new();
+    let mut entry = found.next().expect("the member");
+    entry.read_to_string(&mut text).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Looks with calls are recorded from the first stage on.
+async fn id_after_looks(house: &House) -> String {
+    let events = |id: &str| format!("/admin/v1/migrations/{id}/events?after=0&limit=1000");
+    let id = house.migration().await["id"].as_str().unwrap().to_owned();
+    until(house, &events(&id), "look", |events| {
+        events.to_string().contains("\"type\":\"ticked\"")
+    })
+    .await;
+    id
+}
+
+#[tokio::test]
+async fn what_was_recorded_of_earlier_migrations_moves_into_the_archive_and_left_overs_go() {
+    let mut house = House::with(&retaining("20s"));
+    house.open().await;
+    let house = Arc::new(house);
+    house.create("echo").await;
+    let traffic = Traffic::start(&house, 4);
+    house.start_migration().await;
+    let earlier = id_after_looks(&house).await;
+    steer(&house, "rollback").await;
+    phase(&house, "rolled_back").await;
+    house.start_migration().await;
+    let this = id_after_looks(&house).await;
+    phase(&house, "complete").await;
+    let before = rows(&house, &earlier).await;
+    assert!(before > 0, "nothing was recorded");
+    let data = house.path("data");
+    let left: [PathBuf; 2] = [
+        data.join("archives/.pool-20260102T030405.678Z-0123abcd.tar.gz.4711"),
+        data.join("backups/.backup-20260102T030405.678Z-0123abcd.tar.gz.1"),
+    ];
+    let foreign: [PathBuf; 2] = [
+        data.join("archives/.pool-notes.partial"),
+        data.join("backups/.backup-mine.tar.gz"),
+    ];
+    left.iter().chain(&foreign).for_each(|path| plant(path));
+    decommission(&house).await;
+    assert!(traffic.stop().await.is_empty());
+
+    assert_eq!(rows(&house, &earlier).await, 0);
+    let kept = rows(&house, &this).await;
+    assert!(kept > 0, "those of this migration stay");
+    assert!(left.iter().all(|path| !path.exists()));
+    assert!(foreign.iter().all(|path| path.exists()));
+    let migration = house.migration().await;
+    let archive = migration["archive"]["place"].as_str().unwrap();
+    let archive = house.path(archive).display().to_string();
+    let looks = lines(&archive, "about/looks.ndjson");
+    let of = |id: &str| looks.iter().filter(|look| look["migration"] == id).count();
+    assert_eq!(i64::try_from(of(&earlier) * 2).unwrap(), before);
+    assert!(of(&this) > 0);
+    for look in &looks {
+        assert_eq!(look["pools"], json!(["v1", "v2"]), "{look}");
+        assert_eq!(look["lanes"].as_array().unwrap().len(), 2);
+    }
+    let proof = house.run(&["backup", "verify", &archive, "--json"]);
+    assert!(proof.status.success(), "{proof:?}");
+    let proof: Value = serde_json::from_slice(&proof.stdout).unwrap();
+    assert_eq!(proof["proof"]["kind"], "pool");
+    assert_eq!(proof["proof"]["looks"], looks.len());
+
+    let backtest = house.run(&["migrate", "backtest", "--json"]);
+    assert!(backtest.status.success(), "{backtest:?}");
+    let gone = house.run(&["migrate", "backtest", "--id", &earlier]);
+    assert_eq!(gone.status.code(), Some(5), "{gone:?}");
+    let told = String::from_utf8_lossy(&gone.stderr).into_owned();
+    assert!(told.contains("archive"), "{told}");
+    let report = house.run(&["migrate", "report", "--json"]);
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    let told = report["operations"]["cleaned"]["text"].as_str().unwrap();
+    let expected = format!(
+        "With the old pool were cleaned away: {} recorded looks of earlier migrations, 2 left-over files.",
+        before / 2
+    );
+    assert_eq!(told, expected);
+    // The journal of the earlier one stays, and so does its report.
+    let report = house.run(&["migrate", "report", &earlier]);
+    assert!(report.status.success(), "{report:?}");
 }
 
 #[tokio::test]

@@ -3,10 +3,12 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use crate::house::{House, python, rehearsal};
+use crate::house::{House, LONG, python, rehearsal};
 
 /// The demo's language-model stand-in; it ends with its standard input.
 struct StandIn {
@@ -112,6 +114,40 @@ async fn predict_and_chain_of_thought_answer_alike_on_both_pools() {
         "{:?}",
         answers[0][1]
     );
+}
+
+#[tokio::test]
+async fn what_model_calls_use_is_counted_into_the_cost_of_copies() {
+    let standin = StandIn::start();
+    let copied = rehearsal().replace("[migration]", "[migration]\nshadow = \"100%\"");
+    let mut house = House::with(&format!(
+        r#"{copied}
+[lms.default]
+model = "openai/stand-in"
+api_base = "http://127.0.0.1:{}/v1"
+"#,
+        standin.port
+    ));
+    house.open().await;
+    assert!(has_dspy(&house).await, "{}", house.log());
+    // Its outputs are those that the signature declares: only the worker knows what they cost.
+    let qa =
+        json!({"id": "qa", "kind": "dspy", "signature": "question -> answer", "repeatable": true});
+    house.post("/v1/programs", qa).await.ok(201);
+    house.start_migration().await;
+    let begun = Instant::now();
+    for call in 0_u64.. {
+        let session = format!("session-{call}");
+        let question = json!({"question": "What is the capital of Ghana?"});
+        let answer = house.execute("qa", &session, question).await.ok(200);
+        assert_eq!(answer["outputs"], json!({"answer": "Accra"}));
+        let shadow = house.get("/admin/v1/shadow").await.ok(200);
+        if shadow["tokens_last_minute"].as_u64() > Some(0) {
+            return;
+        }
+        assert!(begun.elapsed() < LONG, "{shadow:#}\n{}", house.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::house::{House, LONG};
+use crate::house::{House, LONG, rehearsal};
+use crate::postgres::Postgres;
 use crate::traffic::Traffic;
 
 /// Nobody listens there.
@@ -18,13 +19,19 @@ const NOWHERE: &str = "http://127.0.0.1:9";
 async fn in_a_stage() -> Arc<House> {
     let house = Arc::new(House::start("").await);
     house.create("echo").await;
+    into_a_stage(&house).await;
+    house
+}
+
+/// Begins a migration and waits for its first stage.
+async fn into_a_stage(house: &House) {
     let started = json!({"why": "a test", "time_scale": 0.001});
     house.post("/admin/v1/migrations", started).await.ok(201);
     let began = Instant::now();
     loop {
         let migration = house.migration().await;
         if migration["percent"] == 25.0 && migration["acknowledged"] == true {
-            return house;
+            return;
         }
         assert!(began.elapsed() < LONG, "{migration:#}\n{}", house.log());
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -133,6 +140,51 @@ async fn without_a_server_the_next_start_sends_nothing_to_the_candidate() {
     until_phase(house, "rolled_back").await;
 }
 
+/// The flags in PostgreSQL, the journal in the data directory: the lever is moved where it is, and where it
+/// cannot be, that is said and the journal has the command all the same.
+#[tokio::test]
+async fn flags_that_are_kept_in_postgresql_are_lowered_there() {
+    let Some(postgres) = Postgres::start() else {
+        return;
+    };
+    let store = format!("poll = \"100ms\"\nstore = {:?}", postgres.url());
+    let configuration = rehearsal().replace("poll = \"100ms\"", &store);
+    assert!(configuration.contains("postgres://"));
+    let mut house = House::with(&configuration);
+    house.open().await;
+    house.create("echo").await;
+    into_a_stage(&house).await;
+    let (output, told) = act(&house, "emergency-rollback", "30s");
+    assert!(output.status.success(), "{output:?}");
+    assert!(told["flags_revision"].is_u64(), "{told:#}");
+    assert_eq!(told["server"]["acknowledged"], true, "{told:#}");
+    until_phase(&house, "rolled_back").await;
+
+    // Without a server: the next start finds 0 % in PostgreSQL.
+    into_a_stage(&house).await;
+    house.kill();
+    let (output, told) = act(&house, "emergency-rollback", "5s");
+    assert!(output.status.success(), "{output:?}");
+    let revision = told["flags_revision"].as_u64().unwrap();
+    assert_eq!(told["server"]["alive"], false, "{told:#}");
+    house.open().await;
+    until_phase(&house, "rolled_back").await;
+    let flags = house.get("/admin/v1/flags").await.ok(200);
+    assert!(flags["revision"].as_u64().unwrap() >= revision, "{flags:#}");
+    let answer = house.execute("echo", "s", json!({"text": "x"})).await;
+    assert_eq!(answer.lane.as_deref(), Some("stable"), "{answer:?}");
+
+    // Without either.
+    into_a_stage(&house).await;
+    house.kill();
+    postgres.stop();
+    let (output, told) = act(&house, "emergency-rollback", "1s");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(told["flags_revision"].is_null(), "{told:#}");
+    assert!(told["flags_trouble"].is_string(), "{told:#}");
+    assert!(told["command"].is_u64(), "{told:#}");
+}
+
 #[tokio::test]
 async fn a_pause_and_its_end_go_by_the_store_where_the_server_does_not_answer() {
     let mut house = in_a_stage().await;
@@ -163,7 +215,7 @@ async fn a_pause_and_its_end_go_by_the_store_where_the_server_does_not_answer() 
 
 #[test]
 fn without_a_store_it_says_where_it_looked() {
-    let house = House::with(&crate::house::rehearsal());
+    let house = House::with(&rehearsal());
     let output = house.run(&["migrate", "emergency-rollback"]);
     assert_eq!(output.status.code(), Some(3), "{output:?}");
     let words = String::from_utf8_lossy(&output.stderr).into_owned();

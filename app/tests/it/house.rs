@@ -11,13 +11,24 @@ use tokio::time::Instant;
 
 /// Long enough for a loaded machine; nothing waits for it where things are well.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
-const TOKEN: &str = "dspex_a_token_for_tests_only_0123456789abcdef";
+pub(crate) const TOKEN: &str = "dspex_a_token_for_tests_only_0123456789abcdef";
+
+/// The kind of pool that stands in the place of `v1`. Where V1 is deleted it is another V2, with which the
+/// main job is the same. A test that cannot pass without V1 itself has `pool_v1` in its name, and
+/// `cargo xtask decommission --check` leaves it out.
+pub(crate) const OLD: &str = if cfg!(feature = "pool-v1") {
+    "pool-v1"
+} else {
+    "pool-v2"
+};
 
 /// A server's folder and, while it runs, its process. Dropping it kills the process.
 pub(crate) struct House {
     folder: tempfile::TempDir,
     client: reqwest::Client,
     running: Option<Running>,
+    /// Variables that the binary is started with.
+    variables: Vec<(&'static str, &'static str)>,
 }
 
 struct Running {
@@ -103,12 +114,7 @@ minimum_samples = 20
 slot = "100ms"
 span = "60s"
 "#,
-        // Where V1 is deleted, another V2 stands in its place: the main job is the same.
-        old = if cfg!(feature = "pool-v1") {
-            "pool-v1"
-        } else {
-            "pool-v2"
-        },
+        old = OLD,
         python = python(),
         fixtures = fixtures().display().to_string(),
     )
@@ -151,6 +157,7 @@ impl House {
             folder,
             client,
             running: None,
+            variables: Vec::new(),
         }
     }
 
@@ -159,6 +166,11 @@ impl House {
         let mut house = Self::with(&(rehearsal() + more));
         house.open().await;
         house
+    }
+
+    /// From now on the binary is started with these variables, too.
+    pub(crate) fn pass<const N: usize>(&mut self, variables: [(&'static str, &'static str); N]) {
+        self.variables.extend(variables);
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -188,6 +200,7 @@ impl House {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("DSPEX_ADMIN_TOKEN", TOKEN)
             .env("DSPEX_TOKEN", TOKEN)
+            .envs(self.variables.iter().copied())
             .stdin(Stdio::null());
         if let Some(running) = &self.running {
             command.env("DSPEX_URL", &running.url);
@@ -202,13 +215,15 @@ impl House {
 
     /// Starts the server and waits until it is ready.
     pub(crate) async fn open(&mut self) {
+        self.open_with(|_| {}).await;
+    }
+
+    /// The same, with what is to be changed about how it is started.
+    pub(crate) async fn open_with(&mut self, change: impl FnOnce(&mut Command)) {
         let log = std::fs::File::create(self.path("server.log")).unwrap();
-        let mut child = self
-            .command(&["serve"])
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut server = self.command(&["serve"]);
+        change(&mut server);
+        let mut child = server.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let url = loop {
             let Some(line) = lines.next() else {

@@ -6,6 +6,7 @@
 )]
 
 mod again;
+mod backtest;
 mod backup;
 mod bad_input;
 mod cli;
@@ -16,17 +17,23 @@ mod docs;
 mod dspy;
 mod emergency;
 mod endings;
+mod failing_disk;
 mod fleet;
+mod gates;
 mod greed;
 mod house;
 mod kill_storm;
+mod locked;
+mod metrics;
 mod migration;
 mod notify;
 mod ofrep;
+mod postgres;
 mod preflight;
 mod protocol_faults;
 mod refusals;
 mod report;
+mod secrets;
 mod session_storms;
 mod sessions;
 mod shadow;

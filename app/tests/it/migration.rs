@@ -184,8 +184,8 @@ async fn a_candidate_that_is_broken_at_a_restart_serves_again_once_it_is_mended(
     let script = format!("#!/bin/sh\nexec {} \"$@\"\n", python());
     std::fs::write(&interpreter, script).unwrap();
     std::fs::set_permissions(&interpreter, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let of_its_own = format!("kind = \"pool-v2\"\npython = {interpreter:?}");
-    let mut house = House::with(&rehearsal().replace("kind = \"pool-v2\"", &of_its_own));
+    let of_its_own = format!("[pools.v2]\npython = {interpreter:?}");
+    let mut house = House::with(&rehearsal().replace("[pools.v2]", &of_its_own));
     house.open().await;
     house.create("echo").await;
     house.start_migration().await;

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::house::{House, LONG, rehearsal};
 
@@ -100,6 +101,66 @@ async fn each_event_arrives_in_order_and_a_restart_repeats_none() {
         told.recv_timeout(Duration::from_secs(1)).is_err(),
         "nothing is told twice"
     );
+}
+
+/// Takes connections and never answers.
+fn hangs() -> (u16, Receiver<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (keep, kept) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            if keep.send(stream.unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    (port, kept)
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_is_in_nobodys_way() {
+    let (port, kept) = hangs();
+    let mut house = told_to(port);
+    house.open().await;
+    house.create("echo").await;
+    house.start_migration().await;
+    let (mut phase, began) = (Value::Null, Instant::now());
+    while phase != "rollout" {
+        assert!(began.elapsed() < LONG, "{phase}: {}", house.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        phase = house.migration().await["phase"].take();
+    }
+    // It has the first of the messages by now, and all the others wait behind it.
+    let first = tokio::task::spawn_blocking(move || (kept.recv_timeout(LONG).unwrap(), kept));
+    let (_open, _kept) = first.await.unwrap();
+    let back = json!({"why": "enough", "who": "ada"});
+    let began = Instant::now();
+    house
+        .post("/admin/v1/migrations/current/rollback", back)
+        .await
+        .ok(200);
+    loop {
+        let migration = house.migration().await;
+        if migration["percent"] == 0.0 && migration["phase"] != "rollout" {
+            break;
+        }
+        assert!(began.elapsed() < LONG, "{migration:#}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // A post has ten seconds: this is far below one.
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+    let answer = house.execute("echo", "s", json!({"text": "x"})).await;
+    assert_eq!(answer.lane.as_deref(), Some("stable"), "{answer:?}");
+    let began = Instant::now();
+    while house.migration().await["phase"] != "rolled_back" {
+        assert!(began.elapsed() < LONG, "{}", house.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[test]

@@ -43,6 +43,8 @@ async fn every_check_is_measured_and_what_is_needed_is_put_aside() {
         "modules of v2@1",
         "memory for both pools side by side",
         "file descriptors for both pools",
+        "the server's port",
+        "took a connection within",
         "processes and threads for both pools",
         "room on the disk",
         "the database can be written",
@@ -77,10 +79,7 @@ async fn every_check_is_measured_and_what_is_needed_is_put_aside() {
 #[tokio::test]
 async fn a_candidate_whose_environment_lacks_a_module_does_not_begin() {
     // Stable finds the module by its own path; the candidate's hides it.
-    let configuration = rehearsal().replace(
-        "kind = \"pool-v2\"\n",
-        "kind = \"pool-v2\"\npath = [\"/nowhere\"]\n",
-    );
+    let configuration = rehearsal().replace("[pools.v2]\n", "[pools.v2]\npath = [\"/nowhere\"]\n");
     let mut house = House::with(&configuration);
     house.open().await;
     house.create("echo").await;
@@ -99,7 +98,7 @@ async fn a_candidate_whose_environment_lacks_a_module_does_not_begin() {
 }
 
 #[tokio::test]
-async fn a_disk_without_room_for_a_backup_stops_the_migration_before_it_begins() {
+async fn a_backup_that_cannot_be_written_stops_the_migration_before_it_begins() {
     let house = House::start("").await;
     house.create("echo").await;
     // A file where the folder of backups should be: nothing can be put aside.

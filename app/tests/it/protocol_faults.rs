@@ -70,7 +70,7 @@ async fn fault_is_told_and_survived(house: &House, definition: &Value, fault: &s
 }
 
 #[tokio::test]
-async fn a_script_on_the_bridge_protocol() {
+async fn a_script_on_the_bridge_protocol_of_pool_v1() {
     let command = format!(
         "kind = \"pool-v1\"\ncommand = [{:?}, {:?}]",
         python(),

@@ -29,7 +29,10 @@ async fn a_report_is_the_same_of_the_server_and_of_the_store() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     let served = text(&house, &["migrate", "report"]);
-    assert!(served.starts_with("# Migration of v1 to v2"), "{served}");
+    assert!(
+        served.starts_with("# Migration of v1@1 to v2@1"),
+        "{served}"
+    );
     assert!(served.contains("enough"), "{served}");
     let page = house.path("report.html");
     let written = page.display().to_string();

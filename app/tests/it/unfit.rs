@@ -74,7 +74,7 @@ fn models_without_dspy() {
 }
 
 #[test]
-fn a_script_that_exits_at_once_or_prints_junk() {
+fn a_script_of_pool_v1_that_exits_at_once_or_prints_junk() {
     for (script, words) in [
         ("exits_at_once.py", "exit code 3"),
         ("prints_junk.py", "print to its standard output"),

@@ -201,7 +201,7 @@ async fn killed_during_a_call(house: &House, lane: &str) {
 }
 
 #[tokio::test]
-async fn a_script_older_than_dspex_serves_as_stable() {
+async fn a_script_older_than_dspex_serves_in_pool_v1() {
     let script = fixtures().join("legacy_bridge.py");
     let command = format!(
         "kind = \"pool-v1\"\ncommand = [{:?}, {:?}]",

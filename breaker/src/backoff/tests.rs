@@ -93,6 +93,24 @@ fn it_reads_from_configuration() {
     let written = serde_json::to_string(&list).unwrap();
     assert_eq!(read(&written).unwrap(), list);
     assert!(read(r#"{"kind":"custom"}"#).is_err());
+    for (wrong, reason) in [
+        (
+            r#"{"kind":"custom","delays":[]}"#,
+            "backoff delays is a list of 0",
+        ),
+        (
+            r#"{"kind":"linear","base":"2m"}"#,
+            "backoff base is 2m: it must not",
+        ),
+        (r#"{"kind":"fibonacci","jitter":2}"#, "backoff jitter is 2"),
+        (
+            r#"{"kind":"decorrelated","base":"0s"}"#,
+            "backoff base is 0s",
+        ),
+    ] {
+        let error = read(wrong).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
 }
 
 proptest! {

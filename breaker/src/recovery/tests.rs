@@ -1,7 +1,7 @@
 //! What must hold of recoveries.
 
 use super::*;
-use crate::{Backoff, BudgetConfig, Rule};
+use crate::{Backoff, BudgetConfig, Matrix, Rule, Severity};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -29,6 +29,48 @@ fn actions(recovery: &Recovery, class: ErrorClass) -> Vec<Action> {
             recovering.gave_up(now);
             return actions;
         }
+    }
+}
+
+#[test]
+fn a_recovery_is_only_made_from_settings_that_can_be_followed() {
+    let zero = Deadlines {
+        critical: Duration::ZERO,
+        ..Deadlines::default()
+    };
+    let rule = Rule {
+        severity: Severity::Minor,
+        strategy: Strategy::BackoffRetry,
+        retries: 1,
+        backoff: Backoff::custom([]),
+    };
+    let matrix = Matrix::default().with(ErrorClass::Timeout, rule);
+    let default = RecoveryConfig::default;
+    for (config, setting) in [
+        (
+            RecoveryConfig {
+                deadlines: zero,
+                ..default()
+            },
+            "critical",
+        ),
+        (
+            RecoveryConfig {
+                listed: 1_001,
+                ..default()
+            },
+            "listed",
+        ),
+        (
+            RecoveryConfig {
+                matrix,
+                ..default()
+            },
+            "timeout",
+        ),
+    ] {
+        let error = Recovery::new("calls", config, budget(1.0)).unwrap_err();
+        assert_eq!(error.setting, setting);
     }
 }
 

@@ -1,5 +1,7 @@
 //! From a snapshot to flagd's definitions.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::{FlagdError, SCHEMA};
@@ -145,18 +147,25 @@ impl<'a> Export<'a> {
         json!({"fractional": parts})
     }
 
-    /// The kill switch and the flags that are required.
+    /// The kill switch and the flags that are required, with those that they require. A flag is on
+    /// where all of them are, so each is said once, however many require it.
     fn prerequisites(&self) -> Result<On, FlagdError> {
         if self.rules.killed {
             return Ok(On::Always(false));
         }
         let mut conditions = Vec::new();
-        for required in self.compiled.iter().flat_map(|rules| &rules.requires) {
-            match Export::of(self.snapshot, *required).on()? {
-                On::Always(true) => {}
-                On::Always(false) => return Ok(On::Always(false)),
-                On::Where(condition) => conditions.push(condition),
+        let mut refused = None;
+        for required in self.required() {
+            match Export::of(self.snapshot, required).on() {
+                Ok(On::Always(true)) => {}
+                // Whatever the others are.
+                Ok(On::Always(false)) => return Ok(On::Always(false)),
+                Ok(On::Where(condition)) => conditions.push(condition),
+                Err(error) => refused = refused.or(Some(error)),
             }
+        }
+        if let Some(error) = refused {
+            return Err(error);
         }
         Ok(match conditions.len() {
             0 => On::Always(true),
@@ -165,8 +174,29 @@ impl<'a> Export<'a> {
         })
     }
 
-    /// Whether this flag is on, for another that requires it.
+    /// The places of all flags that this one requires, through others too.
+    fn required(&self) -> Vec<usize> {
+        let of = |place: usize| match &self.snapshot.rules[place] {
+            Some(rules) => &*rules.compiled.requires,
+            None => &[],
+        };
+        let mut seen = BTreeSet::new();
+        let mut found = Vec::new();
+        let mut rest: Vec<usize> = of(self.place).iter().rev().copied().collect();
+        while let Some(place) = rest.pop() {
+            if seen.insert(place) {
+                found.push(place);
+                rest.extend(of(place).iter().rev());
+            }
+        }
+        found
+    }
+
+    /// Whether this flag is on, for another that requires it, as far as its own prerequisites are.
     fn on(&self) -> Result<On, FlagdError> {
+        if self.rules.killed {
+            return Ok(On::Always(false));
+        }
         let mut on = match self.value {
             FlagValue::Bool(on) if self.rules.variants.is_empty() => json!(on),
             FlagValue::Percent(share) if [0, 10_000].contains(&share.basis_points()) => {
@@ -184,15 +214,9 @@ impl<'a> Export<'a> {
         if !self.rules.deny.is_empty() && on != json!(false) {
             on = either(&is_one_of(&self.rules.deny), &json!(false), &on);
         }
-        let on = match on {
+        Ok(match on {
             Value::Bool(on) => On::Always(on),
             expression => On::Where(expression),
-        };
-        Ok(match (self.prerequisites()?, on) {
-            (On::Always(false), _) | (_, On::Always(false)) => On::Always(false),
-            (On::Always(true), on) => on,
-            (required, On::Always(true)) => required,
-            (On::Where(required), On::Where(on)) => On::Where(json!({"and": [required, on]})),
         })
     }
 }

@@ -28,6 +28,7 @@ fn declarations() -> Vec<Declaration> {
         declaration("listed", false.into()),
         declaration("killed", true.into()),
         declaration("needs", true.into()),
+        declaration("needs_more", true.into()),
         declaration("split", false.into()),
         declaration("none", Percent::ZERO.into()),
         declaration("share", Percent::ZERO.into()),
@@ -71,6 +72,10 @@ async fn everything() -> Arc<Snapshot> {
         (
             "needs.rules",
             json!({"requires": ["listed", "plain"], "deny": ["session-2"]}),
+        ),
+        (
+            "needs_more.rules",
+            json!({"requires": ["needs", "listed"], "deny": ["session-3"]}),
         ),
         (
             "split.rules",
@@ -122,7 +127,11 @@ fn keys() -> Vec<Option<String>> {
         "k".repeat(256),
         "k".repeat(70_000),
     ];
-    let some = numbered.chain(odd).chain(long).map(Some);
+    // With the first and the last hash, and those in the middle, for some of these flags.
+    let edges = crate::rollout::edges::KEYS
+        .into_iter()
+        .flat_map(|(_, keys)| keys.map(str::to_owned));
+    let some = numbered.chain(odd).chain(long).chain(edges).map(Some);
     some.chain([None]).collect()
 }
 
@@ -167,10 +176,9 @@ async fn what_was_exported_comes_back_with_the_same_answers() {
     let definitions = export(&before).unwrap();
     // Prerequisites were resolved, and a list of lists is no longer one list.
     let mut definitions = definitions;
-    definitions["flags"]
-        .as_object_mut()
-        .unwrap()
-        .remove("needs");
+    for key in ["needs", "needs_more"] {
+        definitions["flags"].as_object_mut().unwrap().remove(key);
+    }
     let set = import(&declarations(), &definitions).unwrap();
     let flags = Flags::open(Arc::new(MemoryStore::new()), declarations())
         .await
@@ -186,7 +194,9 @@ async fn what_was_exported_comes_back_with_the_same_answers() {
     for key in keys() {
         let (mut before, mut after) = (ours(&before, key.as_deref()), ours(&after, key.as_deref()));
         for answers in [&mut before, &mut after] {
-            answers.as_object_mut().unwrap().remove("needs");
+            for key in ["needs", "needs_more"] {
+                answers.as_object_mut().unwrap().remove(key);
+            }
         }
         assert_eq!(before, after, "{key:?}");
     }

@@ -119,6 +119,14 @@ async fn a_store_that_went_back_does_not_end_it() {
     flags.write_pending().await;
     assert!(flags.store_error().is_some());
     assert_eq!(served(&flags), (false, 0, true));
+    // The store has it for whoever starts from it, once and not at every poll.
+    for _ in 0..3 {
+        flags.write_pending().await;
+    }
+    assert_eq!(store.revision().await.unwrap(), Revision::new(1));
+    assert_eq!(served(&flags), (false, 0, true));
+    let restarted = Flags::open(store, dspex::declarations()).await.unwrap();
+    assert_eq!(served(&restarted), (false, 0, false));
 }
 
 #[tokio::test]

@@ -9,11 +9,13 @@ use super::Flags;
 use crate::audit::Write;
 use crate::error::FlagError;
 use crate::revision::Revision;
+use crate::rules;
 use crate::value::FlagValue;
 
 impl Flags {
     /// Sets everything back to what it was at an older revision: a new revision, not a way back in
-    /// time. What was set since and not before is unset, so that the layer below decides.
+    /// time. What was set since and not before is unset, so that the layer below decides. What this
+    /// program does not declare stays as it is, with a warning in the log.
     ///
     /// # Errors
     ///
@@ -44,8 +46,22 @@ impl Flags {
                 .map_or(&unset, |stored| &stored.value);
             now != value
         });
+        // Flags of another version of this program are in the store on purpose. Nobody here can say what
+        // they may be, so they are that version's to set back.
+        then.retain(|key, _| {
+            let known = self.declared.place(rules::split(key).0).is_some();
+            if !known {
+                tracing::warn!(
+                    key,
+                    "this program does not know that flag: the revert leaves it as it is"
+                );
+            }
+            known
+        });
         if then.is_empty() {
-            return refuse(format!("nothing differs from revision {to}"));
+            return refuse(format!(
+                "nothing that this program knows differs from revision {to}"
+            ));
         }
         self.write(Write {
             expected: Some(stored.revision),

@@ -356,21 +356,6 @@ async fn a_write_that_fails_changes_nothing() {
     assert_eq!(flags.snapshot().revision(), Revision::ZERO);
 }
 
-#[tokio::test]
-async fn a_store_replaced_by_an_older_one_is_noticed_and_not_served() {
-    let store = Arc::new(FaultyStore::new());
-    let flags = open(store.clone()).await;
-    flags.write(set("pool_v2_enabled", true)).await.unwrap();
-    store.lose_everything();
-    flags.poll_once().await;
-    assert_eq!(
-        flags.store_error().unwrap().to_string(),
-        "the flag store is at revision 0, and revision 1 is served already: it was replaced or \
-         restored from a backup; restart to serve from it"
-    );
-    assert!(flags.snapshot().enabled(&POOL_V2_ENABLED));
-}
-
 /// Whoever asks for a change may hang up after it was stored: it is published all the same, and long
 /// before the next poll.
 #[tokio::test]

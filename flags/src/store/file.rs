@@ -3,8 +3,8 @@
 //! Invariants: the file is replaced whole, by a rename after a sync, so whoever reads it sees one
 //! revision, also after a power cut; writers of all processes hold the lock file beside it from
 //! reading to renaming. A file that cannot be read is never taken for an empty one, and never
-//! written over. The whole history is in the file: it is meant for hundreds of changes, and a
-//! database for more.
+//! written over; nor is one whose values are not what its history says. The whole history is in the
+//! file: it is meant for hundreds of changes, and a database for more.
 
 mod document;
 
@@ -37,8 +37,8 @@ const COPY_TRIES: u32 = 5;
 
 /// A [`FlagStore`] in a file of JSON.
 ///
-/// The file is written by this store alone: what is changed by hand without a new revision may go
-/// unseen.
+/// The file is written by this store alone: what somebody changes in it by hand is not what the history
+/// in it says, and is [told](FlagError::ByHand) and neither served nor written over.
 #[derive(Debug, Clone)]
 pub struct FileStore(Arc<Inner>);
 
@@ -59,8 +59,8 @@ impl FileStore {
     ///
     /// # Errors
     ///
-    /// [`FlagError::SchemaTooNew`] if a newer program has written it, [`FlagError::Store`] if it
-    /// cannot be read, or its folder cannot be written.
+    /// [`FlagError::SchemaTooNew`] if a newer program has written it, [`FlagError::ByHand`] if somebody
+    /// has changed it, [`FlagError::Store`] if it cannot be read, or its folder cannot be written.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, FlagError> {
         let store = Self(Arc::new(Inner {
             path: path.into(),
@@ -82,7 +82,8 @@ impl FileStore {
     ///
     /// # Errors
     ///
-    /// Where the other store cannot be read, or is written faster than it can be.
+    /// Where the other store cannot be read, or is written faster than it can be; and
+    /// [`FlagError::ByHand`] for one whose values are not what its history says.
     pub async fn copy_of(store: &dyn FlagStore) -> Result<Vec<u8>, FlagError> {
         for _ in 0..COPY_TRIES {
             let stored = store.load().await?;

@@ -3,10 +3,12 @@
 use dspex_telemetry::{Blame, LaneWindow};
 
 use super::statistics::rate;
-use super::{Reason, comparable_failures};
+use super::{Degraded, Reason, comparable_failures};
 use crate::evidence::Evidence;
 use crate::thresholds::{Action, RateRule, Thresholds};
 use crate::wording;
+
+const DEGRADATION: &str = "degradation";
 
 pub(super) fn judge(thresholds: &Thresholds, seen: &Evidence) -> Vec<Reason> {
     let mut reasons = Vec::new();
@@ -71,7 +73,7 @@ fn compared(thresholds: &Thresholds, seen: &Evidence) -> Option<Reason> {
         thresholds.error_ratio.action,
     );
     let degraded = 1.0 + wording::fraction(thresholds.degradation.limit);
-    let degradation = ("degradation", degraded, thresholds.degradation.action);
+    let degradation = (DEGRADATION, degraded, thresholds.degradation.action);
     // All programs together, and that in which it was proved: it may be one of many.
     let (stable, candidate) = (&seen.stable, &seen.candidate);
     let mut compared = vec![(
@@ -128,7 +130,11 @@ fn beyond(
         stable.1,
         wording::share(thresholds.significance),
     );
-    Some(Reason::breach(rule, action, text, ours, theirs * times))
+    let reason = Reason::breach(rule, action, text, ours, theirs * times);
+    Some(match rule {
+        DEGRADATION => reason.of(Degraded::Errors),
+        _ => reason,
+    })
 }
 
 /// The two commonest kinds of failure, so that an operator knows where to look.

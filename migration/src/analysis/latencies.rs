@@ -15,7 +15,7 @@ use std::time::Duration;
 use dspex_flags::Percent;
 use dspex_telemetry::{Latency, OTHER, ProgramWindow};
 
-use super::Reason;
+use super::{Degraded, Reason};
 use crate::evidence::Evidence;
 use crate::ledger::Measure;
 use crate::sequential::{calls_for_quantile, quantile_ranks};
@@ -227,7 +227,8 @@ fn degraded(
             stable.count(),
             wording::share(thresholds.significance),
         );
-        Some(Reason::breach("degradation", rule.action, text, ms(ours), ms(theirs) * times))
+        let reason = Reason::breach("degradation", rule.action, text, ms(ours), ms(theirs) * times);
+        Some(reason.of(Degraded::Latency))
     })
 }
 

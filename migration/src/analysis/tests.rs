@@ -13,6 +13,7 @@ use crate::thresholds::percent;
 
 mod differences;
 mod memory;
+mod scenarios;
 
 fn pool(ready: usize) -> PoolStatus {
     PoolStatus {

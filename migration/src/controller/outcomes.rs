@@ -1,7 +1,7 @@
 //! What came of the act that was under way.
 
 use super::Deciding;
-use super::texts::{drifted, stuck};
+use super::texts::{drifted, not_at_zero, stuck};
 use crate::candidate::{Check, failed_checks};
 use crate::cause::Cause;
 use crate::event::Event;
@@ -15,6 +15,9 @@ use crate::thresholds::Action;
 use crate::vault::Saved;
 use crate::waiting::Waiting;
 use crate::wording;
+
+/// Tries to take traffic to 0 % that may fail before a person is told what to do. They never end.
+const ZEROS: u32 = 5;
 
 /// Withdrawals that may fail before a person is called.
 const WITHDRAWALS: u32 = 5;
@@ -39,6 +42,15 @@ impl Deciding {
             (_, Outcome::Saved(step, saved)) if self.is_at(*step) => match saved {
                 Ok(saved) => self.step_done(*step, Vec::new(), Some(saved.clone())),
                 Err(reason) => self.step_failed(*step, Vec::new(), reason.clone()),
+            },
+            (_, Outcome::Retired(done)) if self.is_at(Step::Retire) => match done {
+                Ok(removed) => self.push(Event::StepDone {
+                    step: Step::Retire,
+                    checks: Vec::new(),
+                    saved: None,
+                    removed: Some(*removed),
+                }),
+                Err(reason) => self.step_failed(Step::Retire, Vec::new(), reason.clone()),
             },
             (_, Outcome::Raised(percent, result)) => match result {
                 Ok(revision) => {
@@ -75,10 +87,10 @@ impl Deciding {
     fn rolls_back(&mut self, outcome: &Outcome) {
         let zero = self.state.lever == Lever::Zero;
         match outcome {
-            Outcome::Zeroed(Ok(revision)) => self.push(Event::TrafficZeroed {
+            Outcome::Zeroed(Ok(revision)) if !zero => self.push(Event::TrafficZeroed {
                 revision: *revision,
             }),
-            Outcome::Zeroed(Err(not)) => self.delayed(&not.reason),
+            Outcome::Zeroed(Err(not)) if !zero => self.not_zeroed(&not.reason),
             Outcome::Demoted(Ok(())) if zero && self.state.demotes => self.push(Event::Demoted),
             Outcome::Withdrawn(Ok((finished, abandoned))) if zero && !self.state.demotes => {
                 self.push(Event::Withdrawn {
@@ -106,6 +118,7 @@ impl Deciding {
             step,
             checks,
             saved,
+            removed: None,
         });
     }
 
@@ -139,6 +152,24 @@ impl Deciding {
         if self.state.problem.as_deref() != Some(reason) {
             self.push(Event::TrafficDelayed {
                 reason: reason.to_owned(),
+            });
+        }
+    }
+
+    /// Each of the first tries is written down, and with the last of them what a person can do;
+    /// afterwards only what is new. It is tried until it works, whatever is written.
+    fn not_zeroed(&mut self, reason: &str) {
+        let tries = self.state.zero_failures + 1;
+        if tries < ZEROS {
+            self.push(Event::TrafficDelayed {
+                reason: reason.to_owned(),
+            });
+            return;
+        }
+        let told = self.state.problem.as_deref().unwrap_or_default();
+        if tries == ZEROS || !told.starts_with(reason) {
+            self.push(Event::TrafficDelayed {
+                reason: not_at_zero(&self.state, reason, tries),
             });
         }
     }

@@ -168,6 +168,18 @@ pub(super) fn drifted(flags: &FlagsSeen, state: &State) -> String {
     )
 }
 
+/// What a person can do while it is tried on to take traffic to 0 %. Begins with why it failed.
+pub(super) fn not_at_zero(state: &State, reason: &str, tries: u32) -> String {
+    let (stable, candidate) = (state.plan.stable_name(), state.plan.candidate_name());
+    format!(
+        "{reason} ({tries} tries and more, and it is tried on). What to do by hand: where the store does not \
+         take the write, see to its disk and to who holds its lock; where a router does not acknowledge it, end \
+         that router's process, as it may still send calls to {candidate}: once it is started again it takes the \
+         flags as they are stored. If neither helps, `dspex migrate emergency-rollback` writes them on the store's \
+         own machine, and a server that is restarted then sends all calls to {stable}"
+    )
+}
+
 /// What a person has to do, now that the candidate cannot be withdrawn.
 pub(super) fn stuck(state: &State, reason: &str) -> String {
     let (candidate, stable) = (&state.plan.candidate, &state.plan.stable);

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::{Driver, PATIENCE, STORE_LIMIT, slow};
 use crate::analysis::{Verdict, analyse};
 use crate::error::JournalError;
+use crate::id::MigrationId;
 use crate::observation::{FlagsSeen, Look, Observation};
 use crate::state::State;
 use crate::traffic;
@@ -51,12 +52,23 @@ impl Driver {
         if known == Some((&newest.id, newest.last_seq)) {
             return Ok(());
         }
+        let told = match self.tried_after(&newest.id) {
+            Some(seq) => {
+                let next = in_time(STORE_LIMIT, journal.entries(&newest.id, seq, 1)).await?;
+                next.first()
+                    .is_some_and(|next| self.tried.contains(&next.at))
+            }
+            None => false,
+        };
         let state = in_time(STORE_LIMIT, State::load(&**journal, &newest.id)).await?;
         tracing::info!(
             migration = %state.id, phase = %state.phase, stage = state.stage.map(|stage| stage + 1),
             seq = state.seq,
             "following the migration"
         );
+        if told {
+            self.outcome = None;
+        }
         if self.followed.as_ref() != Some(&state.id) {
             // What was decided, done and begun was for another migration, and that one is over.
             self.followed = Some(state.id.clone());
@@ -69,6 +81,13 @@ impl Driver {
         self.next_turn = self.next_turn.min(Instant::now() + state.plan.interval);
         (self.state, self.stale) = (Some(state), false);
         Ok(())
+    }
+
+    /// The last entry known, where a try to write the next one was answered by an error. It may be there
+    /// all the same, with what came of the last act, and is ours then, by the moment of that try.
+    fn tried_after(&self, id: &MigrationId) -> Option<u64> {
+        let known = self.state.as_ref().filter(|known| known.id == *id)?;
+        (!self.tried.is_empty()).then_some(known.seq)
     }
 
     /// Sees what there is to see. An inbox that cannot be read is trouble, and hides nothing else.

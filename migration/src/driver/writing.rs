@@ -83,7 +83,16 @@ impl Driver {
     }
 
     /// What was decided could not be written down: hold, but for a rollback.
-    pub(super) fn unwritten(&mut self, state: &State, decision: &Decision, error: &JournalError) {
+    pub(super) fn unwritten(
+        &mut self,
+        state: &State,
+        decision: &Decision,
+        error: &JournalError,
+        at: jiff::Timestamp,
+    ) {
+        if matches!(error, JournalError::Store { .. }) && self.outcome.is_some() {
+            self.tried.push(at);
+        }
         if matches!(
             error,
             JournalError::Conflict { .. }

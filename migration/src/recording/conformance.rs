@@ -52,6 +52,7 @@ where
 {
     reads_back_what_is_judged_alike(&*make(Keep::default()).await).await;
     keeps_migrations_apart_and_in_order(&*make(Keep::default()).await).await;
+    removes_one_migration_alone(&*make(Keep::default()).await).await;
     let few = Keep {
         looks: 7,
         ..Keep::default()
@@ -133,6 +134,36 @@ async fn keeps_migrations_apart_and_in_order(recorder: &dyn Recorder) {
         .expect("read");
     assert!(other.is_empty());
     assert_eq!(recorder.lost(), 0);
+}
+
+/// More looks than one write removes; and a second time there is nothing to remove.
+async fn removes_one_migration_alone(recorder: &dyn Recorder) {
+    const LOOKS: u64 = 300;
+    let ids = ["m-1", "m-2"].map(MigrationId::from_text);
+    for seq in 1..=LOOKS {
+        recorder.record(look(&ids[0], seq));
+        recorder.record(look(&ids[1], seq));
+        recorder.settled().await;
+    }
+    assert_eq!(recorder.remove(&ids[0]).await.expect("removed"), LOOKS);
+    assert!(
+        recorder
+            .looks(&ids[0], 0, 9)
+            .await
+            .expect("read")
+            .is_empty()
+    );
+    let other = recorder.looks(&ids[1], 0, 2 * LOOKS).await.expect("read");
+    assert_eq!(other.len() as u64, LOOKS);
+    assert_eq!(recorder.remove(&ids[0]).await.expect("nothing there"), 0);
+    let line = other[0].line().expect("JSON");
+    let line: serde_json::Value = serde_json::from_str(&line).expect("one object");
+    assert_eq!(line["migration"], "m-2");
+    assert_eq!(line["seq"], 1);
+    assert_eq!(
+        line["lanes"][1]["calls"], other[0].sample.lanes[1].calls,
+        "{line}"
+    );
 }
 
 async fn bounds_their_number(recorder: &dyn Recorder) {

@@ -52,6 +52,13 @@ impl Recorder for MemoryRecorder {
         Ok(theirs.skip(size(skip)).take(size(limit)).cloned().collect())
     }
 
+    async fn remove(&self, migration: &MigrationId) -> Result<u64, JournalError> {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = rows.len();
+        rows.retain(|row| row.migration != *migration);
+        Ok((before - rows.len()) as u64)
+    }
+
     async fn settled(&self) {}
 
     fn lost(&self) -> u64 {

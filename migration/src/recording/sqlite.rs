@@ -4,17 +4,20 @@
 //! a store that does not answer costs looks and no memory. Each transaction is short, because the journal
 //! waits while it lasts.
 
+mod rows;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{Row, SqlSafeStr, Sqlite, Transaction};
 use tokio_util::task::TaskTracker;
 
-use super::written::{LaneRow, LookRow};
+use self::rows::{insert, pair_of, text};
 use super::{Keep, Recorded, Recorder};
 use crate::error::JournalError;
 use crate::id::MigrationId;
@@ -30,6 +33,13 @@ const SWEEP: u64 = 100;
 
 /// Rows that one transaction deletes, at most: more than come between two sweeps, so it keeps up.
 const SWEPT: i64 = 1_000;
+
+/// Rows that one transaction deletes of a migration that is removed: a multiple of two, because a look
+/// is two rows, and never gone by half.
+const REMOVED: i64 = 500;
+
+/// Between two of them, so that whoever waits for the database gets it.
+const GIVE_WAY: Duration = Duration::from_millis(5);
 
 const SCHEMA: &str = "
 CREATE TABLE pool_metrics (
@@ -199,39 +209,6 @@ impl SqliteRecorder {
     }
 }
 
-async fn insert(tx: &mut Transaction<'static, Sqlite>, look: &Recorded) -> Result<(), sqlx::Error> {
-    let json = |text: Result<String, serde_json::Error>| {
-        text.map_err(|error| sqlx::Error::Encode(Box::new(error)))
-    };
-    let row = json(serde_json::to_string(&LookRow::of(look)))?;
-    let at = text(look.at);
-    for (place, lane) in ["stable", "candidate"].into_iter().enumerate() {
-        let metrics = json(serde_json::to_string(&LaneRow::of(
-            &look.sample.lanes[place],
-        )))?;
-        sqlx::query(
-            "INSERT INTO pool_metrics (pool_name, timestamp, metrics, migration, seq, lane, look, \
-             watched, inserted_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?2, ?2)",
-        )
-        .bind(&look.pools[place])
-        .bind(&at)
-        .bind(metrics)
-        .bind(look.migration.as_str())
-        .bind(i64::try_from(look.seq).unwrap_or(i64::MAX))
-        .bind(lane)
-        .bind((lane == "candidate").then_some(row.as_str()))
-        .bind(look.watched)
-        .execute(&mut **tx)
-        .await?;
-    }
-    Ok(())
-}
-
-/// So that the order of texts is that of times.
-fn text(at: Timestamp) -> String {
-    format!("{at:.6}")
-}
-
 #[async_trait]
 impl Recorder for SqliteRecorder {
     fn record(&self, mut look: Recorded) {
@@ -277,53 +254,37 @@ impl Recorder for SqliteRecorder {
         rows.chunks(2).map(read).collect()
     }
 
+    async fn remove(&self, migration: &MigrationId) -> Result<u64, JournalError> {
+        let mut rows = 0;
+        loop {
+            let deleted = sqlx::query(
+                "DELETE FROM pool_metrics WHERE id IN \
+                 (SELECT id FROM pool_metrics WHERE migration = ? ORDER BY id LIMIT ?)",
+            )
+            .bind(migration.as_str())
+            .bind(REMOVED)
+            .execute(&self.writer)
+            .await
+            .map_err(|error| JournalError::Store {
+                problem: format!("recorded looks cannot be removed: {error}"),
+            })?;
+            match deleted.rows_affected() {
+                0 => return Ok(rows / 2),
+                some => rows += some,
+            }
+            tokio::time::sleep(GIVE_WAY).await;
+        }
+    }
+
     async fn settled(&self) {
         while self.queue().writing {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
     fn lost(&self) -> u64 {
         self.queue().lost
     }
-}
-
-fn pair_of(migration: &MigrationId, pair: &[SqliteRow]) -> Result<Recorded, String> {
-    let [stable, candidate] = pair else {
-        return Err("the candidate's row is missing".to_owned());
-    };
-    let field = |row: &SqliteRow, name: &str| -> Result<String, String> {
-        row.try_get(name).map_err(|error| error.to_string())
-    };
-    let lane = |row| -> Result<_, String> {
-        let lane: LaneRow = parsed(&field(row, "metrics")?)?;
-        Ok(lane.read())
-    };
-    let look: LookRow = parsed(&field(candidate, "look")?)?;
-    let seq: i64 = candidate
-        .try_get("seq")
-        .map_err(|error| error.to_string())?;
-    let at = field(candidate, "timestamp")?;
-    Ok(Recorded {
-        migration: migration.clone(),
-        seq: u64::try_from(seq).unwrap_or_default(),
-        at: at.parse().map_err(|error: jiff::Error| error.to_string())?,
-        stage: look.stage,
-        watched: candidate
-            .try_get("watched")
-            .map_err(|error| error.to_string())?,
-        epoch: look.epoch,
-        missing: look.missing,
-        pools: [field(stable, "pool_name")?, field(candidate, "pool_name")?],
-        sample: look.sample([lane(stable)?, lane(candidate)?]),
-        verdict: look.verdict,
-        action: look.action,
-        summary: look.summary,
-    })
-}
-
-fn parsed<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, String> {
-    serde_json::from_str(json).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -337,7 +298,7 @@ mod tests {
         let options = SqliteConnectOptions::new()
             .filename(folder.join("dspex.db"))
             .create_if_missing(true)
-            .busy_timeout(std::time::Duration::from_millis(50));
+            .busy_timeout(Duration::from_millis(50));
         let pool = SqlitePool::connect_with(options).await.expect("connected");
         let recorder = SqliteRecorder::open(pool.clone(), pool.clone(), keep).await;
         (pool, recorder.expect("opened"))
@@ -374,5 +335,20 @@ mod tests {
         let looks = recorder.looks(&id, 0, 10).await.expect("read");
         let seen: Vec<_> = looks.iter().map(|look| (look.seq, look.missing)).collect();
         assert_eq!(seen, [(1, 0), (5, 3)]);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_removed_is_told_and_stays_whole() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (pool, recorder) = open(folder.path(), Keep::default()).await;
+        let id = MigrationId::from_text("m-1");
+        recorder.record(conformance::look(&id, 1));
+        recorder.settled().await;
+        let lock = pool.begin_with("BEGIN IMMEDIATE").await.expect("locked");
+        let error = recorder.remove(&id).await.expect_err("it is locked");
+        assert!(error.to_string().contains("cannot be removed"), "{error}");
+        lock.rollback().await.expect("unlocked");
+        assert_eq!(recorder.looks(&id, 0, 9).await.expect("read").len(), 1);
+        assert_eq!(recorder.remove(&id).await.expect("removed"), 1);
     }
 }

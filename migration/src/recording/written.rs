@@ -69,6 +69,33 @@ struct PoolRow {
     detail: Option<String>,
 }
 
+/// A look in one line, as it is archived.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    migration: &'a str,
+    seq: u64,
+    at: jiff::Timestamp,
+    watched: bool,
+    pools: &'a [String; 2],
+    /// Stable's and the candidate's, as the column `metrics` has them.
+    lanes: [LaneRow; 2],
+    /// As the column `look` has it.
+    look: LookRow,
+}
+
+pub(super) fn line(look: &super::Recorded) -> Result<String, serde_json::Error> {
+    let [stable, candidate] = &look.sample.lanes;
+    serde_json::to_string(&Line {
+        migration: look.migration.as_str(),
+        seq: look.seq,
+        at: look.at,
+        watched: look.watched,
+        pools: &look.pools,
+        lanes: [LaneRow::of(stable), LaneRow::of(candidate)],
+        look: LookRow::of(look),
+    })
+}
+
 impl LaneRow {
     pub(super) fn of(lane: &LaneWindow) -> Self {
         let programs = lane.programs.iter().map(|(name, calls)| {

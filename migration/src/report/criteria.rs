@@ -58,22 +58,32 @@ fn impact(reading: &Reading<'_>) -> (Met, Finding) {
                     answered by stable, the journal does not say.";
         return (Met::Open, Finding::new(text, cut_off));
     }
-    let (failed, calls) = reading.looks.iter().fold((0, 0), |(failed, calls), look| {
-        let seen = look.analysis.candidate;
-        (failed + seen.failed, calls + seen.calls)
-    });
+    // Windows overlap, so what the looks saw has no sum: what failed in one may be in the next as well.
+    // The calls themselves are counted, once each.
+    let shares = || {
+        let seen = reading.looks.iter().map(|look| look.analysis.candidate);
+        seen.filter_map(|lane| share(lane.failed, lane.calls))
+    };
     let ends = [first.seq, last.seq];
-    match share(failed, calls) {
+    match shares().max_by(f64::total_cmp) {
         None => (
             Met::Open,
             Finding::new("No call on the candidate is recorded.", ends),
         ),
-        Some(percent) if failed > 0 => {
+        Some(worst) if worst > 0.0 => {
+            let (saw, looks) = (
+                shares().filter(|share| *share > 0.0).count(),
+                shares().count(),
+            );
+            let stages = reading.state.stages.iter();
+            let calls: u64 = stages.map(|stage| stage.calls_candidate).sum();
             let text = format!(
-                "{} of the calls on the candidate failed, at no look significantly more than on \
-                 stable. Whether their callers noticed, or were answered by stable, the journal does \
-                 not say: see the callers' own counts.",
-                wording::percent_of(percent / 100.0)
+                "{saw} of {} saw failed calls on the candidate, which had {} in all: {} of those in the \
+                 worst look's window, at no look significantly more than on stable. Whether their callers \
+                 noticed, or were answered by stable, the journal does not say: see the callers' own counts.",
+                wording::count(looks as u64, "look"),
+                wording::count(calls, "call"),
+                wording::percent_of(worst / 100.0)
             );
             (Met::Open, Finding::new(text, ends))
         }

@@ -187,12 +187,12 @@ fn performance(blocks: &mut Vec<Block>, performance: &Performance) {
         ]
     });
     blocks.push(Block::Table(Table {
-        caption: "Lanes: calls exactly; shares and latencies over the windows of the looks",
+        caption: "Lanes: calls exactly; shares and latencies at the middle and the worst of the looks",
         head: vec![
             "Stage",
             "Lane",
             "Calls",
-            "Failed",
+            "Failed, middle look",
             "Failed, worst look",
             "p50",
             "p99",
@@ -332,6 +332,9 @@ fn operations(blocks: &mut Vec<Block>, operations: &Operations) {
         },
         "The controller was never away while a stage was healthy.",
     );
+    if let Some(cleaned) = &operations.cleaned {
+        blocks.push(Block::List(findings(std::slice::from_ref(cleaned))));
+    }
 }
 
 fn table(blocks: &mut Vec<Block>, table: Table, none: &str) {

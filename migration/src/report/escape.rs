@@ -26,8 +26,18 @@ pub(super) fn markdown(text: &str) -> String {
     let mut first = true;
     while let Some(c) = rest.next() {
         let escape = match c {
-            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '~' | '&' | '#' | '$' | '!'
-            | '@' => true,
+            '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '~' | '&' | '#' | '$' | '!' => {
+                true
+            }
+            // A mention or an address, but not the version of a pool.
+            '@' => {
+                let mut after = rest.clone().skip_while(char::is_ascii_digit);
+                let ends = after
+                    .next()
+                    .is_none_or(|next| !next.is_alphanumeric() && !".-_@".contains(next));
+                let number = rest.peek().is_some_and(char::is_ascii_digit) && ends;
+                !(number && escaped.ends_with(char::is_alphanumeric))
+            }
             // At the beginning of a line these make lists, headings and rules.
             '-' | '+' | '=' => first,
             // Some renderings make a link of every address.
@@ -91,6 +101,8 @@ mod tests {
             ("WWW.evil.example", "WWW\\.evil.example"),
             ("p99 of 1.5 ms", "p99 of 1.5 ms"),
             ("27.5 %", "27.5 %"),
+            ("v1@1 to v2@12", "v1@1 to v2@12"),
+            ("ask @1 or ada@1.example", "ask \\@1 or ada\\@1.example"),
             ("`rm -rf`", "\\`rm -rf\\`"),
             ("\u{7}", "\u{fffd}"),
         ] {

@@ -29,6 +29,8 @@ pub struct Operations {
     pub told: Vec<Alert>,
     /// Entries that asked for a person's eye.
     pub alerts: Vec<Finding>,
+    /// What was cleaned away with the old pool, once it is gone.
+    pub cleaned: Option<Finding>,
 }
 
 /// What a person did.
@@ -110,8 +112,25 @@ impl Operations {
             waits: waits(reading),
             told: reading.state.alerts.iter().cloned().collect(),
             alerts: alerts(reading),
+            cleaned: cleaned(reading),
         }
     }
+}
+
+fn cleaned(reading: &Reading<'_>) -> Option<Finding> {
+    reading.entries.iter().find_map(|entry| match &entry.event {
+        Event::StepDone {
+            removed: Some(removed),
+            ..
+        } => {
+            let text = match removed.is_nothing() {
+                true => "The old pool left nothing behind that had to be cleaned away.".to_owned(),
+                false => format!("With the old pool were cleaned away: {removed}."),
+            };
+            Some(Finding::new(text, [entry.seq]))
+        }
+        _ => None,
+    })
 }
 
 /// From the first word about what is waited for until the stage moves.

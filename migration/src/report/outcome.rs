@@ -28,10 +28,10 @@ pub(super) fn summary(reading: &Reading<'_>) -> Vec<Finding> {
     let stages = state.plan.stages.len() as u64;
     told.push(Finding::new(
         format!(
-            "{entered} of {} {} entered, and the lanes were looked at {} times.",
+            "{entered} of {} {} entered, and the lanes were looked at {}.",
             wording::count(stages, "stage"),
             if entered == 1 { "was" } else { "were" },
-            reading.looks.len()
+            wording::times(reading.looks.len() as u64)
         ),
         reading.numbers(|event| matches!(event, Event::StageEntered { .. })),
     ));
@@ -95,12 +95,16 @@ pub(super) fn went_well(reading: &Reading<'_>) -> Vec<Finding> {
             Event::Decommissioned => well.push(Finding::new(
                 format!(
                     "{} was taken out of service, and {} is stable.",
-                    reading.state.plan.stable, reading.state.plan.candidate
+                    reading.state.plan.stable_name(),
+                    reading.state.plan.candidate_name()
                 ),
                 [entry.seq],
             )),
             Event::Completed => well.push(Finding::new(
-                format!("{} took over all traffic.", reading.state.plan.candidate),
+                format!(
+                    "{} took over all traffic.",
+                    reading.state.plan.candidate_name()
+                ),
                 [entry.seq],
             )),
             _ => {}

@@ -57,7 +57,7 @@ pub struct StageFigures {
 pub struct LaneFigures {
     /// Calls, exactly.
     pub calls: u64,
-    /// The share of calls that failed but for the caller's own faults, over the looks, in percent.
+    /// The share of calls that failed but for the caller's own faults, at the middle look, in percent.
     pub failed_percent: Option<f64>,
     /// The same at the worst look.
     pub worst_failed_percent: Option<f64>,
@@ -136,16 +136,14 @@ fn stages(reading: &Reading<'_>) -> Vec<StageFigures> {
 
 fn lane(calls: u64, looks: &[&Look<'_>], of: fn(&Look<'_>) -> LaneSeen) -> LaneFigures {
     let seen: Vec<LaneSeen> = looks.iter().map(|look| of(look)).collect();
-    let (failed, all) = seen.iter().fold((0, 0), |(failed, all), lane| {
-        (failed + lane.failed, all + lane.calls)
-    });
+    let failed = || {
+        seen.iter()
+            .filter_map(|lane| share(lane.failed, lane.calls))
+    };
     LaneFigures {
         calls,
-        failed_percent: share(failed, all),
-        worst_failed_percent: worst(
-            seen.iter()
-                .filter_map(|lane| share(lane.failed, lane.calls)),
-        ),
+        failed_percent: middle(failed()),
+        worst_failed_percent: worst(failed()),
         p50_ms: middle(seen.iter().filter_map(|lane| lane.p50_ms)),
         p99_ms: middle(seen.iter().filter_map(|lane| lane.p99_ms)),
         worst_p99_ms: worst(seen.iter().filter_map(|lane| lane.p99_ms)),

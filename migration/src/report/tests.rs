@@ -6,6 +6,8 @@ use super::*;
 use crate::analysis::Verdict;
 use crate::command::Command;
 use crate::event::Event;
+use crate::step::Step;
+use crate::succession::Removed;
 use journals::{Pen, began, check, failed, happy, healthy, lane, seen};
 
 fn met(report: &Report, name: &str) -> Met {
@@ -82,6 +84,30 @@ fn a_failure_is_told_with_what_to_do() {
 }
 
 #[test]
+fn what_was_cleaned_away_with_the_old_pool_is_told() {
+    let mut pen = happy();
+    assert!(pen.report().operations.cleaned.is_none());
+    pen.write(
+        1,
+        Event::StepDone {
+            step: Step::Retire,
+            checks: Vec::new(),
+            saved: None,
+            removed: Some(Removed {
+                looks: 1,
+                files: 2,
+                ..Removed::default()
+            }),
+        },
+    );
+    let told = "With the old pool were cleaned away: 1 recorded look of earlier migrations, \
+                2 left-over files.";
+    let report = pen.report();
+    assert_eq!(report.operations.cleaned.as_ref().unwrap().text, told);
+    assert!(report.markdown().contains(told) && report.html().contains(told));
+}
+
+#[test]
 fn what_the_journal_cannot_tell_is_open_and_not_ticked() {
     let report = Pen::new("ada", "Python 3.13").report();
     for name in [
@@ -104,6 +130,35 @@ fn a_check_that_failed_is_not_ticked() {
     let report = pen.report();
     assert_eq!(met(&report, "Error handling"), Met::No);
     assert!(says(&report.recommendations, "give it more workers"));
+}
+
+/// The windows of looks overlap: one failed call is seen by each look for as long as it is in reach.
+#[test]
+fn failed_calls_are_told_by_looks_and_never_summed_over_them() {
+    let mut pen = Pen::new("ada", "Python 3.13");
+    pen.steps().stage(0);
+    for faults in [0, 3, 3, 3, 0, 0, 0, 0, 0, 0] {
+        let candidate = lane(60, faults, 90.0, 180.0);
+        pen.look(5, seen(Verdict::Healthy, "", candidate));
+    }
+    let report = pen.report();
+    let mut criteria = report.criteria.iter();
+    let impact = criteria.find(|criterion| criterion.name.contains("customer impact"));
+    let impact = impact.expect("there");
+    assert_eq!(impact.met, Met::Open);
+    let text = &impact.finding.text;
+    assert!(
+        text.starts_with(
+            "3 of 10 looks saw failed calls on the candidate, which had 600 calls in all: 5 % of \
+             those in the worst look's window"
+        ),
+        "{text}"
+    );
+    let candidate = report.performance.stages[0].candidate;
+    assert_eq!(
+        (candidate.failed_percent, candidate.worst_failed_percent),
+        (Some(0.0), Some(5.0))
+    );
 }
 
 #[test]

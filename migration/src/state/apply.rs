@@ -45,9 +45,13 @@ impl State {
                     self.problem = None;
                 }
             }
-            Event::TrafficDelayed { reason } | Event::RestDelayed { reason } => {
+            Event::TrafficDelayed { reason } => {
                 self.problem = Some(reason.clone());
+                if self.lever == Lever::Falling {
+                    self.zero_failures += 1;
+                }
             }
+            Event::RestDelayed { reason } => self.problem = Some(reason.clone()),
             Event::WithdrawFailed { reason } => {
                 self.problem = Some(reason.clone());
                 self.withdraw_failures += 1;
@@ -277,7 +281,7 @@ impl State {
         self.gate = None;
         self.lever = Lever::Falling;
         self.ended_at = None;
-        self.withdraw_failures = 0;
+        (self.zero_failures, self.withdraw_failures) = (0, 0);
         self.rollback = Some(cause.clone());
         self.scenario = scenario;
         self.alerts.end(at);

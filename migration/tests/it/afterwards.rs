@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use dspex_migration::{Action, Command, Event, Phase, Scenario, Status, Step, Validate, Verdict};
+use dspex_migration::{
+    Action, Command, Event, Phase, Removed, Scenario, Status, Step, Validate, Verdict,
+};
 use dspex_telemetry::Lane;
 
 use crate::house::{House, rolled_back, rolls_back};
@@ -170,9 +172,20 @@ async fn the_old_pool_goes_step_by_step_and_the_candidate_is_stable() {
     assert_eq!(*others.share_at_retirement.lock().expect("unpoisoned"), [0]);
     assert!(controller.migrations.candidate_wanted().is_none());
     assert_eq!(house.candidate.times("withdraw"), 0);
-    let done: Vec<_> = controller
-        .events()
-        .await
+    let events = controller.events().await;
+    let removed = events.iter().find_map(|event| match event {
+        Event::StepDone { removed, .. } => *removed,
+        _ => None,
+    });
+    assert_eq!(
+        removed,
+        Some(Removed {
+            looks: 7,
+            files: 1,
+            ..Removed::default()
+        })
+    );
+    let done: Vec<_> = events
         .into_iter()
         .filter_map(|event| match event {
             Event::StepDone { step, .. } => Some(step),

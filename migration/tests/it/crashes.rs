@@ -1,4 +1,8 @@
-//! `kill -9` at every write of the journal, before it and after it: the same end.
+//! `kill -9` at every write of the journal, before it and after it, and a write that is made and
+//! answered by an error: the same end.
+
+mod on_a_file;
+mod stories;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,18 +13,42 @@ use dspex_migration::{
     Append, Command, CommandRow, Entry, Event, Gate, Inbox, Journal, JournalError, MemoryJournal,
     MigrationId, Phase, Post, Retention, Settings, Stage, Start, Status, Step, Summary,
 };
-use dspex_telemetry::Lane;
 use tokio::sync::Notify;
 
 use crate::house::parts::{no, yes};
 use crate::house::{Controller, House};
 
-/// A journal in which one append never comes back: before it is written, or after.
+/// What becomes of one append.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Fate {
+    /// Its process is killed before it is written.
+    DiesBefore,
+    /// Its process is killed after it was written.
+    DiesAfter,
+    /// It is written, and answered by an error: the disk failed after the commit.
+    Errs,
+}
+
+/// A journal in which one append meets its fate.
 struct Deadly {
-    inner: MemoryJournal,
-    left: AtomicU64,
-    after: bool,
+    inner: Arc<dyn Journal>,
+    /// Appends so far.
+    made: AtomicU64,
+    /// The number of the one, from 1.
+    number: u64,
+    fate: Fate,
     reached: Arc<Notify>,
+}
+
+impl Deadly {
+    async fn die(&self) {
+        self.reached.notify_one();
+        std::future::pending::<()>().await;
+    }
+
+    fn is_reached(&self) -> bool {
+        self.made.load(Ordering::SeqCst) >= self.number
+    }
 }
 
 #[async_trait]
@@ -30,17 +58,21 @@ impl Journal for Deadly {
     }
 
     async fn append(&self, id: &MigrationId, append: Append<'_>) -> Result<u64, JournalError> {
-        let deadly = self.left.fetch_sub(1, Ordering::SeqCst) == 1;
-        if deadly && !self.after {
-            self.reached.notify_one();
-            std::future::pending::<()>().await;
+        let fatal = self.made.fetch_add(1, Ordering::SeqCst) + 1 == self.number;
+        if fatal && self.fate == Fate::DiesBefore {
+            self.die().await;
         }
         let written = self.inner.append(id, append).await;
-        if deadly {
-            self.reached.notify_one();
-            std::future::pending::<()>().await;
+        match self.fate {
+            Fate::Errs if fatal => Err(JournalError::Store {
+                problem: "disk I/O error".into(),
+            }),
+            Fate::DiesAfter if fatal => {
+                self.die().await;
+                written
+            }
+            _ => written,
         }
-        written
     }
 
     async fn entries(
@@ -94,42 +126,56 @@ struct End {
     archive: bool,
 }
 
-/// What is done to a migration beside killing it.
+/// A migration, and what happens to it beside its controller's death.
+#[derive(Clone, Copy)]
 struct Story {
+    journal: fn() -> Arc<dyn Journal>,
     spoil: fn(&House),
-    /// The old pool is taken out of service once that may be.
-    decommission: bool,
+    /// What a person asks for, given where it is and what was asked so far.
+    asks: fn(&Status, &[CommandRow]) -> Option<Command>,
+    ends: Phase,
 }
+
+/// Nobody asks for anything, and it ends well.
+const PLAIN: Story = Story {
+    journal: || Arc::new(MemoryJournal::new()),
+    spoil: |_| {},
+    asks: |_, _| None,
+    ends: Phase::Complete,
+};
 
 /// Waits for the end, and asks for what the story wants on the way there.
 async fn follow(story: &Story, controller: &Controller) -> Arc<Status> {
     loop {
-        let there = |status: &Status| {
-            let may_go = status.served_for >= status.retention.decommission_after;
-            let waits = story.decommission && status.phase == Phase::Complete && !may_go;
-            !status.is_live() && !waits
-        };
+        let id = controller.migrations.status().expect("one").id.clone();
+        let asked = controller.migrations.commands(&id).await.expect("read");
+        let asks = |status: &Status| (story.asks)(status, &asked);
+        let there = |status: &Status| status.phase == story.ends || asks(status).is_some();
         let status = controller.until(there).await;
-        if !(story.decommission && status.phase == Phase::Complete) {
+        if status.phase == story.ends {
             return status;
         }
         // Who asks may be told that it was asked already, by a life before this one.
-        let _ = controller.command(Command::Decommission).await;
+        let _ = controller
+            .command(asks(&status).expect("it was to be asked"))
+            .await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
-/// Runs a migration of three stages, killed at the append with this number. `None` where the
-/// migration is over before it.
-async fn run(killed_at: u64, after: bool, story: &Story) -> Option<End> {
+/// Runs a migration of three stages, in which the append with this number meets its fate. `None`
+/// where the migration is over before it. With the end, what happened, but for looks and refusals.
+async fn run(number: u64, fate: Fate, story: &Story) -> Option<(End, Vec<String>)> {
     let reached = Arc::new(Notify::new());
     let journal = Arc::new(Deadly {
-        inner: MemoryJournal::new(),
-        left: AtomicU64::new(killed_at),
-        after,
+        inner: (story.journal)(),
+        made: AtomicU64::new(0),
+        number,
+        fate,
         reached: reached.clone(),
     });
-    let mut house = House::with(journal, Arc::new(dspex_flags::MemoryStore::new())).await;
+    let store = Arc::new(dspex_flags::MemoryStore::new());
+    let mut house = House::with(journal.clone(), store).await;
     let stage = |basis_points, gate| Stage {
         percent: dspex_flags::Percent::from_basis_points(basis_points).expect("a share"),
         hold: Duration::from_secs(30),
@@ -152,31 +198,42 @@ async fn run(killed_at: u64, after: bool, story: &Story) -> Option<End> {
     house.others.answer([no("not yet"), yes("go")]);
     (story.spoil)(&house);
     house.traffic(100, Duration::from_secs(5));
-    let controller = house.start().await;
+    let mut controller = house.start().await;
     let over = tokio::select! {
         biased;
-        () = reached.notified() => false,
-        _ = follow(story, &controller) => true,
+        () = reached.notified() => None,
+        status = follow(story, &controller) => Some(status),
     };
-    controller.kill().await;
-    if over && killed_at < u64::MAX {
-        return None;
-    }
-    tokio::time::sleep(Duration::from_secs(600)).await;
-    let controller = house.open().await;
-    let status = follow(story, &controller).await;
-    let steps = controller.events().await.into_iter();
-    let steps = steps.filter_map(|event| match event {
-        Event::StepDone { step, .. } => Some(step),
+    let status = match over {
+        Some(_) if number < u64::MAX && !journal.is_reached() => return None,
+        Some(status) => status,
+        None => {
+            controller.kill().await;
+            tokio::time::sleep(Duration::from_secs(600)).await;
+            controller = house.open().await;
+            follow(story, &controller).await
+        }
+    };
+    let events = controller.events().await;
+    // Looks depend on the time that was lost, and so does how often somebody asks too early.
+    let told = |event: &&Event| match event {
+        Event::Ticked { .. } | Event::Watched { .. } => false,
+        Event::Commanded { refused, .. } => refused.is_none(),
+        _ => true,
+    };
+    let happened = events.iter().filter(told).map(|event| {
+        let event = serde_json::to_value(event).expect("written");
+        event["type"].as_str().expect("tagged").to_owned()
+    });
+    let happened = happened.collect();
+    let steps = events.iter().filter_map(|event| match event {
+        Event::StepDone { step, .. } => Some(*step),
         _ => None,
     });
-    Some(End {
+    let stages = status.stages.iter();
+    let end = End {
         phase: status.phase,
-        shares: status
-            .stages
-            .iter()
-            .map(|stage| stage.percent.basis_points())
-            .collect(),
+        shares: stages.map(|stage| stage.percent.basis_points()).collect(),
         share: house.share(),
         up: house.candidate.up.load(Ordering::SeqCst),
         promoted: house.others.promoted.load(Ordering::SeqCst),
@@ -184,73 +241,33 @@ async fn run(killed_at: u64, after: bool, story: &Story) -> Option<End> {
         steps: steps.collect(),
         backup: status.backup.is_some(),
         archive: status.archive.is_some(),
-    })
+    };
+    Some((end, happened))
 }
 
-/// Kills at every append until there is none left, and answers how many there were, and the end.
-async fn every_kill_ends_the_same(story: Story) -> (u64, End) {
-    let unharmed = run(u64::MAX, false, &story).await.expect("over");
+/// Each append in turn meets this fate, until there is none left; answers how many there were, and
+/// the end.
+async fn every_write(fate: Fate, story: &Story) -> (u64, End) {
+    let (unharmed, told) = run(u64::MAX, fate, story).await.expect("over");
     for number in 1.. {
-        for after in [false, true] {
-            match run(number, after, &story).await {
-                Some(end) => assert_eq!(end, unharmed, "killed at append {number}, after: {after}"),
-                None => return (number - 1, unharmed),
-            }
+        let Some((end, happened)) = run(number, fate, story).await else {
+            return (number - 1, unharmed);
+        };
+        assert_eq!(end, unharmed, "{fate:?} at append {number}");
+        if fate == Fate::Errs {
+            assert_eq!(happened, told, "each once; at append {number}");
         }
     }
     unreachable!("it ends")
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_good_migration_survives_a_kill_at_every_write() {
-    let story = Story {
-        spoil: |_| {},
-        decommission: false,
-    };
-    let (writes, end) = every_kill_ends_the_same(story).await;
-    assert!(writes > 20, "{writes}");
-    assert_eq!(
-        (end.phase, end.share, end.up),
-        (Phase::Complete, 10_000, true)
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_rollback_survives_a_kill_at_every_write() {
-    let story = Story {
-        spoil: |house| {
-            house.behave(Lane::Candidate, |how| how.pool_faults = 0.7);
-            house.candidate.withdraw_fails.store(2, Ordering::SeqCst);
-        },
-        decommission: false,
-    };
-    let (writes, end) = every_kill_ends_the_same(story).await;
-    assert!(writes > 7, "{writes}");
-    assert_eq!(
-        (end.phase, end.share, end.up),
-        (Phase::RolledBack, 0, false)
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_old_pools_end_survives_a_kill_at_every_write() {
-    let story = Story {
-        spoil: |house| {
-            house.others.archive_fails.store(1, Ordering::SeqCst);
-            house.others.promote_fails.store(1, Ordering::SeqCst);
-            house.others.retire_fails.store(1, Ordering::SeqCst);
-        },
-        decommission: true,
-    };
-    let (writes, end) = every_kill_ends_the_same(story).await;
-    assert!(writes > 40, "{writes}");
-    assert_eq!((end.phase, end.share), (Phase::Decommissioned, 0));
-    assert!(
-        end.promoted && end.retired && end.archive && end.backup,
-        "{end:?}"
-    );
-    assert_eq!(end.steps.last(), Some(&Step::Retire));
-    assert_eq!(end.steps.len(), 10, "each once: {:?}", end.steps);
+/// All three fates.
+async fn every_fate_ends_the_same(story: &Story) -> (u64, End) {
+    let (_, errs) = every_write(Fate::Errs, story).await;
+    let (_, before) = every_write(Fate::DiesBefore, story).await;
+    let (writes, after) = every_write(Fate::DiesAfter, story).await;
+    assert_eq!((&errs, &before), (&after, &after));
+    (writes, after)
 }
 
 #[tokio::test(start_paused = true)]

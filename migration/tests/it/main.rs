@@ -20,4 +20,6 @@ mod old_journals;
 mod shadow;
 mod sqlite;
 mod trouble;
+mod unacknowledged;
+mod unclear;
 mod whole_plans;

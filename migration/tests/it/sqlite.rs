@@ -26,7 +26,7 @@ async fn pool(file: &Path, connections: u32) -> SqlitePool {
 }
 
 /// As one process opens it: its own connections.
-async fn open(file: &Path) -> Arc<SqliteJournal> {
+pub(crate) async fn open(file: &Path) -> Arc<SqliteJournal> {
     let journal = SqliteJournal::open(pool(file, 1).await, pool(file, 4).await).await;
     Arc::new(journal.expect("opened"))
 }

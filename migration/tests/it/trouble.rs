@@ -395,6 +395,47 @@ async fn traffic_is_taken_away_although_the_flags_cannot_be_written() {
     }
 }
 
+/// Its store takes the write as a low revision, which every router has acknowledged long ago.
+#[tokio::test(start_paused = true)]
+async fn traffic_is_taken_away_although_the_flags_store_went_back() {
+    let store = Arc::new(FaultyStore::new());
+    let house = House::with(Arc::new(MemoryJournal::new()), store.clone()).await;
+    house.traffic(100, Duration::from_secs(5));
+    let controller = house.start().await;
+    controller.until(at_stage(1)).await;
+    let served = house.flags.snapshot().revision();
+    assert!(served > Revision::new(1), "{served}");
+    store.lose_everything();
+    let began = tokio::time::Instant::now();
+    controller.command(Command::Rollback).await.expect("taken");
+    while house.share() != 0 {
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            began.elapsed()
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(house.flags.snapshot().overridden(), "in this process alone");
+    let status = controller
+        .until(|status| status.reasons.iter().any(|why| why.contains("not certain")))
+        .await;
+    assert_eq!(status.phase, Phase::RollingBack);
+    assert!(
+        status.reasons[0].contains("restored from a backup"),
+        "{:?}",
+        status.reasons
+    );
+    assert_eq!(house.candidate.times("withdraw"), 0);
+    // Each try is one more revision there, until one is newer than what is served: that is stored,
+    // published and acknowledged, and the rollback goes on.
+    controller.until(rolled_back).await;
+    assert!(house.flags.snapshot().revision() > served);
+    assert_eq!(house.share(), 0);
+    assert!(house.flags.pending().is_empty());
+    assert!(!house.flags.snapshot().overridden());
+}
+
 /// Complete, another migration may begin, so the journal is read at every turn. That it cannot be read
 /// keeps nobody from a rollback, on whosever word.
 #[tokio::test(start_paused = true)]

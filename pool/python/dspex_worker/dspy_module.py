@@ -13,6 +13,7 @@ from typing import Any
 
 from .engine import Send
 from .errors import Failure
+from .usage import note
 
 
 class BadState(Failure):
@@ -37,8 +38,10 @@ class DspyModule:
 
     def call(self, inputs: dict[str, Any]) -> Any:
         """Asks the LM, and returns DSPy's prediction."""
-        with self._settings():
-            return self._module(**inputs)
+        with self._settings(), self._dspy.track_usage() as tracker:
+            prediction = self._module(**inputs)
+        note(tracker.get_total_tokens())
+        return prediction
 
     async def stream(self, inputs: dict[str, Any], send: Send) -> Any:
         """The same, with `{"field", "text"}` for each piece of text that the LM writes."""
@@ -48,13 +51,14 @@ class DspyModule:
             self._module, stream_listeners=listeners, is_async_program=True
         )
         prediction = None
-        with self._settings():
+        with self._settings(), self._dspy.track_usage() as tracker:
             async with aclosing(streamed(**inputs)) as pieces:
                 async for piece in pieces:
                     if isinstance(piece, self._dspy.Prediction):
                         prediction = piece
                     elif isinstance(piece, streaming.StreamResponse) and piece.chunk:
                         await send({"field": piece.signature_field_name, "text": piece.chunk})
+        note(tracker.get_total_tokens())
         return prediction
 
     def dump_state(self) -> dict[str, Any]:

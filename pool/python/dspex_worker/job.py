@@ -32,6 +32,7 @@ class Job:
     chunks: Chunks | None = None  # where the caller wants them
     state: Any = None  # what the session's last call left behind
     left: Any = None  # what this call leaves behind
+    usage: dict[str, int] | None = None  # the tokens of its LM calls, where they are known
     started = False  # it holds a slot
     abandoned = False
     task: asyncio.Task[Outcome] | None = None

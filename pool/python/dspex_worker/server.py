@@ -319,6 +319,8 @@ class Server:
                 "outputs": outputs,
                 "program_ms": int(seconds * 1e6) / 1e3,
             }
+            if job.usage is not None:
+                frame["usage"] = job.usage
             try:
                 if job.program is not None and job.program.stateful:
                     check_json("the state that dump_state() told", job.left)

@@ -298,6 +298,33 @@ def test_a_worker_runs_dspy_on_several_threads(start_worker, stand_in):
         assert answer["program_ms"] > 0
 
 
+def test_an_answer_says_what_its_own_model_calls_used(start_worker, stand_in):
+    worker = start_worker(TEST_MODEL_KEY="sk-test-123456")
+    lms = {"default": lm_of(stand_in), "kept": {**lm_of(stand_in), "cache": True}}
+    worker.configure(4, lms=lms, preload=["dspy"])
+    # The stand-in counts 1 token there and 1 back for each model call.
+    one = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    two = {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4}
+    worker.define("predict", definition())
+    worker.define("react", definition(module="react", tools=["fixture_programs:echo"]))
+    worker.define("kept", definition(lm="kept"))
+    worker.define("callable", {"kind": "callable", "target": "fixture_programs:echo"})
+    stand_in.values = {"next_tool_name": "finish", "next_tool_args": "{}"}
+    stand_in.delay = 0.05  # so that calls are under way together
+    sent = {}
+    for n in range(8):
+        sent[worker.send_call("predict", question=f"q{n}")] = one
+        # An agent that finishes at once asks twice: for its step, and for the answer.
+        sent[worker.send_call("react", question=f"q{n}")] = two
+    for _ in sent:
+        answer = worker.receive()
+        assert answer["usage"] == sent[answer["id"]], "its own, and nobody else's"
+    assert stand_in.most_at_once > 1
+    assert worker.call("kept", question="why?")["usage"] == one
+    assert "usage" not in worker.call("kept", question="why?"), "the cache asked nobody"
+    assert "usage" not in worker.call("callable", text="x")
+
+
 def test_the_bridge_gives_the_same_outputs(start_bridge, stand_in):
     bridge = start_bridge(TEST_MODEL_KEY="sk-test-123456")
     signature = definition()["signature"]

@@ -113,6 +113,7 @@ impl FakePool {
             program_time: Some(Duration::ZERO),
             worker: "fake-0.0".into(),
             state: None,
+            usage: None,
         }
     }
 

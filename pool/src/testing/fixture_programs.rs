@@ -187,6 +187,7 @@ pub fn answer(call: &Call) -> Result<Reply, PoolError> {
         program_time: Some(latency(call)),
         worker: "fake-0.0".into(),
         state: state.and_then(|state| Some(to_raw_value(&state).ok()?.into())),
+        usage: None,
     })
 }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::call::Usage;
 use crate::failure::Failure;
 use crate::launch::LmProfile;
 use crate::program::{Definition, ProgramKey};
@@ -93,6 +94,8 @@ pub(super) struct FromWorker {
     pub(super) error: Option<Failure>,
     #[serde(default, deserialize_with = "as_it_is")]
     pub(super) state: Option<Box<RawValue>>,
+    #[serde(default)]
+    pub(super) usage: Option<Usage>,
     #[serde(default, deserialize_with = "as_it_is")]
     pub(super) chunk: Option<Box<RawValue>>,
 }

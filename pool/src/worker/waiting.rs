@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::frames::{FromWorker, Kind};
+use crate::call::Usage;
 use crate::error::PoolError;
 use crate::failure::Failure;
 use crate::stream::{Chunk, ChunkSender};
@@ -26,6 +27,7 @@ pub(super) enum Answer {
         outputs: Option<Map<String, Value>>,
         program_ms: Option<f64>,
         state: Option<Box<RawValue>>,
+        usage: Option<Usage>,
     },
     Failed(Failure),
     Pong,
@@ -149,6 +151,7 @@ impl Waiting {
                 outputs: frame.outputs,
                 program_ms: frame.program_ms,
                 state: frame.state,
+                usage: frame.usage,
             },
             (Kind::Pong, ..) => Answer::Pong,
             (Kind::Error, Some(failure), _) => Answer::Failed(failure),

@@ -295,6 +295,31 @@ raw(struct.pack(">I", len(body)) + body)"#;
 }
 
 #[tokio::test]
+async fn what_a_worker_counted_comes_with_its_answer() {
+    let asked = call("echo", json!({"text": "x"}), LONG);
+    let answered = |usage: &str| {
+        let then = format!("send(type=\"result\", id=2, outputs={{}}{usage})");
+        let asked = asked.clone();
+        async move { ask_on(&then, &asked).await }
+    };
+    assert_eq!(answered("").await.unwrap().usage, None);
+    let said = ", usage={\"prompt_tokens\": 5, \"total_tokens\": 7, \"later\": 1}";
+    let usage = answered(said).await.unwrap().usage.unwrap();
+    assert_eq!(
+        (
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.total_tokens
+        ),
+        (5, 0, 7)
+    );
+    let error = answered(", usage={\"total_tokens\": -1}")
+        .await
+        .unwrap_err();
+    expect_protocol("a count below zero", "-1", &error);
+}
+
+#[tokio::test]
 async fn a_worker_that_ends_inside_a_frame_has_crashed() {
     let then = r#"raw(struct.pack(">I", 100) + b"{"); print("oh no", file=sys.stderr, flush=True); os._exit(9)"#;
     match call_on(then).await {

@@ -28,6 +28,7 @@ impl Pool for Ready {
             program_time: Some(Duration::ZERO),
             worker: Arc::clone(&self.worker),
             state: None,
+            usage: None,
         })
     }
 

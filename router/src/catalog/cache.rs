@@ -2,7 +2,8 @@
 //!
 //! Invariants: reading loads one pointer; what was read from the catalog before a deletion is
 //! never filed after it, because every removal moves the shard's generation and a stale read is
-//! then not filed; an entry that is there is kept, so what was learnt about it is kept too.
+//! then not filed; an entry that is there is kept, so what was learnt about it is kept too, until there
+//! are more than [`MOST`]. What makes room then is in the catalog still, and is read when it is called.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -16,6 +17,10 @@ use crate::failover::Need;
 /// Filing a program copies its shard's map of pointers: enough shards keep that small even with
 /// a hundred thousand programs.
 const SHARDS: usize = 64;
+
+/// Programs that are known at most: twice as many as are promised to cost a call nothing, and some
+/// hundreds of megabytes where each brings a long signature.
+const MOST: usize = 200_000;
 
 /// How many names are compared at most when one is looked for that is not there.
 const COMPARED: usize = 5_000;
@@ -37,6 +42,8 @@ pub(crate) struct Generation(u64);
 pub(crate) struct Cache {
     hasher: RandomState,
     shards: Box<[Shard]>,
+    /// Entries of one shard at most.
+    room: usize,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +62,12 @@ impl Shard {
 
 impl Cache {
     pub(crate) fn new() -> Self {
+        Self::with_room(MOST / SHARDS)
+    }
+
+    fn with_room(room: usize) -> Self {
         Self {
+            room,
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
         }
@@ -93,6 +105,11 @@ impl Cache {
         let entry = entry(program);
         if *removals == before.0 {
             let mut next = HashMap::clone(&entries);
+            if next.len() >= self.room && !next.contains_key(&entry.program.key.id) {
+                // Whichever comes first in the table: to know who was used last, every call would write.
+                let first = next.keys().next().cloned();
+                first.and_then(|id| next.remove(&id));
+            }
             next.insert(entry.program.key.id.clone(), Arc::clone(&entry));
             shard.entries.store(Arc::new(next));
         }
@@ -115,7 +132,8 @@ impl Cache {
                 continue;
             }
             let mut next = HashMap::clone(&shard.entries.load());
-            for program in programs {
+            let room = self.room.saturating_sub(next.len());
+            for program in programs.into_iter().take(room) {
                 next.entry(program.key.id.clone())
                     .or_insert_with(|| entry(program));
             }
@@ -203,6 +221,25 @@ mod tests {
         cache.remove(&id("p77"));
         assert!(cache.get(&id("p77")).is_none());
         assert!(cache.get(&id("p78")).is_some());
+    }
+
+    #[test]
+    fn there_are_never_more_than_there_is_room_for_and_the_newest_is_known() {
+        let known = |cache: &Cache| -> usize {
+            let shards = cache.shards.iter();
+            shards.map(|shard| shard.entries.load().len()).sum()
+        };
+        let cache = Cache::with_room(2);
+        let programs = (0..1_000).map(|n| program(&format!("p{n}"), n, "m:f"));
+        cache.file_all(programs.collect());
+        assert_eq!(known(&cache), 2 * SHARDS);
+        for n in 0..1_000 {
+            let name = id(&format!("p{n}"));
+            let filed = program(name.as_str(), n, "m:f");
+            cache.file(filed, cache.generation(&name));
+            assert!(cache.get(&name).is_some(), "{name}");
+        }
+        assert_eq!(known(&cache), 2 * SHARDS);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use dspex_pool::{Definition, Program, ProgramId, ProgramKey};
 use jiff::Timestamp;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqlSafeStr, SqlitePool};
 
@@ -90,7 +90,8 @@ impl SqliteCatalog {
     ///
     /// # Errors
     ///
-    /// Where the database cannot be written, or holds a newer version's tables.
+    /// [`CatalogError::SchemaTooNew`] where a newer program has made the tables, else where the
+    /// database cannot be written.
     pub async fn open(writer: SqlitePool, reader: SqlitePool) -> Result<Self, CatalogError> {
         let migration = |version, name: &'static str, sql: &'static str| {
             let sql = sql.into_sql_str();
@@ -103,7 +104,11 @@ impl SqliteCatalog {
             migration(4, "versions of programs", HISTORY),
         ]);
         migrator.dangerous_set_table_name("_dspex_router_migrations");
-        migrator.run(&writer).await.map_err(CatalogError::Schema)?;
+        let known = migrator.iter().map(|one| one.version).max().unwrap_or(0);
+        migrator.run(&writer).await.map_err(|error| match error {
+            MigrateError::VersionMissing(found) => CatalogError::SchemaTooNew { found, known },
+            other => CatalogError::Schema(other),
+        })?;
         Ok(Self { writer, reader })
     }
 }

@@ -10,12 +10,15 @@ use async_trait::async_trait;
 use dspex_pool::ProgramKey;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Row, SqlSafeStr, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex as AsyncMutex, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::{Saved, SessionError, SessionKey, SessionStore, SessionTotals};
+
+/// The tables' version.
+const VERSION: i64 = 1;
 
 /// With a rowid, because states may be long: the index stays small beside them.
 const SCHEMA: &str = "
@@ -83,14 +86,15 @@ impl SqliteSessions {
     ///
     /// # Errors
     ///
-    /// Where the database cannot be written, or holds a newer version's tables.
+    /// [`SessionError::SchemaTooNew`] where a newer program has made the tables, else where the
+    /// database cannot be written.
     pub async fn open(
         writer: SqlitePool,
         reader: SqlitePool,
         writes: TaskTracker,
     ) -> Result<Self, SessionError> {
         let mut migrator = Migrator::with_migrations(vec![Migration::new(
-            1,
+            VERSION,
             "session states".into(),
             MigrationType::Simple,
             SCHEMA.into_sql_str(),
@@ -106,7 +110,13 @@ impl SqliteSessions {
         migrator
             .run_direct(None, &mut *transaction, false)
             .await
-            .map_err(|error| SessionError::Schema(Arc::new(error)))?;
+            .map_err(|error| match error {
+                MigrateError::VersionMissing(found) => SessionError::SchemaTooNew {
+                    found,
+                    known: VERSION,
+                },
+                other => SessionError::Schema(Arc::new(other)),
+            })?;
         transaction.commit().await.map_err(&opening)?;
         Ok(Self {
             writer,

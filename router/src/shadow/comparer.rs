@@ -1,19 +1,24 @@
 //! The user's own comparer: a program that is asked whether two answers say the same.
 //!
-//! Invariants: it runs on stable's pool like any program, and never for longer than it is given. One
+//! Invariants: it runs on stable's pool like any program, and never for longer than it is given; it
+//! yields to callers as a copy does, within the same caps, and is not asked where there is no room. One
 //! that fails several times in a row is left alone for a while: on pools that replace a worker for
 //! every call that outstays its time, a comparer that hangs would cost callers their workers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use dspex_pool::{Call, PoolError, ProgramId, ProgramKey};
+use dspex_pool::{Call, PoolError, ProgramId, ProgramKey, Reply};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::lock;
+use super::copy::NoRoom;
 use super::view::ComparerView;
+use super::{cost, lock};
+use crate::catalog::cache::Entry;
+use crate::dispatch::LaneState;
 use crate::router::Router;
 
 /// Failures in a row after which a comparer is left alone.
@@ -32,6 +37,8 @@ struct Standing {
     failed: u64,
     in_a_row: u32,
     rests_until: Option<Instant>,
+    /// What its last answer cost, which the next is expected to cost.
+    tokens: u64,
     trouble: Option<String>,
 }
 
@@ -116,15 +123,74 @@ impl Router {
         stable: &Map<String, Value>,
         candidate: &Map<String, Value>,
     ) -> Result<(bool, String), String> {
-        let entry = self
-            .find(comparer)
-            .await
-            .map_err(|error| format!("the comparer {comparer} cannot be had: {error}"))?;
+        let entry = self.find_comparer(comparer).await?;
         let key = &entry.program.key;
-        let begun = Instant::now();
-        if let Some(why) = lock(&self.shadow.comparers).rests(key, begun) {
-            return Err(why);
+        let now = Instant::now();
+        let expected = {
+            let mut comparers = lock(&self.shadow.comparers);
+            if let Some(why) = comparers.rests(key, now) {
+                return Err(why);
+            }
+            comparers.of(key).tokens
+        };
+        let lane = self.stable_lane();
+        if let Err(no_room) = self.take_room(&lane, expected, now) {
+            let counters = &self.shadow.counters;
+            counters.comparer_no_room.fetch_add(1, Relaxed);
+            let why = match no_room {
+                NoRoom::Circuit => "stable's circuit is not closed",
+                NoRoom::Busy => "stable has no room beside its callers",
+                NoRoom::Cost => "the cap on what copies cost in a minute is used up",
+                NoRoom::Budget => "the retry budget has nothing left for copies",
+            };
+            return Err(format!(
+                "the comparer {comparer} was not asked: no room, {why}"
+            ));
         }
+        let (said, answer) = self.comparer_says(&entry, &lane, stable, candidate).await;
+        let trouble = said.as_ref().err().map(String::as_str);
+        if let Some(reply) = &answer {
+            self.used(reply, expected);
+        }
+        let mut comparers = lock(&self.shadow.comparers);
+        if let Some(reply) = &answer {
+            comparers.of(key).tokens = cost::tokens(reply);
+        }
+        comparers.ended(key, trouble, Instant::now());
+        said
+    }
+
+    /// The same for a person who waits for it: asked whatever it did before, and not counted.
+    ///
+    /// # Errors
+    ///
+    /// As [`Router::ask_comparer`].
+    pub(super) async fn replay_comparer(
+        &self,
+        comparer: &ProgramId,
+        stable: &Map<String, Value>,
+        candidate: &Map<String, Value>,
+    ) -> Result<(bool, String), String> {
+        let entry = self.find_comparer(comparer).await?;
+        let lane = self.stable_lane();
+        self.comparer_says(&entry, &lane, stable, candidate).await.0
+    }
+
+    async fn find_comparer(&self, comparer: &ProgramId) -> Result<Arc<Entry>, String> {
+        let found = self.find(comparer).await;
+        found.map_err(|error| format!("the comparer {comparer} cannot be had: {error}"))
+    }
+
+    /// Asks it: what it says, and its whole answer, where there is one.
+    async fn comparer_says(
+        &self,
+        entry: &Entry,
+        lane: &LaneState,
+        stable: &Map<String, Value>,
+        candidate: &Map<String, Value>,
+    ) -> (Result<(bool, String), String>, Option<Reply>) {
+        let comparer = &entry.program.key.id;
+        let begun = Instant::now();
         let limit = self.shadow.config.comparer_timeout;
         let inputs = [("stable", stable), ("candidate", candidate)]
             .map(|(name, outputs)| (name.to_owned(), Value::Object(outputs.clone())));
@@ -138,11 +204,12 @@ impl Router {
             chunks: None,
             deadline: begun + limit,
         };
-        let stable = self.stable();
-        let answer = stable.execute(call);
+        let answer = lane.pool.execute(call);
         let said = match tokio::time::timeout_at(begun + limit + GRACE, answer).await {
             Ok(Ok(reply)) => {
-                read(&reply.outputs).map_err(|problem| format!("the comparer {comparer} {problem}"))
+                let said = read(&reply.outputs)
+                    .map_err(|problem| format!("the comparer {comparer} {problem}"));
+                return (said, Some(reply));
             }
             Ok(Err(PoolError::ProgramTimeout { .. } | PoolError::Hung { .. })) | Err(_) => {
                 Err(format!(
@@ -153,9 +220,7 @@ impl Router {
             }
             Ok(Err(error)) => Err(format!("the comparer {comparer} failed: {error}")),
         };
-        let trouble = said.as_ref().err().map(String::as_str);
-        lock(&self.shadow.comparers).ended(key, trouble, Instant::now());
-        said
+        (said, None)
     }
 }
 

@@ -23,9 +23,10 @@ pub struct ShadowConfig {
     pub timeout: Duration,
     /// Calls whose inputs, or whose outputs, are larger are not copied. Bytes of JSON.
     pub max_copy_bytes: usize,
-    /// Copies in any minute at most, those that learn noise included.
+    /// Copies in any minute at most, those that learn noise and comparers' calls
+    /// included.
     pub calls_per_minute: u64,
-    /// Tokens in any minute at most, by what answers say under `usage`; 0 is no limit.
+    /// Tokens in any minute at most, by what workers count, or answers say under `usage`; 0 is no limit.
     pub tokens_per_minute: u64,
     /// Differences kept whole, with inputs and both outputs; 0 keeps none. They are callers' data.
     pub max_cases: usize,

@@ -1,7 +1,8 @@
 //! One copy: from the queue, to the other lane, to its judgement.
 //!
-//! Invariant: a copy yields to callers. It is made only where the lane's circuit is closed, where
-//! its pool has room and nobody waits, and where the cost cap allows it.
+//! Invariant: a copy yields to callers, and so does every call that is made for its sake. It is made
+//! only where the lane's circuit is closed, where its pool has room and nobody waits, and where the
+//! cost cap allows it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,7 +12,6 @@ use dspex_pool::{Call, Definition, PoolError, Program, Reply, Signature};
 use dspex_telemetry::{Blame, Lane};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -28,15 +28,17 @@ use crate::router::Router;
 /// How long past its deadline a pool may take to say that there is no answer.
 const GRACE: std::time::Duration = std::time::Duration::from_millis(500);
 
-/// A case that was run again on both lanes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Replay {
-    /// What stable answers now, or why it does not.
-    pub stable: Result<Map<String, Value>, String>,
-    /// What the candidate answers now, or why it does not.
-    pub candidate: Result<Map<String, Value>, String>,
-    /// What is different now, noise included; none where one of them did not answer.
-    pub differences: Option<Vec<Difference>>,
+/// Why a call that nobody waits for is not made now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoRoom {
+    /// The lane's circuit is not closed.
+    Circuit,
+    /// Callers wait for the lane's pool, or it has nobody left.
+    Busy,
+    /// The cost cap of the minute is used up.
+    Cost,
+    /// The budget that callers' second tries come from has nothing left for copies.
+    Budget,
 }
 
 impl Router {
@@ -78,7 +80,12 @@ impl Router {
             Lane::Stable => &*candidate,
             Lane::Candidate => &*stable,
         };
-        let tokens = cost::tokens(&job.outputs);
+        // Before anybody is asked: an answer that nothing is made of is money for nothing.
+        if !lock(&shadow.record).has_place(&wanted.program.key) {
+            counters.too_many_programs.fetch_add(1, Relaxed);
+            return;
+        }
+        let tokens = job.tokens;
         if !self.may_copy(other, tokens, now) {
             return;
         }
@@ -87,8 +94,7 @@ impl Router {
         let answered = self.ask(other, &wanted.program, &wanted.inputs, &wanted.request_id);
         let answered = answered.await;
         if let Ok(reply) = &answered {
-            let more = cost::tokens(&reply.outputs).saturating_sub(tokens);
-            lock(&shadow.cost).used_more(more, Instant::now());
+            self.used(reply, tokens);
         }
         let (stable, theirs) = match wanted.leading {
             Lane::Stable => (
@@ -138,27 +144,46 @@ impl Router {
         );
     }
 
-    /// Whether the lane has room for a copy beside its callers, and the cap allows one.
+    /// Whether the lane has room for a copy beside its callers, and the cap allows one. Counts why
+    /// not.
     fn may_copy(&self, lane: &LaneState, tokens: u64, now: Instant) -> bool {
         let counters = &self.shadow.counters;
+        let refused = match self.take_room(lane, tokens, now) {
+            Ok(()) => return true,
+            Err(NoRoom::Circuit) => &counters.circuit,
+            Err(NoRoom::Busy) => &counters.busy,
+            Err(NoRoom::Cost) => &counters.cost,
+            Err(NoRoom::Budget) => &counters.budget,
+        };
+        refused.fetch_add(1, Relaxed);
+        false
+    }
+
+    /// Takes room for a call that nobody waits for, and that is expected to use so many tokens.
+    pub(super) fn take_room(
+        &self,
+        lane: &LaneState,
+        tokens: u64,
+        now: Instant,
+    ) -> Result<(), NoRoom> {
         if !matches!(lane.circuit.state(now), CircuitState::Closed) {
-            counters.circuit.fetch_add(1, Relaxed);
-            return false;
+            return Err(NoRoom::Circuit);
         }
         let pool = lane.pool.status();
         if pool.queued > 0 || pool.in_flight >= pool.capacity {
-            counters.busy.fetch_add(1, Relaxed);
-            return false;
+            return Err(NoRoom::Busy);
         }
         if !lock(&self.shadow.cost).take(tokens, now) {
-            counters.cost.fetch_add(1, Relaxed);
-            return false;
+            return Err(NoRoom::Cost);
         }
-        if self.rescue.budget.withdraw(Draw::Shadow, now).is_err() {
-            counters.budget.fetch_add(1, Relaxed);
-            return false;
-        }
-        true
+        let drawn = self.rescue.budget.withdraw(Draw::Shadow, now);
+        drawn.map_err(|_| NoRoom::Budget)
+    }
+
+    /// Such a call was answered: what it used beyond what was expected counts too.
+    pub(super) fn used(&self, reply: &Reply, expected: u64) {
+        let more = cost::tokens(reply).saturating_sub(expected);
+        lock(&self.shadow.cost).used_more(more, Instant::now());
     }
 
     /// Runs the call on stable once more, and learns where stable differs from itself.
@@ -177,6 +202,7 @@ impl Router {
         self.shadow.counters.controls.fetch_add(1, Relaxed);
         let again = self.ask(&lane, &wanted.program, &wanted.inputs, &wanted.request_id);
         if let Ok(again) = again.await {
+            self.used(&again, tokens);
             let signature = signature(&wanted.program);
             let found = differences(&comparison.rules, signature, stable, &again.outputs);
             lock(&self.shadow.record).learn(&wanted.program.key, &found);
@@ -220,7 +246,7 @@ impl Router {
 
     /// Runs a call on one lane for comparison's sake: recorded in no window, told to no circuit,
     /// without session and caller, so that no limit of a caller and no worker's session is touched.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         lane: &LaneState,
         program: &Arc<Program>,
@@ -242,48 +268,6 @@ impl Router {
         let answer = tokio::time::timeout_at(deadline + GRACE, lane.pool.execute(call));
         let answer = answer.await;
         answer.unwrap_or(Err(PoolError::ProgramTimeout { after }))
-    }
-
-    /// Runs a case again on both lanes, side by side; none where there is no candidate. Nothing is
-    /// counted. The program is run as it is now, which may be a newer version.
-    ///
-    /// # Errors
-    ///
-    /// [`crate::RouterError::UnknownProgram`] where the program is gone.
-    pub async fn replay_case(&self, case: &Case) -> Result<Option<Replay>, crate::RouterError> {
-        let entry = self.find(&case.program.id).await?;
-        let Some(candidate) = self.candidate_lane() else {
-            return Ok(None);
-        };
-        let (program, inputs, id) = (&entry.program, &case.inputs, case.request_id.as_str());
-        let lane = self.stable_lane();
-        let (stable, candidate) = tokio::join!(
-            self.ask(&lane, program, inputs, id),
-            self.ask(&candidate, program, inputs, id)
-        );
-        let rules = &self.shadow.comparison(&case.program.id).rules;
-        let found = match (&stable, &candidate) {
-            (Ok(ours), Ok(theirs)) => {
-                let signature = signature(program);
-                Some(differences(
-                    rules,
-                    signature,
-                    &ours.outputs,
-                    &theirs.outputs,
-                ))
-            }
-            _ => None,
-        };
-        let told = |answer: Result<Reply, PoolError>| {
-            answer
-                .map(|reply| reply.outputs)
-                .map_err(|error| error.to_string())
-        };
-        Ok(Some(Replay {
-            stable: told(stable),
-            candidate: told(candidate),
-            differences: found,
-        }))
     }
 }
 
@@ -311,7 +295,7 @@ fn failure(stable: &Map<String, Value>, error: &PoolError) -> Judged {
     )])
 }
 
-fn signature(program: &Program) -> Option<&Signature> {
+pub(super) fn signature(program: &Program) -> Option<&Signature> {
     match &program.definition {
         Definition::Dspy { signature, .. } => Some(signature),
         Definition::Callable { .. } => None,

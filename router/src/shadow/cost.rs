@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use dspex_pool::Reply;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
@@ -107,9 +108,17 @@ impl Cost {
     }
 }
 
-/// The tokens that an answer says it used: `usage.total_tokens`, or those of each model under
-/// `usage`, as DSPy tells them.
-pub(super) fn tokens(outputs: &Map<String, Value>) -> u64 {
+/// The tokens that an answer cost: what its worker counted, else what the program itself says.
+pub(super) fn tokens(reply: &Reply) -> u64 {
+    match &reply.usage {
+        Some(usage) => usage.total_tokens,
+        None => said(&reply.outputs),
+    }
+}
+
+/// The tokens that outputs say: `usage.total_tokens`, or those of each model under `usage`, as DSPy
+/// tells them.
+fn said(outputs: &Map<String, Value>) -> u64 {
     let Some(usage) = outputs.get("usage").and_then(Value::as_object) else {
         return 0;
     };
@@ -124,6 +133,8 @@ pub(super) fn tokens(outputs: &Map<String, Value>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use dspex_pool::Usage;
+    use dspex_pool::testing::FakePool;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -131,7 +142,7 @@ mod tests {
 
     #[test]
     fn tokens_are_found_where_answers_say_them() {
-        let tokens = |answer: Value| tokens(answer.as_object().unwrap());
+        let tokens = |answer: Value| tokens(&FakePool::reply(&answer));
         assert_eq!(tokens(json!({"usage": {"total_tokens": 7}})), 7);
         let models = json!({"usage": {"a": {"total_tokens": 7}, "b": {"total_tokens": 5}, "c": 3}});
         assert_eq!(tokens(models), 12);
@@ -142,6 +153,21 @@ mod tests {
         ] {
             assert_eq!(tokens(silent), 0);
         }
+    }
+
+    #[test]
+    fn what_the_worker_counted_goes_before_what_the_outputs_say() {
+        let usage = Usage {
+            prompt_tokens: 30,
+            completion_tokens: 12,
+            total_tokens: 42,
+        };
+        let counted = |outputs| Reply {
+            usage: Some(usage),
+            ..FakePool::reply(&outputs)
+        };
+        assert_eq!(tokens(&counted(json!({"answer": "Paris"}))), 42);
+        assert_eq!(tokens(&counted(json!({"usage": {"total_tokens": 7}}))), 42);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,9 @@
 //! What comparisons came to, program by program.
 //!
 //! Invariants: what was counted belongs to one candidate and to one version of each program; another
-//! one begins at nothing. A call is judged at most once. Bounded: beyond [`PROGRAMS`] programs no
-//! further one is compared.
+//! one begins at nothing. A call is judged at most once. Bounded: beyond [`PROGRAMS`] programs of one
+//! candidate no further one is compared, and none is copied for it; what is left of candidates before
+//! makes room.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -97,12 +98,25 @@ impl Record {
         self.cases.clear();
     }
 
+    /// Whether a comparison of this program would be counted.
+    pub(super) fn has_place(&self, program: &ProgramKey) -> bool {
+        self.programs.len() < PROGRAMS
+            || self.programs.contains_key(&program.id)
+            || self
+                .programs
+                .values()
+                .any(|tally| tally.epoch != self.epoch)
+    }
+
     /// The tally of this version of a program for this candidate; none where there are too many.
     fn tally(&mut self, program: &ProgramKey) -> Option<&mut Tally> {
-        if self.programs.len() >= PROGRAMS && !self.programs.contains_key(&program.id) {
-            return None;
-        }
         let epoch = self.epoch;
+        if self.programs.len() >= PROGRAMS && !self.programs.contains_key(&program.id) {
+            // What was learnt of stable for a candidate that is gone is the least to lose.
+            let others = self.programs.iter().filter(|(_, of)| of.epoch != epoch);
+            let oldest = others.min_by_key(|(_, of)| of.epoch)?.0.clone();
+            self.programs.remove(&oldest);
+        }
         let tally = self.programs.entry(program.id.clone()).or_default();
         if tally.version != program.version {
             *tally = Tally {

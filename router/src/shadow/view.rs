@@ -53,6 +53,9 @@ counters! {
     too_old,
     /// Dropped: the candidate it was for is gone.
     no_candidate,
+    /// Dropped: as many programs are compared for this candidate as can be told apart, and this is
+    /// another one.
+    too_many_programs,
     /// Dropped: the lane's circuit is not closed.
     circuit,
     /// Dropped: the lane has no room beside its callers.
@@ -65,6 +68,9 @@ counters! {
     copied,
     /// Calls made on stable once more, to learn its noise.
     controls,
+    /// Comparisons left unjudged: the user's comparer was not asked, because stable had no room for
+    /// it beside its callers, or the cost cap or the budget none.
+    comparer_no_room,
 }
 
 /// Copies and comparisons at one moment.

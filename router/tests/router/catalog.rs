@@ -364,5 +364,14 @@ async fn tables_of_a_newer_version_are_not_touched() {
     .await
     .unwrap();
     let again = SqliteCatalog::open(writer.clone(), writer).await;
-    assert!(matches!(&again, Err(CatalogError::Schema(_))), "{again:?}");
+    let error = again.unwrap_err();
+    assert!(
+        matches!(error, CatalogError::SchemaTooNew { found: 99, .. }),
+        "{error:?}"
+    );
+    assert_eq!(
+        error.to_string(),
+        "the catalog has schema version 99, and this program knows up to 4: use the newer program, \
+         or another database"
+    );
 }

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use dspex_pool::PoolError;
+use dspex_pool::testing::FakePool;
+use dspex_pool::{PoolError, Reply, Usage};
 use dspex_router::compare::{RulesConfig, Tier};
 use dspex_router::{NoiseConfig, ShadowConfig};
 use dspex_telemetry::Lane;
@@ -65,9 +66,7 @@ async fn what_stable_does_not_answer_twice_alike_does_not_count() {
     let clock = AtomicU64::new(0);
     house.stable.answer_with(move |_| {
         let now = clock.fetch_add(1, SeqCst);
-        Ok(dspex_pool::testing::FakePool::reply(
-            &json!({"answer": "Paris", "now": now}),
-        ))
+        Ok(FakePool::reply(&json!({"answer": "Paris", "now": now})))
     });
     house
         .candidate
@@ -116,11 +115,9 @@ fn comparer_says(
     house.stable.answer_with(move |call| {
         if call.program.key.id.as_str() == "judge" {
             assert!(call.inputs["stable"].is_object() && call.inputs["candidate"].is_object());
-            return verdict().map(|said| dspex_pool::testing::FakePool::reply(&said));
+            return verdict().map(|said| FakePool::reply(&said));
         }
-        Ok(dspex_pool::testing::FakePool::reply(&Value::Object(
-            (*call.inputs).clone(),
-        )))
+        Ok(FakePool::reply(&Value::Object((*call.inputs).clone())))
     });
 }
 
@@ -149,6 +146,69 @@ async fn the_users_comparer_judges_words() {
     house.call(&program, "s").await.unwrap();
     pause().await;
     assert_eq!(told(&house, &program).by_rule[&Tier::Fields], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_comparer_yields_to_callers_and_keeps_within_the_caps() {
+    let house = house(ShadowConfig {
+        calls_per_minute: 5,
+        tokens_per_minute: 100,
+        ..with_comparer()
+    })
+    .await;
+    let program = house.program("p", true).await;
+    house.program("judge", true).await;
+    house.candidate.answer(&json!({"text": "in other words"}));
+    let unjudged = || {
+        let seen = told(&house, &program);
+        (
+            seen.compared,
+            seen.unjudged,
+            seen.trouble.unwrap_or_default(),
+        )
+    };
+    house.stable.status_with(|status| status.queued = 1);
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    assert_eq!(house.stable.calls(), 1, "the caller's, and no comparer's");
+    let (compared, left, why) = unjudged();
+    assert_eq!((compared, left), (0, 1));
+    assert!(why.contains("no room beside its callers"), "{why}");
+    let counts = house.router.shadow().counts;
+    assert_eq!((counts.copied, counts.busy), (1, 0), "the copy was made");
+    assert_eq!(counts.comparer_no_room, 1);
+    let standing = &house.router.shadow().comparers;
+    assert!(standing.iter().all(|one| one.failed == 0), "{standing:?}");
+
+    // Each comparison costs two calls of the five; one was used.
+    house.stable.status_with(|_| {});
+    house.stable.answer_with(|call| {
+        let reply = FakePool::reply(&json!({"equal": true, "text": "hello"}));
+        let judges = call.program.key.id.as_str() == "judge";
+        let usage = judges.then(|| Usage {
+            total_tokens: 60,
+            ..Usage::default()
+        });
+        Ok(Reply { usage, ..reply })
+    });
+    house
+        .candidate
+        .answer(&json!({"equal": true, "text": "hi"}));
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    assert_eq!(unjudged().0, 1);
+    let shadow = house.router.shadow();
+    assert_eq!(
+        (shadow.calls_last_minute, shadow.tokens_last_minute),
+        (3, 60)
+    );
+    // Another sixty tokens are more than the hundred.
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    let (compared, left, why) = unjudged();
+    assert_eq!((compared, left), (1, 2));
+    assert!(why.contains("cost in a minute"), "{why}");
+    assert_eq!(house.router.shadow().counts.comparer_no_room, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,4 +282,73 @@ async fn a_comparer_that_throws_hangs_or_babbles_is_said_and_left_alone() {
     house.call(&program, "s").await.unwrap();
     pause().await;
     assert_eq!(told(&house, &program).compared, 1, "asked again: {judge}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_too_many_is_not_copied_until_another_candidate_comes() {
+    let house = house(ShadowConfig {
+        calls_per_minute: 10_000,
+        ..config()
+    })
+    .await;
+    let mut last = None;
+    for n in 0..1_001 {
+        let program = house.program(&format!("p{n}"), true).await;
+        house.call(&program, "s").await.unwrap();
+        pause().await;
+        last = Some(program);
+    }
+    let last = last.unwrap();
+    let shadow = house.router.shadow();
+    assert_eq!(shadow.programs.len(), 1_000);
+    assert!(shadow.programs.iter().all(|told| told.compared == 1));
+    let counts = shadow.counts;
+    assert_eq!((counts.copied, counts.too_many_programs), (1_000, 1));
+    assert_eq!(house.candidate.calls(), 1_000, "nobody is asked in vain");
+    // One that is compared already goes on.
+    house.call(&"p7".parse().unwrap(), "s").await.unwrap();
+    pause().await;
+    assert_eq!(told(&house, &"p7".parse().unwrap()).compared, 2);
+
+    house.router.set_candidate(Some(house.candidate.shared()));
+    house.call(&last, "s").await.unwrap();
+    pause().await;
+    assert_eq!(told(&house, &last).compared, 1);
+    assert_eq!(house.router.shadow().programs.len(), 1);
+    assert_eq!(house.router.shadow().counts.too_many_programs, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_case_is_run_again_with_its_comparer_and_counted_nowhere() {
+    let house = house(with_comparer()).await;
+    let program = house.program("p", true).await;
+    house.program("judge", true).await;
+    house.candidate.answer(&json!({"text": "in other words"}));
+    comparer_says(&house, || {
+        Ok(json!({"equal": false, "why": "another city"}))
+    });
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    let case = house.router.shadow_cases(Some(&program), 1).remove(0);
+    let before = house.router.shadow();
+    let again = || async { house.router.replay_case(&case).await.unwrap().unwrap() };
+
+    let differs = again().await;
+    assert_eq!(differs.differences.unwrap()[0].what, "another city");
+    comparer_says(&house, || Ok(json!({"equal": true})));
+    assert_eq!(again().await.differences, Some(Vec::new()));
+    comparer_says(&house, || Err(raised()));
+    for _ in 0..4 {
+        // Asked each time: whoever mends it wants to see it fail.
+        let unjudged = again().await;
+        assert_eq!(unjudged.differences, None);
+        let why = unjudged.unjudged.unwrap();
+        assert!(why.contains("the comparer judge failed"), "{why}");
+    }
+    // The form of an answer is not the comparer's to excuse.
+    house.candidate.answer(&json!({"text": 5}));
+    let form = again().await;
+    assert_eq!(form.differences.unwrap()[0].rule, Tier::Fields);
+    assert_eq!(form.unjudged, None);
+    assert_eq!(house.router.shadow(), before);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dspex_pool::ProgramKey;
-use dspex_router::sessions::{Saved, SessionKey, SessionTotals};
+use dspex_router::sessions::{Saved, SessionError, SessionKey, SessionTotals};
 use dspex_router::{MemorySessions, SessionStore, SqliteSessions};
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -182,4 +182,31 @@ async fn a_row_that_holds_no_state_is_told_and_takes_no_other_with_it() {
         "{told}"
     );
     assert!(store.get(&key(1, "b")).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn tables_of_a_newer_program_are_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, writer) = open(&folder.path().join("dspex.db")).await;
+    store.put(&key(1, "a"), &saved("1", 1), 10).await.unwrap();
+    sqlx::query(
+        "INSERT INTO _dspex_sessions_migrations
+         (version, description, installed_on, success, checksum, execution_time)
+         VALUES (2, 'from the future', CURRENT_TIMESTAMP, 1, x'00', 0)",
+    )
+    .execute(&writer)
+    .await
+    .unwrap();
+    let again = SqliteSessions::open(writer.clone(), writer.clone(), TaskTracker::new());
+    let error = again.await.unwrap_err();
+    assert!(
+        matches!(error, SessionError::SchemaTooNew { found: 2, known: 1 }),
+        "{error:?}"
+    );
+    assert_eq!(
+        error.to_string(),
+        "the store of session states has schema version 2, and this program knows up to 1: use the \
+         newer program, or another database"
+    );
+    assert_eq!(store.get(&key(1, "a")).await.unwrap(), Some(saved("1", 1)));
 }

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_pool::{PoolError, ProgramId, chunks};
+use dspex_pool::testing::FakePool;
+use dspex_pool::{Call, PoolError, ProgramId, Reply, Usage, chunks};
 use dspex_router::compare::Tier;
 use dspex_router::{
     Draft, Execute, MemoryCatalog, NoiseConfig, ProgramComparison, RouterConfig, ShadowConfig,
@@ -198,6 +199,39 @@ async fn a_minute_costs_no_more_than_the_cap() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn tokens_that_workers_counted_are_within_the_cap() {
+    let house = house(ShadowConfig {
+        tokens_per_minute: 100,
+        ..config()
+    })
+    .await;
+    let program = house.program("p", true).await;
+    // The outputs are those that were declared, and say nothing of tokens.
+    let answer = |total_tokens| {
+        move |_: &Call| {
+            Ok(Reply {
+                usage: Some(Usage {
+                    total_tokens,
+                    ..Usage::default()
+                }),
+                ..FakePool::reply(&json!({"answer": "Paris"}))
+            })
+        }
+    };
+    house.stable.answer_with(answer(40));
+    house.candidate.answer_with(answer(50));
+    for _ in 0..3 {
+        house.call(&program, "s").await.unwrap();
+        pause().await;
+    }
+    let shadow = house.router.shadow();
+    // The second would have come to 90 by what stable used; the candidate uses more.
+    assert_eq!(shadow.tokens_last_minute, 100);
+    assert_eq!((shadow.counts.copied, shadow.counts.cost), (2, 1));
+    assert_eq!(house.candidate.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_crash_is_the_pools_failure_and_a_raised_error_a_difference() {
     let house = house(config()).await;
     let program = house.program("p", true).await;
@@ -305,7 +339,7 @@ async fn another_candidate_begins_at_nothing() {
     pause().await;
     house
         .router
-        .set_candidate(Some(dspex_pool::testing::FakePool::new("v3").shared()));
+        .set_candidate(Some(FakePool::new("v3").shared()));
     assert!(house.router.shadow().programs.is_empty());
     assert!(house.router.shadow_cases(None, 10).is_empty());
     // What was under way for the one before is not counted for this one.

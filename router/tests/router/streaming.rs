@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use dspex_flags::{FlagValue, bucket, dspex};
 use dspex_pool::testing::FakePool;
 use dspex_pool::{ChunkReceiver, Pool as _, chunks};
 use dspex_router::{ExecuteFailed, Executed};
 use dspex_telemetry::{Blame, Lane};
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::support::{House, crashed, request};
@@ -177,4 +179,136 @@ async fn a_program_that_waits_for_its_reader_until_the_end_is_not_to_blame() {
     call.chunks = Some(sender);
     house.router.execute(call).await.unwrap_err();
     assert_eq!(house.window(Lane::Stable).errors_of(Blame::Program), 1);
+}
+
+/// A stream of this session that is in the middle: one chunk was read, and the rest waits.
+struct Midway {
+    chunks: ChunkReceiver,
+    call: JoinSet<Result<Executed, ExecuteFailed>>,
+}
+
+impl Midway {
+    async fn open(house: &House, session: &str) -> Self {
+        let (sender, mut chunks) = chunks(1);
+        let mut asked = request(&"p".parse().unwrap(), session);
+        asked.chunks = Some(sender);
+        let router = house.router.clone();
+        let mut call = JoinSet::new();
+        call.spawn(async move { router.execute(asked).await });
+        assert_eq!(chunks.next().await.unwrap().get(), "0");
+        Self { chunks, call }
+    }
+
+    /// Reads to the end; answers the lane that answered.
+    async fn end(mut self) -> Lane {
+        let mut got = 1;
+        while self.chunks.next().await.is_some() {
+            got += 1;
+        }
+        assert_eq!(got, 20, "nothing is lost");
+        let ended = self.call.join_next().await.unwrap().unwrap().unwrap();
+        assert!(!ended.failed_over);
+        ended.lane
+    }
+}
+
+async fn streaming_house() -> House {
+    let house = House::new().await;
+    house.program("p", true).await;
+    numbers(&house.stable, 20);
+    numbers(&house.candidate, 20);
+    house
+}
+
+/// A session whose bucket lies below this share, and not below that.
+fn session_between(least: u32, most: u32) -> String {
+    let key = dspex::GRADUAL_ROLLOUT_PERCENTAGE.key;
+    (0..10_000)
+        .map(|n| format!("s{n}"))
+        .find(|session| (least..most).contains(&u32::from(bucket(key, session).get())))
+        .unwrap()
+}
+
+async fn lane_of(house: &House, session: &str) -> Lane {
+    let answer = house.call(&"p".parse().unwrap(), session).await.unwrap();
+    assert!(!answer.failed_over);
+    answer.lane
+}
+
+#[tokio::test]
+async fn a_session_in_the_middle_of_a_stream_is_not_moved_by_a_raise() {
+    let house = streaming_house().await;
+    let (mine, other) = (session_between(1_000, 4_000), session_between(4_000, 4_900));
+    house.percent("5").await;
+    let stream = Midway::open(&house, &mine).await;
+    house.percent("50").await;
+    assert_eq!(lane_of(&house, &mine).await, Lane::Stable);
+    assert_eq!(lane_of(&house, &other).await, Lane::Candidate);
+    // A second stream goes with the first, and keeps the side where the first ends before it.
+    let second = Midway::open(&house, &mine).await;
+    assert_eq!(stream.end().await, Lane::Stable);
+    assert_eq!(lane_of(&house, &mine).await, Lane::Stable);
+    assert_eq!(second.end().await, Lane::Stable);
+    assert_eq!(lane_of(&house, &mine).await, Lane::Candidate);
+    // A caller who leaves ends it as well.
+    house.percent("5").await;
+    let left = Midway::open(&house, &mine).await;
+    house.percent("50").await;
+    assert_eq!(lane_of(&house, &mine).await, Lane::Stable);
+    let Midway { chunks, mut call } = left;
+    drop(chunks);
+    call.shutdown().await;
+    assert_eq!(lane_of(&house, &mine).await, Lane::Candidate);
+}
+
+#[tokio::test]
+async fn a_session_in_the_middle_of_a_stream_is_not_moved_by_a_lowering() {
+    let house = streaming_house().await;
+    let mine = session_between(1_000, 4_000);
+    house.percent("50").await;
+    let stream = Midway::open(&house, &mine).await;
+    house.percent("5").await;
+    assert_eq!(lane_of(&house, &mine).await, Lane::Candidate);
+    assert_eq!(stream.end().await, Lane::Candidate);
+    assert_eq!(lane_of(&house, &mine).await, Lane::Stable);
+}
+
+#[tokio::test]
+async fn a_rollback_moves_a_session_in_the_middle_of_a_stream() {
+    let switch = dspex::POOL_V2_ENABLED.key;
+    for kill in [false, true] {
+        let house = streaming_house().await;
+        let mine = session_between(1_000, 4_000);
+        house.percent("50").await;
+        let stream = Midway::open(&house, &mine).await;
+        if kill {
+            let revision = house.set(&[(switch, FlagValue::Bool(false))]).await;
+            let served = house.flags.wait_acknowledged(revision, LONG);
+            served.await.unwrap();
+        } else {
+            house.percent("0").await;
+        }
+        let before = house.candidate.calls();
+        assert_eq!(lane_of(&house, &mine).await, Lane::Stable);
+        // Nor is it taken back there by what it was before the rollback.
+        house.percent("5").await;
+        assert_eq!(lane_of(&house, &mine).await, Lane::Stable);
+        assert_eq!(house.candidate.calls(), before);
+        // What has begun is not cut off.
+        assert_eq!(stream.end().await, Lane::Candidate);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_on_one_candidate_keeps_nobody_on_the_next() {
+    let house = streaming_house().await;
+    let mine = session_between(1_000, 4_000);
+    house.percent("50").await;
+    let stream = Midway::open(&house, &mine).await;
+    house.percent("5").await;
+    let next = FakePool::new("v3");
+    house.router.set_candidate(Some(next.shared()));
+    assert_eq!(lane_of(&house, &mine).await, Lane::Stable);
+    assert_eq!(next.calls(), 0);
+    assert_eq!(stream.end().await, Lane::Candidate);
 }

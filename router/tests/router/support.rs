@@ -90,6 +90,9 @@ impl House {
             .tracker
             .spawn(house.router.clone().follow_flags(house.stop.clone()));
         house
+            .tracker
+            .spawn(house.router.clone().follow_circuits(house.stop.clone()));
+        house
     }
 
     /// A house with all its traffic on the candidate.

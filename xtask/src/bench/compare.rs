@@ -7,7 +7,6 @@
 use std::fmt::Write as _;
 
 use super::figures::{Figure, Limit};
-use super::record::Record;
 
 /// How much worse is no noise.
 const TOLERANCE: f64 = 0.15;
@@ -20,12 +19,14 @@ pub(super) struct Worse {
     now: f64,
 }
 
-/// What got worse from one run to the other.
-pub(super) fn worse(before: &Record, now: &Record) -> Vec<Worse> {
-    among(&before.figures, &now.figures)
+/// Prints what got worse from one run to the other. Answers whether nothing did.
+pub(super) fn holds(before: &[Figure], now: &[Figure]) -> bool {
+    let worse = among(before, now);
+    println!("{}", text(&worse));
+    worse.is_empty()
 }
 
-/// The same, of the figures alone.
+/// What got worse.
 pub(super) fn among(before: &[Figure], now: &[Figure]) -> Vec<Worse> {
     now.iter()
         .filter(|figure| figure.portable)

@@ -12,33 +12,37 @@ mod rounds;
 
 use anyhow::Result;
 
-use self::record::Record;
+pub(super) use self::record::Record;
 use super::results::Results;
-use super::{Core, compare};
+use super::{Core, compare, plot};
 use crate::interrupt::Interrupt;
 use crate::places::Places;
 use crate::surroundings::Surroundings;
 
 /// Measures. Answers false only where `--compare` found something worse.
 pub(super) fn run(core: &Core, places: &Places, interrupt: &Interrupt) -> Result<bool> {
-    let before: Option<Record> = if core.compare {
-        Some(Results::CORE.read(places)?)
-    } else {
-        None
-    };
+    let before: Option<Record> = Results::CORE.before(core.compare, places)?;
     let surroundings = Surroundings::of(places, record::rivals(places)?);
     surroundings.warn_if_busy();
     let samples = rounds::run(core, places, interrupt)?;
     let record = Record::of(surroundings, &samples);
     println!("{}", page::text(&record));
     if let Some(before) = before {
-        let worse = compare::among(&before.figures, &record.figures);
-        println!("{}", compare::text(&worse));
-        return Ok(worse.is_empty());
+        return Ok(compare::holds(&before.figures, &record.figures));
     }
     if core.whole() {
         Results::CORE.write(places, &record)?;
-        page::write(&record, places)?;
+        publish(&record, places)?;
     }
     Ok(true)
+}
+
+/// Writes the record's page, its plot, and the table of the README.
+pub(super) fn publish(record: &Record, places: &Places) -> Result<()> {
+    page::write(record, places)?;
+    plot::write(
+        &places.root.join("bench/results/core.svg"),
+        "The time of a flag's decision and of a breaker's permit, times ours",
+        &page::bars(record),
+    )
 }

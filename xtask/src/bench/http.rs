@@ -79,11 +79,7 @@ impl Http {
 
 /// Measures. Answers false only where `--compare` found something worse.
 pub(super) fn run(http: &Http, places: &Places, interrupt: &Interrupt) -> Result<bool> {
-    let before: Option<Record> = if http.compare {
-        Some(Results::HTTP.read(places)?)
-    } else {
-        None
-    };
+    let before: Option<Record> = Results::HTTP.before(http.compare, places)?;
     let contenders = Contenders::prepare(http, places, interrupt)?;
     let surroundings = Surroundings::of(places, contenders.versions.clone());
     surroundings.warn_if_busy();
@@ -99,18 +95,21 @@ pub(super) fn run(http: &Http, places: &Places, interrupt: &Interrupt) -> Result
     };
     println!("{}", page::text(&record));
     if let Some(before) = before {
-        let worse = compare::worse(&before, &record);
-        println!("{}", compare::text(&worse));
-        return Ok(worse.is_empty());
+        return Ok(compare::holds(&before.figures, &record.figures));
     }
     if http.whole() {
         Results::HTTP.write(places, &record)?;
-        page::write(&record, places)?;
-        plot::write(
-            &places.root.join("bench/results/http.svg"),
-            "Requests a second: 100 B echo, 2 processes, 16 connections",
-            &record.rows(&page::NAMES),
-        )?;
+        publish(&record, places)?;
     }
     Ok(true)
+}
+
+/// Writes the record's page, its plot, and the table of the README.
+pub(super) fn publish(record: &Record, places: &Places) -> Result<()> {
+    page::write(record, places)?;
+    plot::write(
+        &places.root.join("bench/results/http.svg"),
+        "Requests a second: 100 B echo, 2 processes, 16 connections",
+        &record.bars(&page::NAMES),
+    )
 }

@@ -34,11 +34,11 @@ pub(super) fn write(record: &Record, places: &Places) -> Result<()> {
         text(record)
     );
     fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
-    let path = places.root.join("README.md");
-    let readme = fs::read_to_string(&path).context("cannot read the README")?;
-    let readme = between_markers(&readme, BEGIN, &rates(record))
-        .with_context(|| format!("{} has no lines {BEGIN:?} and {END:?}", path.display()))?;
-    fs::write(&path, readme).with_context(|| format!("cannot write {}", path.display()))
+    let table = format!(
+        "![Calls a second](bench/results/pool.svg)\n\n{}",
+        rates(record)
+    );
+    readme(places, BEGIN, &table)
 }
 
 /// Everything, as a page without its heading.
@@ -169,8 +169,17 @@ pub(super) fn short(value: f64) -> String {
     }
 }
 
-/// The README with what stands between its markers replaced.
-pub(super) fn between_markers(readme: &str, begin: &str, table: &str) -> Option<String> {
+/// Writes what stands between the README's markers anew.
+pub(super) fn readme(places: &Places, begin: &str, table: &str) -> Result<()> {
+    let path = places.root.join("README.md");
+    let readme = fs::read_to_string(&path).context("cannot read the README")?;
+    let readme = between_markers(&readme, begin, table)
+        .with_context(|| format!("{} has no lines {begin:?} and {END:?}", path.display()))?;
+    fs::write(&path, readme).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The text with what stands between its markers replaced.
+fn between_markers(readme: &str, begin: &str, table: &str) -> Option<String> {
     let begin = readme.find(begin)? + begin.len();
     let end = begin + readme[begin..].find(END)?;
     Some(format!("{}\n{table}{}", &readme[..begin], &readme[end..]))

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contenders::Contenders;
 use super::figures::{self, Figure};
+use super::plot::Bar;
 use super::rounds::Samples;
 use super::spread::Spread;
 use crate::surroundings::Surroundings;
@@ -65,10 +66,16 @@ impl Record {
     }
 
     /// The rates of those that have one, by the names that people know them by.
-    pub(super) fn rows<'a>(&self, names: &[(&str, &'a str)]) -> Vec<(&'a str, Spread)> {
+    pub(super) fn bars<'a>(&self, names: &[(&str, &'a str)]) -> Vec<Bar<'a>> {
         let names = names.iter();
         names
-            .filter_map(|(contender, name)| Some((*name, self.spread(contender, "rate")?)))
+            .filter_map(|(contender, name)| {
+                Some(Bar {
+                    name,
+                    spread: self.spread(contender, "rate")?,
+                    ours: name.starts_with("dspex"),
+                })
+            })
             .collect()
     }
 

@@ -19,17 +19,32 @@ impl Results {
     pub(super) const HTTP: Self = Self("http");
     pub(super) const MIGRATE: Self = Self("migrate");
 
+    /// The name of its files.
+    pub(super) fn name(self) -> &'static str {
+        self.0
+    }
+
+    /// Whether there is one.
+    pub(super) fn is_there(self, places: &Places) -> bool {
+        self.path(places).is_file()
+    }
+
     /// What was checked in.
     pub(super) fn read<T: DeserializeOwned>(self, places: &Places) -> Result<T> {
         let path = self.path(places);
-        let text = fs::read_to_string(&path).with_context(|| {
-            format!(
-                "there is no earlier result to compare with in {}",
-                path.display()
-            )
-        })?;
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("there is no earlier result in {}", path.display()))?;
         serde_json::from_str(&text)
             .with_context(|| format!("{} is not a result of this program", path.display()))
+    }
+
+    /// What was checked in, for a run that is to be held against it.
+    pub(super) fn before<T: DeserializeOwned>(
+        self,
+        compare: bool,
+        places: &Places,
+    ) -> Result<Option<T>> {
+        compare.then(|| self.read(places)).transpose()
     }
 
     pub(super) fn write(self, places: &Places, record: &impl Serialize) -> Result<()> {

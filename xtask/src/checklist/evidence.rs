@@ -11,13 +11,15 @@ use serde_json::Value;
 use super::Options;
 use crate::evidence;
 use crate::places::Places;
+use crate::surroundings;
 
 /// A file or an answer, and where it was found.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) value: Value,
     pub(super) place: String,
-    /// How old it is; none where it does not say.
+    /// How old it is, by what it says of itself: a copy of a file is younger than what it tells. None
+    /// where it does not say, or says a time to come.
     pub(super) age: Option<Duration>,
     /// Of which commit it is; none where it is not of one.
     pub(super) commit: Option<String>,
@@ -52,6 +54,8 @@ pub(super) struct Server {
     /// The newest migration, and its journal.
     pub(super) migration: Value,
     pub(super) events: Vec<Value>,
+    /// The migrations before it; none where they could not be read.
+    pub(super) earlier: Option<Vec<Value>>,
     pub(super) pools: Vec<Value>,
 }
 
@@ -88,15 +92,10 @@ impl Evidence {
 
 fn file(path: &Path, now: Timestamp) -> Option<Found> {
     let value: Value = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
-    let written = fs::metadata(path).ok()?.modified().ok()?;
-    // What it says of itself comes before what the file system says of it.
-    let said = value["at"]
-        .as_str()
-        .and_then(|at| at.parse::<Timestamp>().ok());
-    let age = match said {
-        Some(at) => Duration::try_from(now - at).ok(),
-        None => written.elapsed().ok(),
-    };
+    let at = value["at"].as_str().and_then(|at| at.parse().ok());
+    let date = || surroundings::moment(value["surroundings"]["date"].as_str()?);
+    let said: Option<Timestamp> = at.or_else(date);
+    let age = said.and_then(|at| Duration::try_from(now - at).ok());
     let commit = value["commit"]
         .as_str()
         .or_else(|| value["surroundings"]["commit"].as_str());
@@ -139,7 +138,9 @@ fn server(options: &Options) -> Option<Server> {
         .and_then(|mut answer| answer.body_mut().read_to_string())
         .unwrap_or_default();
     let migration = get("/admin/v1/migrations/current").unwrap_or_default();
-    let events = migration["id"].as_str().map(|id| events(url, token, id));
+    let events = migration["id"]
+        .as_str()
+        .and_then(|id| events(url, token, id));
     let pools = get("/admin/v1/pools").unwrap_or_default();
     let names: Vec<&str> = pools["pools"]
         .as_array()
@@ -147,8 +148,16 @@ fn server(options: &Options) -> Option<Server> {
         .flatten()
         .filter_map(|pool| pool["name"].as_str())
         .collect();
+    let migrations = get("/admin/v1/migrations?limit=1000");
+    let earlier = migrations
+        .and_then(|found| found["migrations"].as_array().cloned())
+        .map(|mut all| {
+            all.retain(|other| other["id"] != migration["id"]);
+            all
+        });
     Some(Server {
         url: url.to_owned(),
+        earlier,
         pools: names
             .iter()
             .filter_map(|name| get(&format!("/admin/v1/pools/{name}")))
@@ -160,22 +169,22 @@ fn server(options: &Options) -> Option<Server> {
     })
 }
 
-/// The whole journal, page by page.
-fn events(url: &str, token: Option<&str>, id: &str) -> Vec<Value> {
+/// The whole journal, page by page: all of it or nothing, because a part of it would be taken for a
+/// journal that ends earlier.
+fn events(url: &str, token: Option<&str>, id: &str) -> Option<Vec<Value>> {
     let mut all = Vec::new();
     loop {
-        let after = all
-            .last()
-            .map_or(0, |event: &Value| event["seq"].as_u64().unwrap_or(0));
+        let last = all.last().map(|event: &Value| event["seq"].as_u64());
+        let after = last.map_or(Some(0), |seq| seq)?;
         let page = asked(
             &format!("{url}/admin/v1/migrations/{id}/events?after={after}&limit=1000"),
             token,
-        );
-        let page = page.and_then(|found| found.value["events"].as_array().cloned());
-        match page {
-            Some(page) if !page.is_empty() => all.extend(page),
-            _ => return all,
+        )?;
+        let page = page.value["events"].as_array()?;
+        if page.is_empty() {
+            return Some(all);
         }
+        all.extend(page.iter().cloned());
     }
 }
 

@@ -1,16 +1,19 @@
 //! The lines, in the owner's words, and what each is judged by.
 
 mod before;
+mod drills;
+mod finding;
+mod fresh;
 mod live;
 mod metrics;
+mod monitoring;
+mod signature;
+mod stage;
+mod telemetry;
 
-use std::time::Duration;
-
-use serde::Serialize;
-use serde_json::Value;
-
-use super::evidence::{Evidence, Found, Server};
-use super::{Phase, ago};
+pub(super) use self::finding::{Finding, Verdict};
+use super::Phase;
+use super::evidence::{Evidence, Server};
 
 /// One line of the checklist.
 pub(super) struct Line {
@@ -21,159 +24,23 @@ pub(super) struct Line {
     check: fn(&Evidence) -> Finding,
 }
 
-/// Whether a line may be ticked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Verdict {
-    Passed,
-    Failed,
-    /// There is no evidence, or none that counts.
-    Open,
-}
-
-/// What was found for a line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Finding {
-    pub(super) verdict: Verdict,
-    pub(super) value: String,
-    pub(super) limit: String,
-    /// How old the evidence is, for people.
-    pub(super) age: Option<String>,
-    /// Where it lies.
-    pub(super) place: Option<String>,
-}
-
-impl Finding {
-    /// Measured: it holds or it does not.
-    fn measured(holds: bool, value: impl Into<String>, limit: impl Into<String>) -> Self {
-        Self {
-            verdict: if holds {
-                Verdict::Passed
-            } else {
-                Verdict::Failed
-            },
-            value: value.into(),
-            limit: limit.into(),
-            age: None,
-            place: None,
-        }
-    }
-
-    /// Not known, with what would make it known.
-    fn open(value: impl Into<String>, needs: impl Into<String>) -> Self {
-        Self {
-            verdict: Verdict::Open,
-            value: value.into(),
-            limit: needs.into(),
-            age: None,
-            place: None,
-        }
-    }
-
-    fn from(mut self, place: impl Into<String>, age: Option<Duration>) -> Self {
-        self.place = Some(place.into());
-        self.age = age.map(ago);
-        self
-    }
-
-    fn in_found(self, found: &Found) -> Self {
-        self.from(found.place.clone(), found.age)
-    }
-
-    /// Of a running server, now.
-    fn live(self, server: &Server, path: &str) -> Self {
-        self.from(format!("{}{path}", server.url), Some(Duration::ZERO))
-    }
-
-    /// Both must hold; the worse one is what is told, with both values.
-    fn and(self, other: Self) -> Self {
-        let worse = |verdict| match verdict {
-            Verdict::Passed => 0,
-            Verdict::Open => 1,
-            Verdict::Failed => 2,
-        };
-        let (value, limit) = (
-            format!("{}; {}", self.value, other.value),
-            format!("{}; {}", self.limit, other.limit),
-        );
-        let leads = if worse(other.verdict) > worse(self.verdict) {
-            other
-        } else {
-            self
-        };
-        Self {
-            value,
-            limit,
-            ..leads
-        }
-    }
-}
-
 impl Line {
-    /// The evidence's word; where a machine cannot judge, a signature in the journal stands for it.
+    /// The evidence's word; where no machine can judge, a signature in the journal stands for it.
     pub(super) fn judge(&self, evidence: &Evidence) -> Finding {
         let found = (self.check)(evidence);
-        if found.verdict != Verdict::Open {
-            return found;
-        }
-        match signature(evidence, self.id) {
-            Some(signed) => signed,
-            None => found,
+        if found.signable {
+            signature::stands_for(self.id, found, evidence)
+        } else {
+            found
         }
     }
 }
 
-/// A person's word for a line, in the journal of the newest migration.
-fn signature(evidence: &Evidence, line: &str) -> Option<Finding> {
-    let server = evidence.server.as_ref()?;
-    let entry = server
-        .events
-        .iter()
-        .rev()
-        .find(|entry| entry["event"]["type"] == "signed" && entry["event"]["line"] == line)?;
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let event = &entry["event"];
-    let value = format!("signed by {}: {}", text(&event["who"]), text(&event["why"]));
-    let found = Finding::measured(true, value, "a named person's word");
-    let at: Option<jiff::Timestamp> = entry["at"].as_str().and_then(|at| at.parse().ok());
-    let age = at.and_then(|at| Duration::try_from(jiff::Timestamp::now() - at).ok());
-    let place = format!(
-        "journal of {}, entry {}",
-        text(&server.migration["id"]),
-        entry["seq"]
-    );
-    Some(found.from(place, age))
-}
-
-/// Evidence of this commit that is young enough, or what to say of it.
-fn fresh<'a>(
-    evidence: &Evidence,
-    found: Option<&'a Found>,
-    how: &str,
-) -> Result<&'a Found, Finding> {
-    let Some(found) = found else {
-        return Err(Finding::open("no evidence", how));
-    };
-    if let Some(age) = found.age.filter(|age| *age > evidence.max_age) {
-        let stale = format!("evidence of {} ago", ago(age));
-        return Err(Finding::open(stale, how).in_found(found));
-    }
-    match &found.commit {
-        Some(commit) if !same(commit, &evidence.commit) => {
-            let other = format!("evidence of commit {commit}, this is {}", evidence.commit);
-            Err(Finding::open(other, how).in_found(found))
-        }
-        _ => Ok(found),
-    }
-}
-
-/// Whether two names of a commit, of different lengths, are of one.
-fn same(one: &str, other: &str) -> bool {
-    let length = one.len().min(other.len());
-    length >= 7
-        && !one.ends_with("-dirty")
-        && !other.ends_with("-dirty")
-        && one.as_bytes()[..length] == other.as_bytes()[..length]
+/// The server, or that there is none.
+fn server(evidence: &Evidence) -> Result<&Server, Finding> {
+    let needs = "a server that answers at --url, with its token";
+    let none = || Finding::open("no server was asked", needs);
+    evidence.server.as_ref().ok_or_else(none)
 }
 
 macro_rules! lines {
@@ -188,8 +55,8 @@ pub(super) const ALL: &[Line] = lines![
     Pre "integration-tests" "All integration tests passing" before::integration_tests,
     Pre "performance" "Performance benchmarks meet targets" before::performance,
     Pre "recovery" "Error recovery scenarios tested" before::recovery,
-    Pre "dashboards" "Monitoring dashboards configured" before::dashboards,
-    Pre "alerts" "Alerts configured" before::alerts,
+    Pre "dashboards" "Monitoring dashboards configured" monitoring::dashboards,
+    Pre "alerts" "Alerts configured" monitoring::alerts,
     Pre "runbooks" "Runbooks updated" before::runbooks,
     Five "error-rate" "Error rate within tolerance" live::error_rate,
     Five "latency" "Latency metrics acceptable" live::latency,
@@ -199,7 +66,7 @@ pub(super) const ALL: &[Line] = lines![
     TwentyFive "scaling" "Scaling behavior verified" live::scaling,
     TwentyFive "peak-load" "Peak load handling tested" live::peak_load,
     TwentyFive "affinity" "Session affinity working" live::affinity,
-    TwentyFive "telemetry" "Telemetry data accurate" live::telemetry,
+    TwentyFive "telemetry" "Telemetry data accurate" telemetry::telemetry,
     TwentyFive "unexpected-errors" "No unexpected errors" live::unexpected_errors,
     Fifty "comparison" "Compare V1 vs V2 metrics" live::comparison,
     Fifty "cost" "Verify cost efficiency" live::cost,

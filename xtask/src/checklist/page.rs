@@ -39,6 +39,13 @@ pub(super) fn markdown(judged: &Judged<'_>, evidence: &Evidence) -> String {
                 plain(&finding.value),
                 plain(&finding.limit)
             );
+            if finding.signable && finding.verdict == Verdict::Open {
+                let _ = writeln!(
+                    text,
+                    "  - to sign it: `dspex migrate sign {} --who NAME --why '…'`",
+                    line.id
+                );
+            }
             if let Some(place) = &finding.place {
                 let age = finding
                     .age

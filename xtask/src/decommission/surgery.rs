@@ -4,6 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use crate::repository::tracked;
+
 /// The crate that goes.
 const CRATE: &str = "pool-v1";
 
@@ -19,10 +21,13 @@ pub(super) struct Removed {
     pub(super) mentions: Vec<String>,
 }
 
-/// Copies what git sees, and answers how many files that are.
+/// Copies what git sees into a folder that is made anew, and answers how many files that are.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<usize> {
+    if to.exists() {
+        std::fs::remove_dir_all(to).with_context(|| format!("cannot remove {}", to.display()))?;
+    }
     let mut copied = 0;
-    for path in super::tracked(from)? {
+    for path in tracked(from)? {
         let (source, target) = (from.join(&path), to.join(&path));
         // One that was deleted, and not yet committed as such, is not there any more.
         if !source.is_file() {

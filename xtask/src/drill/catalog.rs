@@ -33,7 +33,7 @@ pub(super) const ALL: &[Drill] = &[
     Drill {
         name: "worker-crashes",
         does: "At 25 % each tenth call on the candidate begins to end its worker.",
-        must: "It is rolled back by itself, with traffic at 0 % within 20 s. Stable answers what may be repeated; what must not be, and was in a worker that was lost, fails with that reason.",
+        must: "It is rolled back by itself, with traffic at 0 % within 1.2 s of the first lost call: the interval of the looks and a second. Stable answers what may be repeated; what must not be, and was in a worker that was lost, fails with that reason.",
         dspy: false,
         play: plays::broken::worker_crashes,
     },
@@ -116,8 +116,8 @@ pub(super) const ALL: &[Drill] = &[
     },
     Drill {
         name: "rollback-everywhere",
-        does: "Asks for a rollback in each state: just begun, deploying, in each stage, paused, rolling back, complete.",
-        must: "Each time everything is taken back, with 0 % acknowledged within 2 s of the command.",
+        does: "Asks for a rollback in each state: just begun, deploying, verifying, in each stage, paused, rolling back, validating, complete with the old pool warm and cold, in each step of the decommission before the candidate is stable, and once after that.",
+        must: "Each time everything is taken back, no call fails, and 0 % is acknowledged within 200 ms of the command while the candidate has traffic, within 2 s in every other state. Once the candidate is stable there is nothing to go back to: it is refused, and the decommission comes to its end.",
         dspy: false,
         play: plays::rollback_everywhere::play,
     },
@@ -148,5 +148,12 @@ pub(super) const ALL: &[Drill] = &[
         must: "The old pool may not go while it serves; then it goes with all its workers and does not come back, although the file names it as stable. No call fails.",
         dspy: false,
         play: plays::decommission::play,
+    },
+    Drill {
+        name: "again",
+        does: "After pool V1 has gone, moves all traffic from V2 to another V2: another virtual environment with another DSPy, another size, another model; then restarts the server.",
+        must: "Both moves are complete, and after each the old pool goes. No call fails, calls are answered on the other DSPy, which asks its own model, and the report names both versions.",
+        dspy: true,
+        play: plays::again::play,
     },
 ];

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use anyhow::Result;
+
+use super::rehearsal::Rehearsal;
 use crate::live::programs::Program;
 use crate::live::traffic::Habits;
 
+pub(super) mod again;
 pub(super) mod bad_deploy;
 pub(super) mod broken;
 pub(super) mod clock_jump;
@@ -21,6 +25,7 @@ pub(super) mod rollback_everywhere;
 pub(super) mod server_restart;
 pub(super) mod session_affinity;
 pub(super) mod store;
+mod taken_back;
 
 /// How long anything in a drill may take that takes seconds where things are well.
 const SOON: Duration = Duration::from_secs(45);
@@ -47,4 +52,14 @@ fn patient() -> Habits {
         patience: Duration::from_secs(40),
         ..callers()
     }
+}
+
+/// Which versions of which pools stand in the two lanes, such as `v1@1`; `none` where nothing does.
+fn lanes(drill: &Rehearsal<'_>) -> Result<(String, String)> {
+    let status = drill.dspex(&["status"])?;
+    let stands = |lane: &str| {
+        let pool = status["pools"][lane].as_str();
+        pool.unwrap_or("none").to_owned()
+    };
+    Ok((stands("stable"), stands("candidate")))
 }

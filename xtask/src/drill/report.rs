@@ -106,7 +106,8 @@ pub(super) struct Report {
     pub(super) drill: &'static str,
     /// Whether `outcome` is `passed`: what a checklist asks first.
     pub(super) passed: bool,
-    /// Of this repository, with `-dirty` behind it where there were changes beside it.
+    /// Of this repository, with `-dirty` behind it where there were changes beside it; unknown where
+    /// the binary was handed over.
     pub(super) commit: String,
     /// When it ended.
     pub(super) at: String,

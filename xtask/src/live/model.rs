@@ -70,6 +70,21 @@ impl Model {
         Ok(())
     }
 
+    /// How often the stand-in was asked by this name, as it stands behind the provider's in a profile.
+    pub(crate) fn asked(&self, name: &str) -> Result<u64> {
+        let Some(base) = self.profile().api_base.as_deref().filter(|_| self.exact()) else {
+            bail!("a model of your own does not tell how often it was asked: unset {MODEL}");
+        };
+        let asked: Value = ureq::get(format!("{base}/standin/asked"))
+            .config()
+            .proxy(None)
+            .build()
+            .call()
+            .and_then(|mut answer| answer.body_mut().read_json())
+            .context("the stand-in does not tell how often it was asked")?;
+        Ok(asked[name].as_u64().unwrap_or(0))
+    }
+
     /// Whether its answers are known beforehand.
     pub(crate) fn exact(&self) -> bool {
         matches!(self, Self::StandIn { .. })

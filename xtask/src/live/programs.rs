@@ -19,6 +19,8 @@ pub(crate) enum Program {
     Order,
     /// A class of `drill_programs.py` that counts the calls of its session.
     Tally,
+    /// A function of `drill_programs.py` that tells which DSPy answers.
+    Engine,
 }
 
 impl Program {
@@ -39,6 +41,7 @@ impl Program {
             Self::Callable => "triage",
             Self::Order => "order",
             Self::Tally => "tally",
+            Self::Engine => "engine",
         }
     }
 
@@ -54,7 +57,7 @@ impl Program {
                 json!({"question": question.question})
             }
             Self::Order => json!({"key": key}),
-            Self::Tally => json!({}),
+            Self::Tally | Self::Engine => json!({}),
         }
     }
 
@@ -73,6 +76,7 @@ impl Program {
             Self::Callable => json!({"kind": "callable", "target": "demo_programs:triage"}),
             Self::Order => json!({"kind": "callable", "target": "drill_programs:order"}),
             Self::Tally => json!({"kind": "callable", "target": "drill_programs:Tally"}),
+            Self::Engine => json!({"kind": "callable", "target": "drill_programs:engine"}),
         };
         let draft = json!({
             "id": self.id(),
@@ -106,6 +110,7 @@ impl Program {
             Self::Order => !text("key").is_empty(),
             // Which number is right depends on the session: `call` looks at it.
             Self::Tally => outputs["calls"].is_u64(),
+            Self::Engine => !text("dspy").is_empty(),
         };
         if right {
             Ok(())

@@ -104,6 +104,20 @@ impl<'a> Setup<'a> {
             model,
         })
     }
+    /// The interpreter of another environment, with another DSPy than the workers' own. The first time it
+    /// is installed, which takes a minute.
+    pub(crate) fn another_dspy(&self, interrupt: &Interrupt) -> Result<PathBuf> {
+        let python = Python::find(PYTHON)?;
+        let requirements = self.folder.join("requirements-another-dspy.txt");
+        let venv = Venv::ensure(
+            self.places,
+            "another-dspy",
+            &python,
+            &[requirements],
+            interrupt,
+        )?;
+        Ok(venv.python())
+    }
 }
 
 /// Builds the release binary, and says where it is.

@@ -11,6 +11,8 @@ pub(crate) struct Status {
     pub(crate) id: String,
     /// Such as `rollout`.
     pub(crate) phase: String,
+    /// The step that is taken in it; none where there is none.
+    pub(crate) step: Option<String>,
     /// The share of traffic that was asked for.
     pub(crate) percent: f64,
     /// Whether every router serves that share.
@@ -23,6 +25,8 @@ pub(crate) struct Status {
     pub(crate) analysis: Option<Analysis>,
     /// Why it is paused; null where it is not.
     pub(crate) paused: Value,
+    /// Whether the old pool is cold.
+    pub(crate) rested: bool,
     /// How it ended, or why it is rolling back.
     pub(crate) outcome: Option<String>,
     /// What an operator should know now.

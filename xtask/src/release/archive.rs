@@ -11,16 +11,21 @@ use sha2::{Digest as _, Sha256};
 use tar::{Builder, EntryType, Header};
 
 use super::build::Source;
-use super::layers::Layers;
+use super::layers::{Layers, SUMS};
 
 /// Writes it, whole or not at all. Answers its sum.
-pub(super) fn write(archive: &Path, source: &Source, mut layers: Layers) -> Result<String> {
+pub(super) fn write(archive: &Path, source: &Source, layers: &Layers) -> Result<String> {
     let mut sums = String::new();
     for (path, file) in layers.files() {
         writeln!(sums, "{}  {path}", sum(&file.bytes))?;
     }
-    layers.put("SHA256SUMS", sums.into_bytes(), false, "the release")?;
-    let bytes = pack(source, &layers)?;
+    let mut files: Vec<(&str, &[u8], bool)> = layers
+        .files()
+        .map(|(path, file)| (path, file.bytes.as_slice(), file.executable))
+        .collect();
+    files.push((SUMS, sums.as_bytes(), false));
+    files.sort_unstable();
+    let bytes = pack(source, &files)?;
     let folder = archive.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder)
         .with_context(|| format!("cannot write into {}", folder.display()))?;
@@ -37,7 +42,7 @@ pub(super) fn write(archive: &Path, source: &Source, mut layers: Layers) -> Resu
     Ok(sum)
 }
 
-fn pack(source: &Source, layers: &Layers) -> Result<Vec<u8>> {
+fn pack(source: &Source, files: &[(&str, &[u8], bool)]) -> Result<Vec<u8>> {
     // No name and no time in gzip's own header.
     let gzip = GzBuilder::new()
         .mtime(0)
@@ -46,16 +51,16 @@ fn pack(source: &Source, layers: &Layers) -> Result<Vec<u8>> {
     let mut folders = std::collections::BTreeSet::new();
     let root = source.name();
     folder(&mut tar, &root, source)?;
-    for (path, file) in layers.files() {
+    for &(path, bytes, executable) in files {
         for (end, _) in path.match_indices('/') {
             if folders.insert(path[..end].to_owned()) {
                 folder(&mut tar, &format!("{root}/{}", &path[..end]), source)?;
             }
         }
-        let mode = if file.executable { 0o755 } else { 0o644 };
+        let mode = if executable { 0o755 } else { 0o644 };
         let mut header = header(source, EntryType::Regular, mode);
-        header.set_size(file.bytes.len() as u64);
-        tar.append_data(&mut header, format!("{root}/{path}"), file.bytes.as_slice())
+        header.set_size(bytes.len() as u64);
+        tar.append_data(&mut header, format!("{root}/{path}"), bytes)
             .with_context(|| format!("cannot pack {path}"))?;
     }
     let gzip = tar.into_inner().context("cannot end the archive")?;
@@ -106,7 +111,6 @@ mod tests {
             version: "1.2.3".to_owned(),
             commit: "abc".to_owned(),
             time: 1_000_000,
-            dirty: false,
             target: "t".to_owned(),
         }
     }
@@ -127,8 +131,8 @@ mod tests {
             folder.path().join("1.tar.gz"),
             folder.path().join("2.tar.gz"),
         );
-        let first = write(&one, &source(), layers(&["bin/x", "a"])).expect("written");
-        let second = write(&two, &source(), layers(&["a", "bin/x"])).expect("written");
+        let first = write(&one, &source(), &layers(&["bin/x", "a"])).expect("written");
+        let second = write(&two, &source(), &layers(&["a", "bin/x"])).expect("written");
         assert_eq!(first, second);
         assert_eq!(first, sum_of(&one).expect("read"));
         let packed = fs::File::open(&one).expect("there");

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use cargo_metadata::MetadataCommand;
 
 use crate::interrupt::Interrupt;
 use crate::places::Places;
@@ -19,27 +20,24 @@ pub(super) struct Source {
     pub(super) commit: String,
     /// When it was made, in seconds since 1970: the time of everything in the archive.
     pub(super) time: u64,
-    /// Whether the tree has changes beside it.
-    pub(super) dirty: bool,
     /// The machine it is for, as rustc names it.
     pub(super) target: String,
 }
 
 impl Source {
-    pub(super) fn of(places: &Places) -> Result<Self> {
-        let git = |args: &[&str]| {
-            let mut command = Command::new("git");
-            command.arg("-C").arg(&places.root).args(args);
-            output(&mut command)
-        };
-        let time = git(&["log", "-1", "--format=%ct"])?;
-        let rustc = output(Command::new("rustc").arg("-vV"))?;
+    /// Of this commit of the repository at `root`, whose files lie in `tree`.
+    pub(super) fn of(root: &Path, commit: &str, tree: &Path) -> Result<Self> {
+        let rustc = output(Command::new("rustc").arg("-vV").current_dir(tree))?;
         let target = rustc
             .lines()
             .find_map(|line| line.strip_prefix("host: "))
             .context("rustc does not say which machine it builds for")?;
-        let version = places
-            .metadata
+        let metadata = MetadataCommand::new()
+            .manifest_path(tree.join("Cargo.toml"))
+            .no_deps()
+            .exec()
+            .context("cargo metadata failed for the commit's tree")?;
+        let version = metadata
             .packages
             .iter()
             .find(|package| package.name.as_str() == "dspex")
@@ -48,9 +46,8 @@ impl Source {
             .to_string();
         Ok(Self {
             version,
-            commit: git(&["rev-parse", "HEAD"])?,
-            time: time.parse().context("the commit's time is no number")?,
-            dirty: !git(&["status", "--porcelain", "--untracked-files=no"])?.is_empty(),
+            commit: commit.to_owned(),
+            time: super::tree::time(root, commit)?,
             target: target.to_owned(),
         })
     }
@@ -68,41 +65,12 @@ impl Source {
     }
 }
 
-/// Builds the binary from the workspace's own folder.
-pub(super) fn binary(places: &Places, source: &Source, interrupt: &Interrupt) -> Result<PathBuf> {
-    // Not the target folder's own `release`: other flags would have everything there built again.
-    let target = places.target.join("release-build");
-    build(places, &places.root, &target, source, interrupt)
-}
-
-/// Builds it from a copy of the tree at the commit.
-pub(super) fn elsewhere(
+/// Builds the binary from `tree`.
+pub(super) fn binary(
     places: &Places,
     source: &Source,
-    folder: &Path,
-    interrupt: &Interrupt,
-) -> Result<PathBuf> {
-    let tree = folder.join("tree");
-    let mut clone = Command::new("git");
-    clone
-        .args(["clone", "--quiet", "--no-hardlinks"])
-        .arg(&places.root)
-        .arg(&tree);
-    output(&mut clone)?;
-    let mut checkout = Command::new("git");
-    checkout
-        .arg("-C")
-        .arg(&tree)
-        .args(["checkout", "--quiet", &source.commit]);
-    output(&mut checkout)?;
-    build(places, &tree, &folder.join("target"), source, interrupt)
-}
-
-fn build(
-    places: &Places,
     tree: &Path,
     target: &Path,
-    source: &Source,
     interrupt: &Interrupt,
 ) -> Result<PathBuf> {
     let progress = Progress::start("building the release binary");
@@ -110,7 +78,11 @@ fn build(
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")))
         .context("neither CARGO_HOME nor a home folder is known")?;
-    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let sysroot = output(
+        Command::new("rustc")
+            .args(["--print", "sysroot"])
+            .current_dir(tree),
+    )?;
     let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
     let flags = [
         remap(tree, "/dspex"),

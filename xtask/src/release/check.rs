@@ -1,6 +1,7 @@
 //! The archive as a stranger finds it: unpacked into an empty folder, by another user where we may
 //! become one, driven by its own scripts, and each part held against the tool that will read it.
 
+mod emergency;
 mod run;
 mod tools;
 
@@ -44,20 +45,30 @@ pub(super) fn run(
         what: "checksums",
         outcome: sums(&unpacked.root),
     }];
-    let migrated = run::migrate(&unpacked, interrupt);
+    let done = run::rehearse(&unpacked, interrupt);
     interrupt.check()?;
-    let metrics = migrated.as_ref().ok().map(|done| done.metrics.clone());
-    rows.push(Row {
-        what: "bin/migrate_pool, end to end",
-        outcome: migrated.map(|done| done.told),
-    });
-    rows.push(Row {
-        what: "metrics of dashboard and alerts exist",
-        outcome: match metrics {
-            Some(metrics) => tools::metrics(&unpacked.root, &metrics),
-            None => Err(anyhow::anyhow!("no server whose metrics could be read")),
-        },
-    });
+    match done {
+        Ok(done) => rows.extend([
+            Row {
+                what: "bin/pause_rollout, bin/resume_rollout, bin/emergency_rollback, in a migration",
+                outcome: done.emergency,
+            },
+            Row {
+                what: "bin/migrate_pool, end to end",
+                outcome: done.migrated,
+            },
+            Row {
+                what: "metrics of dashboard and alerts exist",
+                outcome: done
+                    .metrics
+                    .and_then(|metrics| tools::metrics(&unpacked.root, &metrics)),
+            },
+        ]),
+        Err(error) => rows.push(Row {
+            what: "bin/dspex serve",
+            outcome: Err(error),
+        }),
+    }
     rows.extend(tools::all(&unpacked.root, places, interrupt));
     interrupt.check()?;
     let user = match unpacked.user {

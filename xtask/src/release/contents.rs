@@ -10,7 +10,6 @@ use super::build::{Source, output};
 use super::layers::Layers;
 use super::{runbooks, sbom};
 use crate::interrupt::Interrupt;
-use crate::places::Places;
 
 /// Shells, and what their completion scripts are called.
 const SHELLS: [(&str, &str); 3] = [
@@ -28,35 +27,30 @@ const FILES: [(&str, &str); 5] = [
     ("CHANGELOG.md", "CHANGELOG.md"),
 ];
 
-/// Puts it all in.
+/// Puts it all in; `tree` has the commit's files.
 pub(super) fn base(
     layers: &mut Layers,
-    places: &Places,
+    tree: &Path,
     source: &Source,
     binary: &Path,
     interrupt: &Interrupt,
 ) -> Result<()> {
     let bytes = fs::read(binary).with_context(|| format!("cannot read {}", binary.display()))?;
-    layers.put("bin/dspex", bytes, true, "the build")?;
+    layers.put_built("bin/dspex", bytes, true)?;
     for (shell, path) in SHELLS {
         let script = output(Command::new(binary).args(["completions", shell]))?;
-        layers.put(path, format!("{script}\n").into_bytes(), false, "the build")?;
+        layers.put_built(path, format!("{script}\n").into_bytes(), false)?;
     }
     pages(layers, source, binary)?;
     interrupt.check()?;
-    layers.put(
-        "sbom.cdx.json",
-        sbom::of(places, source)?.into_bytes(),
-        false,
-        "the build",
-    )?;
+    let bill = sbom::of(tree, source)?;
+    layers.put_built("sbom.cdx.json", bill.into_bytes(), false)?;
     for (from, to) in FILES {
-        let bytes =
-            fs::read(places.root.join(from)).with_context(|| format!("cannot read {from}"))?;
+        let bytes = fs::read(tree.join(from)).with_context(|| format!("cannot read {from}"))?;
         layers.put(to, bytes, false, "the repository")?;
     }
-    runbooks::put(layers, places, binary)?;
-    layers.lay_folder(&places.root.join("xtask/overlays"), source)
+    runbooks::put(layers, tree, binary)?;
+    layers.lay_folder(&tree.join("xtask/overlays"), "xtask/overlays", source)
 }
 
 /// Manual pages, as the binary writes them.
@@ -76,7 +70,7 @@ fn pages(layers: &mut Layers, source: &Source, binary: &Path) -> Result<()> {
             .to_string_lossy()
             .into_owned();
         let page = fs::read(&path).with_context(|| format!("cannot read {name}"))?;
-        layers.put(&format!("man/man1/{name}"), page, false, "the build")?;
+        layers.put_built(&format!("man/man1/{name}"), page, false)?;
     }
     Ok(())
 }

@@ -1,15 +1,19 @@
 //! Files from several folders laid over one another.
 //!
 //! Invariants: a later layer's file takes the place of an earlier one's, and that is told; a folder
-//! never takes the place of a file, nor the other way round; nothing leads out of the release.
+//! never takes the place of a file, nor the other way round; nothing leads out of the release. What the
+//! build made, and what the release says of itself, nothing takes the place of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
 use super::build::Source;
+
+/// The sums of all other files.
+pub(super) const SUMS: &str = "SHA256SUMS";
 
 /// A file of the release.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +22,8 @@ pub(super) struct File {
     pub(super) executable: bool,
     /// Where it comes from, for people.
     layer: String,
+    /// Whether it is the binary, or what was made with it.
+    built: bool,
 }
 
 /// The release so far, by path with `/` between names.
@@ -36,8 +42,39 @@ impl Layers {
         executable: bool,
         layer: &str,
     ) -> Result<()> {
-        if path.is_empty() || path.split('/').any(|name| matches!(name, "" | "." | "..")) {
+        let file = File {
+            bytes,
+            executable,
+            layer: layer.to_owned(),
+            built: false,
+        };
+        self.insert(path, file)
+    }
+
+    /// Puts in the binary, or what was made with it.
+    pub(super) fn put_built(&mut self, path: &str, bytes: Vec<u8>, executable: bool) -> Result<()> {
+        let file = File {
+            bytes,
+            executable,
+            layer: "the build".to_owned(),
+            built: true,
+        };
+        self.insert(path, file)
+    }
+
+    fn insert(&mut self, path: &str, file: File) -> Result<()> {
+        let layer = &file.layer;
+        let odd = path
+            .chars()
+            .any(|letter| letter.is_control() || letter == '\\');
+        if odd || path.split('/').any(|name| matches!(name, "" | "." | "..")) {
             bail!("{layer}: {path:?} is no path inside a release");
+        }
+        if path.split('/').next() == Some(SUMS) {
+            bail!(
+                "{layer}: {path} cannot be laid over a release, which writes {SUMS} itself, last and over \
+                 all of its files; take it out of there"
+            );
         }
         let above = path
             .match_indices('/')
@@ -55,12 +92,14 @@ impl Layers {
                 file.layer
             );
         }
-        let file = File {
-            bytes,
-            executable,
-            layer: layer.to_owned(),
-        };
         if let Some(before) = self.files.get(path) {
+            if before.built {
+                bail!(
+                    "{layer}: {path} cannot be laid over {}'s own, which is what the release and its bill of \
+                     materials are about; take it out of there, or give it another name",
+                    before.layer
+                );
+            }
             let how = if before.bytes == file.bytes && before.executable == file.executable {
                 "is the same as"
             } else {
@@ -73,13 +112,12 @@ impl Layers {
         Ok(())
     }
 
-    /// Lays a folder over what is there.
-    pub(super) fn lay_folder(&mut self, folder: &Path, source: &Source) -> Result<()> {
-        let layer = folder.display().to_string();
+    /// Lays a folder over what is there, as the layer of this name.
+    pub(super) fn lay_folder(&mut self, folder: &Path, layer: &str, source: &Source) -> Result<()> {
         if !folder.is_dir() {
             bail!("the overlay {layer} is no folder");
         }
-        self.lay(folder, "", &layer, source)
+        self.lay(folder, "", layer, source)
     }
 
     fn lay(&mut self, folder: &Path, prefix: &str, layer: &str, source: &Source) -> Result<()> {
@@ -117,6 +155,20 @@ impl Layers {
         &self.told
     }
 
+    /// The paths of files that are not the same here and there.
+    pub(super) fn differing(&self, other: &Self) -> Vec<String> {
+        let paths: BTreeSet<&String> = self.files.keys().chain(other.files.keys()).collect();
+        let content = |layers: &Self, path: &String| {
+            let file = layers.files.get(path)?;
+            Some((file.bytes.clone(), file.executable))
+        };
+        paths
+            .into_iter()
+            .filter(|path| content(self, path) != content(other, path))
+            .cloned()
+            .collect()
+    }
+
     /// All files, by path.
     pub(super) fn files(&self) -> impl Iterator<Item = (&str, &File)> {
         self.files.iter().map(|(path, file)| (path.as_str(), file))
@@ -132,7 +184,6 @@ mod tests {
             version: "1.2.3".to_owned(),
             commit: "abc".to_owned(),
             time: 1,
-            dirty: false,
             target: "t".to_owned(),
         }
     }
@@ -147,7 +198,9 @@ mod tests {
         std::fs::create_dir(folder.path().join("etc")).expect("made");
         std::fs::write(folder.path().join("etc/x"), "{{version}}").expect("written");
         std::fs::write(folder.path().join("y"), [0xff, 0xfe]).expect("written");
-        layers.lay_folder(folder.path(), &source()).expect("laid");
+        layers
+            .lay_folder(folder.path(), "mine", &source())
+            .expect("laid");
         assert_eq!(layers.files["etc/x"].bytes, b"1.2.3");
         assert_eq!(layers.files["y"].bytes, [0xff, 0xfe]);
         assert_eq!(layers.told().len(), 1);
@@ -167,7 +220,7 @@ mod tests {
             let refused = layers.put(path, Vec::new(), false, "mine").expect_err(path);
             assert!(refused.to_string().contains("a/b of base"), "{refused}");
         }
-        for path in ["", "../x", "/x", "a//b", "./a"] {
+        for path in ["", "../x", "/x", "a//b", "./a", "a\nb", "a\\b"] {
             assert!(
                 layers.put(path, Vec::new(), false, "mine").is_err(),
                 "{path}"
@@ -176,10 +229,51 @@ mod tests {
     }
 
     #[test]
+    fn what_the_release_writes_itself_is_not_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join(SUMS), "0  x\n").expect("written");
+        let refused = Layers::default().lay_folder(folder.path(), "mine", &source());
+        let words = refused.expect_err("refused").to_string();
+        assert!(words.starts_with("mine: SHA256SUMS "), "{words}");
+        let mut layers = Layers::default();
+        layers
+            .put_built("bin/dspex", b"one".to_vec(), true)
+            .expect("new");
+        for path in ["bin/dspex", "SHA256SUMS/x"] {
+            let refused = layers.put(path, b"two".to_vec(), true, "mine");
+            let words = refused.expect_err(path).to_string();
+            assert!(words.starts_with(&format!("mine: {path} ")), "{words}");
+        }
+        assert_eq!(layers.files["bin/dspex"].bytes, b"one");
+        assert!(layers.told().is_empty());
+    }
+
+    #[test]
+    fn two_releases_are_told_apart_by_file() {
+        let with = |files: &[(&str, &str, bool)]| {
+            let mut layers = Layers::default();
+            for (path, text, executable) in files {
+                let bytes = text.as_bytes().to_vec();
+                layers.put(path, bytes, *executable, "base").expect("new");
+            }
+            layers
+        };
+        let one = with(&[("a", "1", false), ("b", "1", false), ("c", "1", false)]);
+        let two = with(&[
+            ("a", "1", false),
+            ("b", "2", false),
+            ("c", "1", true),
+            ("d", "", false),
+        ]);
+        assert_eq!(one.differing(&two), ["b", "c", "d"]);
+        assert!(one.differing(&one).is_empty());
+    }
+
+    #[test]
     fn a_link_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         std::os::unix::fs::symlink("/etc/passwd", folder.path().join("x")).expect("linked");
-        let refused = Layers::default().lay_folder(folder.path(), &source());
+        let refused = Layers::default().lay_folder(folder.path(), "mine", &source());
         assert!(
             refused
                 .expect_err("refused")
@@ -187,6 +281,10 @@ mod tests {
                 .contains("neither a file")
         );
         let missing = folder.path().join("missing");
-        assert!(Layers::default().lay_folder(&missing, &source()).is_err());
+        assert!(
+            Layers::default()
+                .lay_folder(&missing, "mine", &source())
+                .is_err()
+        );
     }
 }

@@ -8,14 +8,13 @@ use anyhow::{Context, Result, bail};
 
 use super::build::output;
 use super::layers::Layers;
-use crate::places::Places;
 
 /// A line of this form is replaced by the help of that command.
 const MARK: (&str, &str) = ("<!-- help: dspex ", " -->");
 
 /// Puts each runbook of `docs/runbooks` in, filled.
-pub(super) fn put(layers: &mut Layers, places: &Places, binary: &Path) -> Result<()> {
-    let folder = places.root.join("docs/runbooks");
+pub(super) fn put(layers: &mut Layers, tree: &Path, binary: &Path) -> Result<()> {
+    let folder = tree.join("docs/runbooks");
     let read = || format!("cannot read {}", folder.display());
     for entry in fs::read_dir(&folder).with_context(read)? {
         let path = entry.with_context(read)?.path();

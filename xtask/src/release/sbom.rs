@@ -4,6 +4,7 @@
 //! from run to run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
@@ -11,12 +12,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::build::Source;
-use crate::places::Places;
 
 /// The bill of materials of the package `dspex`, without what only its tests and build need.
-pub(super) fn of(places: &Places, source: &Source) -> Result<String> {
+pub(super) fn of(tree: &Path, source: &Source) -> Result<String> {
     let metadata = MetadataCommand::new()
-        .manifest_path(places.root.join("Cargo.toml"))
+        .manifest_path(tree.join("Cargo.toml"))
         .other_options(vec![
             "--locked".to_owned(),
             "--filter-platform".to_owned(),

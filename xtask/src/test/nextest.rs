@@ -1,6 +1,7 @@
 //! cargo-nextest: the one on the path, or one installed into the cache at a pinned version.
 
-use std::path::PathBuf;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -36,6 +37,25 @@ impl Runner {
             }
         }
         cargo.arg("nextest");
+    }
+
+    /// Everything that cargo calls a test, but for those of the documentation.
+    pub(crate) fn suite(&self, cargo: &mut Command) {
+        self.arguments(cargo);
+        cargo
+            .args(["run", "--no-fail-fast"])
+            .args(EVERYTHING)
+            .args(["--profile", profile()]);
+    }
+}
+
+/// All crates, with all that they can be built with.
+pub(crate) const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
+
+fn profile() -> &'static str {
+    match std::env::var_os("CI") {
+        Some(_) => "ci",
+        None => "default",
     }
 }
 
@@ -77,22 +97,31 @@ fn answers(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// How the tests of each binary went in the run before, by the runner's own report.
-pub(super) fn counts(places: &Places) -> Result<Vec<Value>> {
-    let profile = if std::env::var_os("CI").is_some() {
-        "ci"
-    } else {
-        "default"
-    };
-    // The runner's own folder is in the workspace, wherever cargo's target folder is.
-    let path = places
-        .root
-        .join("target/nextest")
-        .join(profile)
-        .join("junit.xml");
+/// Takes the report of an earlier run away: should the tests not run this time, it would be taken for
+/// theirs.
+pub(super) fn forget(root: &Path) -> Result<()> {
+    let path = report(root);
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How the tests of each binary went, by the runner's own report.
+pub(crate) fn counts(root: &Path) -> Result<Vec<Value>> {
+    let path = report(root);
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
     Ok(suites(&text))
+}
+
+/// The runner's own folder is in the workspace, wherever cargo's target folder is.
+fn report(root: &Path) -> PathBuf {
+    root.join("target/nextest")
+        .join(profile())
+        .join("junit.xml")
 }
 
 /// One object for each `<testsuite>` element. Its attributes are all that is read of the report.
@@ -121,6 +150,19 @@ fn suites(junit: &str) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_earlier_run_left_is_not_counted() {
+        let root = tempfile::tempdir().expect("a folder");
+        forget(root.path()).expect("none was there");
+        let path = report(root.path());
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        let suite = r#"<testsuite name="dspex::it" tests="2" errors="0" failures="0"/>"#;
+        std::fs::write(&path, suite).expect("written");
+        assert_eq!(counts(root.path()).expect("there").len(), 1);
+        forget(root.path()).expect("it is there");
+        assert!(counts(root.path()).is_err());
+    }
 
     #[test]
     fn suites_are_counted() {

@@ -28,7 +28,7 @@ pub(super) enum Work<'a> {
 
 /// The requirement files: what programs need, what the tests of the Python side need, and
 /// OpenFeature's own packages, with which the flags are asked for.
-pub(crate) fn requirements(places: &Places) -> [PathBuf; 3] {
+fn requirements(places: &Places) -> [PathBuf; 3] {
     let folder = places.root.join("pool/python");
     [
         folder.join("requirements-dspy.txt"),
@@ -37,18 +37,31 @@ pub(crate) fn requirements(places: &Places) -> [PathBuf; 3] {
     ]
 }
 
+fn venv(places: &Places, interrupt: &Interrupt) -> Result<Venv> {
+    let python = Python::find("DSPEX_TEST_BASE_PYTHON")?;
+    Venv::ensure(places, "test", &python, &requirements(places), interrupt)
+}
+
+/// Gives tests what they ask for from outside: a Python with all packages, and OpenFeature's modules.
+pub(crate) fn equip(tests: &mut Command, places: &Places, interrupt: &Interrupt) -> Result<()> {
+    let venv = venv(places, interrupt)?;
+    tests.env("DSPEX_TEST_PYTHON", venv.python());
+    tests.env("DSPEX_TEST_OPENFEATURE_PYTHON", venv.python());
+    tests.env(
+        "DSPEX_TEST_OPENFEATURE_MODULES",
+        modules(places, interrupt)?,
+    );
+    Ok(())
+}
+
 /// Every step.
 pub(super) fn all<'a>(
     options: &Options,
     places: &'a Places,
     interrupt: &'a Interrupt,
 ) -> Result<Vec<Step<'a>>> {
-    // The venv is a step of its own, so that its failure is a row; the steps after it ask again,
-    // and find it at once.
-    let venv = move || -> Result<Venv> {
-        let python = Python::find("DSPEX_TEST_BASE_PYTHON")?;
-        Venv::ensure(places, "test", &python, &requirements(places), interrupt)
-    };
+    // A step of its own, so that its failure is a row; the steps after it ask again, and find it at once.
+    let venv = move || venv(places, interrupt);
     let mut steps = vec![
         command("format", cargo(places, &["fmt", "--all", "--check"])),
         here("tidy", move || tidy::run(places)),
@@ -79,17 +92,8 @@ pub(super) fn all<'a>(
         here("tests", move || {
             let runner = nextest::ensure(places, interrupt)?;
             let mut tests = cargo(places, &[]);
-            runner.arguments(&mut tests);
-            tests.args(["run", "--workspace", "--all-features", "--no-fail-fast"]);
-            if std::env::var_os("CI").is_some() {
-                tests.args(["--profile", "ci"]);
-            }
-            tests.env("DSPEX_TEST_PYTHON", venv()?.python());
-            tests.env("DSPEX_TEST_OPENFEATURE_PYTHON", venv()?.python());
-            tests.env(
-                "DSPEX_TEST_OPENFEATURE_MODULES",
-                modules(places, interrupt)?,
-            );
+            runner.suite(&mut tests);
+            equip(&mut tests, places, interrupt)?;
             run_shown(&mut tests, false, STEP_LIMIT, interrupt)
         }),
         here("ruff check", move || {

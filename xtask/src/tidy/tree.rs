@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
+
+use crate::repository::tracked;
 
 /// Files by their path from the root, with `/` between the parts. Files that are not text are
 /// there with an empty text.
@@ -16,31 +17,11 @@ pub(super) struct Tree {
 impl Tree {
     /// Reads what git tracks, and what it would track if it were added now.
     pub(super) fn read(root: &Path) -> Result<Self> {
-        let output = Command::new("git")
-            .args([
-                "ls-files",
-                "-z",
-                "--cached",
-                "--others",
-                "--exclude-standard",
-            ])
-            .current_dir(root)
-            .output()
-            .context("cannot run git, which knows the repository's files")?;
-        if !output.status.success() {
-            bail!(
-                "git ls-files failed: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
         let mut files = BTreeMap::new();
-        for path in String::from_utf8_lossy(&output.stdout).split_terminator('\0') {
+        for path in tracked(root)? {
             // A file that was deleted but not yet committed as such is not there any more.
-            if let Ok(bytes) = std::fs::read(root.join(path)) {
-                files.insert(
-                    path.to_owned(),
-                    String::from_utf8(bytes).unwrap_or_default(),
-                );
+            if let Ok(bytes) = std::fs::read(root.join(&path)) {
+                files.insert(path, String::from_utf8(bytes).unwrap_or_default());
             }
         }
         Ok(Self { files })

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::style::{Paint, Tone, dim, plain};
-use crate::archive::{Manifest, Written};
+use crate::archive::{Kind, Manifest, Written};
 use crate::backup::{self, Listed, Proof};
 use crate::checks::mib;
 
@@ -41,6 +41,16 @@ pub(super) fn list(listed: &[Listed], folder: &Path, paint: Paint) -> String {
 }
 
 pub(super) fn proof(proof: &Proof, paint: Paint) -> String {
+    if proof.kind == Kind::Pool {
+        return format!(
+            "{}: {} members of a pool's archive as they were written, with {} recorded looks of {} \
+             migrations",
+            paint.text(Tone::Good, "good"),
+            proof.members,
+            proof.looks,
+            proof.migrations,
+        );
+    }
     format!(
         "{}: {} members as they were written, {} tables with {} rows; a server reads {} programs, \
          {} sessions, flags at revision {}, {} migrations with {} entries",

@@ -146,7 +146,10 @@ impl Run {
         if looks.is_empty() {
             return Err(
                 Failure::new(Exit::Refused, format_args!("nothing was recorded of migration {id}"))
-                    .hint("looks are recorded from its first stage on, and kept as [migration.recording] says"),
+                    .hint(
+                        "looks are recorded from its first stage on, and kept as [migration.recording] says, or \
+                         until one of its pools is decommissioned: its archive holds them then",
+                    ),
             );
         }
         Ok(Self {

@@ -16,11 +16,13 @@ use crate::cli::who::Who;
 /// Take the old pool out of service, for good, once a migration is complete.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Its configuration, metrics, the journal and its workers' last states are archived first; then its
-workers end, and the candidate is stable, so that the next migration starts from there. Nothing is
-deleted from the database: the pool's versions and metrics stay, as history. Log lines are not
-archived: they went to the server's standard error. What the server measured before it let the pool
-go is printed.
+Its configuration, metrics, the journal, its workers' last states and every recorded look of the
+migrations that it took part in are archived first; then the candidate is stable, so that the next
+migration starts from there, and the old pool's workers end. Once the archive is proven, recorded
+looks of earlier migrations leave the database, and half-made files that killed processes left in
+the data directory are removed. The pool's versions, all journals and this migration's looks stay.
+Log lines are not archived: they went to the server's standard error. What the server measured
+before it let the pool go is printed.
 Exit codes: 0 it is gone, 1 it stays, 5 it may not go yet.")]
 pub(crate) struct Decommission {
     /// Why, for the journal.

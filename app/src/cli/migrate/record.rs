@@ -200,11 +200,14 @@ pub(super) async fn current_id(client: &Client) -> Result<String, Failure> {
     }
 }
 
+/// Entries that are asked for at once: as many as a server gives.
+pub(super) const PAGE: usize = 1000;
+
 /// A page of a migration's journal: what comes after an entry.
 pub(super) async fn events(client: &Client, id: &str, after: u64) -> Result<Value, Failure> {
     let path = [&super::MIGRATIONS[..], &[id, "events"]].concat();
     let request = client.get(&path).query("after", &after.to_string());
-    request.query("limit", "1000").json().await
+    request.query("limit", &PAGE.to_string()).json().await
 }
 
 /// A migration's journal to its end, as one answer.

@@ -128,16 +128,18 @@ impl Default for Follower {
 }
 
 impl Follower {
-    /// Prints what a page of the journal adds; whether it added anything.
+    /// Prints what a page of the journal adds; whether there may be more to read at once. Looks at a
+    /// candidate that serves come for as long as the old pool is kept: they are no reason to read on, or
+    /// this would never end where they come faster than they are read.
     fn show(&mut self, page: &Value, output: Output) -> Result<bool, Failure> {
         let entries = record::read_events(page)?;
         let raw = page.get("events").and_then(Value::as_array);
-        let mut any = false;
+        let mut more = entries.len() >= record::PAGE;
         for (index, entry) in entries.iter().enumerate() {
             if entry.seq <= self.seen {
                 continue;
             }
-            any = true;
+            more |= entry.kind() != "watched";
             let line = self.take(entry, output.paint);
             match raw.and_then(|raw| raw.get(index)) {
                 Some(raw) if output.json => output.value_line(raw)?,
@@ -148,7 +150,7 @@ impl Follower {
                 }
             }
         }
-        Ok(any)
+        Ok(more)
     }
 
     /// Takes one entry in; the line that tells it, where there is something to tell.
@@ -156,7 +158,7 @@ impl Follower {
         self.seen = entry.seq;
         let (mut text, tone) = show::told(entry);
         match entry.kind() {
-            "ticked" => {
+            "ticked" | "watched" => {
                 self.count(entry);
                 let analysis = entry.analysis();
                 if self
@@ -250,6 +252,7 @@ fn same(a: &Analysis, b: &Analysis) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::output::When;
     use serde_json::json;
 
     fn entry(seq: u64, event: Value) -> Entry {
@@ -290,6 +293,39 @@ mod tests {
                 "{at}stage 1 is over: held (95 calls on stable, 5 on the candidate: 5%)"
             ))
         );
+    }
+
+    #[test]
+    fn a_candidate_that_serves_is_told_of_once_and_followed_to_its_end_alone() {
+        let mut follower = Follower::default();
+        let analysis = |verdict: &str| json!({"verdict": verdict, "reasons": []});
+        let watched = |seq: u64, verdict: &str| {
+            json!({"seq": seq, "at": "2026-01-02T03:04:05Z",
+                "event": {"type": "watched", "analysis": analysis(verdict)}})
+        };
+        let take = |follower: &mut Follower, raw: Value| {
+            let entries = record::read_events(&json!({"events": [raw]})).unwrap();
+            follower.take(&entries[0], Paint::PLAIN)
+        };
+        assert!(take(&mut follower, watched(1, "healthy")).is_some());
+        for seq in 2..9 {
+            assert_eq!(take(&mut follower, watched(seq, "healthy")), None);
+        }
+        assert!(take(&mut follower, watched(9, "critical")).is_some());
+        assert!(take(&mut follower, watched(10, "healthy")).is_some());
+        // What only looks, and is no whole page, is read no further.
+        let output = Output::new(false, When::Never, true);
+        let page = |seqs: std::ops::Range<u64>| {
+            let events: Vec<Value> = seqs.map(|seq| watched(seq, "healthy")).collect();
+            json!({"events": events})
+        };
+        assert!(!follower.show(&page(11..15), output).unwrap());
+        let whole = page(15..15 + record::PAGE as u64);
+        assert!(follower.show(&whole, output).unwrap());
+        let complete = json!({"events": [
+            {"seq": 2000, "at": "2026-01-02T03:04:05Z", "event": {"type": "completed"}}]});
+        assert!(follower.show(&complete, output).unwrap());
+        assert_eq!(follower.end(), Some(Ok(())));
     }
 
     #[test]

@@ -110,6 +110,7 @@ pub(super) struct Replay {
     stable: Answer,
     candidate: Answer,
     differences: Option<Vec<Difference>>,
+    unjudged: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -309,6 +310,9 @@ pub(super) fn replay(replay: &Replay, paint: Paint) -> String {
         }
         Some(found) => lines.push(differences(found, paint)),
     }
+    if let Some(why) = &replay.unjudged {
+        lines.push(paint.text(Tone::Warn, &format!("not judged: {why}")));
+    }
     lines.join("\n")
 }
 
@@ -359,5 +363,12 @@ mod tests {
             Paint::PLAIN,
         );
         assert_eq!(none, "stable     {}\ncandidate  gone");
+        let body = json!({"stable": {"outputs": {}}, "candidate": {"outputs": {}},
+            "differences": null, "unjudged": "the comparer c failed: no"});
+        let unjudged = replay(&read(&body).unwrap(), Paint::PLAIN);
+        assert_eq!(
+            unjudged,
+            "stable     {}\ncandidate  {}\nnot judged: the comparer c failed: no"
+        );
     }
 }

@@ -106,8 +106,7 @@ function times(rule) {
 /** A reason's number with its unit. `degradation` speaks of shares and of latencies. */
 function measure(reason, value) {
   if (finite(value) === null) return null;
-  const said = text(reason.text) ?? "";
-  const inMs = ["overhead_p99", "p99_ratio"].includes(reason.rule) || said.startsWith("p99");
+  const inMs = ["overhead_p99", "p99_ratio"].includes(reason.rule) || reason.degraded === "latency";
   if (inMs) return latency(value);
   return reason.rule === "memory_growth" ? `${fraction(value)} an hour` : fraction(value);
 }

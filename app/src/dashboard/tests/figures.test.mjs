@@ -125,10 +125,13 @@ test("growth is said by the hour, and what was not measured is not said to pass"
 });
 
 test("several reasons of one rule are several rows; numbers have their unit", () => {
-  const slow = (name) => ({ rule: "degradation", text: `p99 of whole calls of ${name}`, verdict: "healthy", action: "note", value: 120, limit: 100, needs: null });
+  const slow = (name) => ({ rule: "degradation", degraded: "latency", text: `median of whole calls of ${name}`, verdict: "healthy", action: "note", value: 120, limit: 100, needs: null });
   const seen = verdict(migration({ analysis: analysis("healthy", { reasons: [slow("a"), slow("b")] }) }), plan, {});
   const rows = seen.rows.filter((one) => one.rule === "degradation");
   assert.deepEqual(rows.map((one) => [one.value, one.state]), [["120 ms", "noted"], ["120 ms", "noted"]]);
+  const failing = { ...slow("c"), degraded: "errors", value: 0.12, limit: 0.1 };
+  const [row] = verdict(migration({ analysis: analysis("healthy", { reasons: [failing] }) }), plan, {}).rows.filter((one) => one.rule === "degradation");
+  assert.equal(row.value, "12 %");
 });
 
 test("without plan, migration or sense there is still something to show", () => {

@@ -1,11 +1,12 @@
-//! `/admin/v1/audit`: who did what, and why: changes of flags and what was asked of migrations, as one
-//! list.
+//! `/admin/v1/audit`: who did what, and why: changes of flags, what was asked of migrations, and modes of
+//! circuits, as one list. The modes are those that this process was told; they end with it.
 //!
 //! Invariant: the newest first, by the moment that each was written at. A page is a page: an entry is on
 //! one of them, however many are asked for.
 
 use dspex_flags::Change;
 use dspex_migration::Summary;
+use dspex_router::{CircuitChange, CircuitDeed};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -43,12 +44,13 @@ struct Deed {
     at: Timestamp,
     who: String,
     why: String,
-    /// `flag`, `migration` or `command`.
+    /// `flag`, `migration`, `command` or `circuit`.
     kind: &'static str,
     what: Value,
 }
 
-/// Who did what, and why: changes of flags, migrations that were started, and commands to them.
+/// Who did what, and why: changes of flags, migrations that were started, commands to them, and modes of
+/// circuits since this server started.
 #[utoipa::path(get, path = "/admin/v1/audit", tag = TAG, security(("token" = [])), params(Page), responses((status = 200, body = Value)))]
 async fn audit(
     Ready(house): Ready,
@@ -85,6 +87,8 @@ async fn deeds(house: &House) -> Result<Vec<Deed>, Problem> {
             what: json!({"migration": migration.id, "command": row.command, "number": row.id}),
         }));
     }
+    let circuits = house.router.circuit_changes(0);
+    deeds.extend(circuits.iter().filter_map(|change| in_hand(change)));
     // Of one moment, the last one written first.
     deeds.reverse();
     deeds.sort_by_key(|deed| std::cmp::Reverse(deed.at));
@@ -100,6 +104,20 @@ fn changed(change: Change) -> Deed {
         what: json!({"flag": change.key, "revision": change.revision, "before": change.before,
             "after": change.after}),
     }
+}
+
+/// A mode that a person set.
+fn in_hand(change: &CircuitChange) -> Option<Deed> {
+    let CircuitDeed::Mode { mode, by: Some(by) } = &change.what else {
+        return None;
+    };
+    Some(Deed {
+        at: change.at,
+        who: by.who.clone(),
+        why: by.why.clone(),
+        kind: "circuit",
+        what: json!({"lane": change.lane, "mode": mode}),
+    })
 }
 
 fn started(migration: &Summary) -> Deed {

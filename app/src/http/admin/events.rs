@@ -1,11 +1,11 @@
-//! `/admin/v1/events`: what happens to migrations and to flags, as one feed: a list, or server-sent
-//! events.
+//! `/admin/v1/events`: what happens to migrations, to flags and to circuits, as one feed: a list, or
+//! server-sent events.
 //!
-//! Invariants: each event has an id, which says where both of its sources are after it; whoever comes
+//! Invariants: each event has an id, which says where all of its sources are after it; whoever comes
 //! back with the id of the last one misses nothing and hears nothing twice. Where the feed cannot reach
 //! back as far as that, it says so, by an event `gap` in front of what it can reach. Each source keeps its
-//! own order, which for migrations is that of their beginning in the journal and of no clock; between the
-//! two it is that of the clock.
+//! own order, which for migrations is that of their beginning in the journal and of no clock; between
+//! sources it is that of the clock. Circuits are told of for as long as this process lives.
 
 mod happened;
 mod reach;
@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::header::{ACCEPT, CACHE_CONTROL};
-use axum::http::{HeaderMap, HeaderValue};
-use axum::response::sse::{Event as ServerSent, KeepAlive, Sse};
+use axum::http::HeaderMap;
+use axum::http::header::ACCEPT;
+use axum::response::sse::Event as ServerSent;
 use axum::response::{IntoResponse as _, Response};
 use dspex_flags::Observer;
 use dspex_migration::{MigrationError, Status};
@@ -28,11 +28,12 @@ use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::happened::{Cursor, Happened};
-use self::reach::{REACH, unheard, writes};
+use self::happened::{Circuits, Cursor, Happened};
+use self::reach::{REACH, circuits, unheard, writes};
 use super::{TAG, limit};
 use crate::assemble::House;
 use crate::http::error::{Problem, ProblemDocument};
+use crate::http::event_stream;
 use crate::http::params::Asked;
 use crate::http::state::{AppState, Ready};
 
@@ -44,9 +45,6 @@ const PAGE: usize = 200;
 
 /// How often is looked where nobody says that there is news: another process may have written.
 const POLL: Duration = Duration::from_secs(5);
-
-/// A comment in between keeps proxies from taking the stream for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 pub(super) fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(events))
@@ -63,7 +61,7 @@ struct Wanted {
     limit: Option<usize>,
 }
 
-/// What happens to migrations and flags: a list, or a stream where `Accept` is `text/event-stream`.
+/// What happens to migrations, flags and circuits: a list, or a stream where `Accept` is `text/event-stream`.
 #[utoipa::path(
     get, path = "/admin/v1/events", tag = TAG, security(("token" = [])),
     params(Wanted, ("Last-Event-ID" = Option<String>, Header, description = "The last event that was seen")),
@@ -79,10 +77,11 @@ async fn events(
     Asked(wanted): Asked<Wanted>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let streams =
-        header(ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/event-stream"));
-    let seen = header("last-event-id").map(str::to_owned).or(wanted.after);
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    let streams = accept.is_some_and(|accept| accept.contains("text/event-stream"));
+    let seen = event_stream::last_seen(&headers)
+        .map(str::to_owned)
+        .or(wanted.after);
     let after = seen.filter(|seen| !seen.is_empty()).map(|seen| {
         seen.parse::<Cursor>().map_err(|()| {
             Problem::invalid("after", format!("{seen:?} is no id of an event"))
@@ -110,24 +109,36 @@ async fn page(house: &House, cursor: &mut Cursor, limit: usize) -> Result<Vec<Va
 }
 
 async fn read(house: &House, cursor: &Cursor, limit: usize) -> Result<Vec<Happened>, Problem> {
-    let mut flags = changes(house, cursor).await?.into_iter().peekable();
-    let mut entries = entries(house, cursor, limit).await?.into_iter().peekable();
+    let sources = [
+        changes(house, cursor).await?,
+        of_circuits(house, cursor),
+        entries(house, cursor, limit).await?,
+    ];
+    let mut sources = sources.map(|source| source.into_iter().peekable());
     let mut merged = Vec::new();
     while merged.len() < limit {
-        let flags_first = match (flags.peek(), entries.peek()) {
-            (None, None) => break,
-            (Some(_), None) => true,
-            (None, Some(_)) => false,
+        let next = sources.iter_mut().filter_map(|source| {
             // A gap has no time, and is told before everything that has.
-            (Some(change), Some(entry)) => change.at() <= entry.at(),
-        };
-        merged.extend(if flags_first {
-            flags.next()
-        } else {
-            entries.next()
+            let at = source.peek()?.at();
+            Some((at, source))
         });
+        // Of one moment, the first source first.
+        match next.min_by_key(|(at, _)| *at) {
+            Some((_, source)) => merged.extend(source.next()),
+            None => break,
+        }
     }
     Ok(merged)
+}
+
+/// Changes of circuits after the cursor, the oldest first.
+fn of_circuits(house: &House, cursor: &Cursor) -> Vec<Happened> {
+    let process = house.started_at.as_millisecond();
+    let seen = cursor.circuits;
+    let after = seen
+        .filter(|seen| seen.process == process)
+        .map_or(0, |seen| seen.number);
+    circuits(house.router.circuit_changes(after), seen, process)
 }
 
 /// Writes of flags after the cursor, the oldest first, each whole.
@@ -173,6 +184,10 @@ async fn now(house: &House) -> Result<Cursor, MigrationError> {
         revision: house.flags.snapshot().revision().get(),
         seq: newest.as_ref().map_or(0, |migration| migration.last_seq),
         migration: newest.map(|migration| migration.id),
+        circuits: Some(Circuits {
+            process: house.started_at.as_millisecond(),
+            number: *house.router.watch_circuits().borrow(),
+        }),
     })
 }
 
@@ -192,6 +207,7 @@ async fn stream(
     })?;
     // Before the cursor: what happens in between is news.
     let (migrations, flags) = (house.migrations.watch(), house.flags.observe());
+    let circuits = house.router.watch_circuits();
     let cursor = match after {
         Some(cursor) => cursor,
         None => now(&house).await?,
@@ -201,19 +217,12 @@ async fn stream(
         house,
         migrations,
         flags,
+        circuits,
         cursor,
         ready: Vec::new().into_iter(),
         _permit: permit,
     };
-    let sse = Sse::new(unfold(feed, Feed::next));
-    let mut response = sse
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-        .into_response();
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would gather the events until its buffer is full.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    Ok(event_stream::answer(unfold(feed, Feed::next)))
 }
 
 struct Feed {
@@ -221,6 +230,7 @@ struct Feed {
     house: Arc<House>,
     migrations: watch::Receiver<Option<Arc<Status>>>,
     flags: Observer,
+    circuits: watch::Receiver<u64>,
     cursor: Cursor,
     /// Read, and not sent yet: one page at most.
     ready: std::vec::IntoIter<Happened>,
@@ -250,6 +260,7 @@ impl Feed {
                 () = self.state.draining() => return None,
                 changed = self.migrations.changed() => changed.ok()?,
                 changed = self.flags.changed() => drop(changed?),
+                changed = self.circuits.changed() => changed.ok()?,
                 () = tokio::time::sleep(POLL) => {}
             }
         }

@@ -100,7 +100,7 @@ struct ChangedDocument {
     responses(
         (status = 200, body = ChangedDocument),
         (status = 404, body = ProblemDocument, content_type = "application/problem+json", description = "No such flag; the nearest is named"),
-        (status = 409, body = ProblemDocument, content_type = "application/problem+json", description = "Somebody else wrote in between; both revisions are named"),
+        (status = 409, body = ProblemDocument, content_type = "application/problem+json", description = "Somebody else wrote in between, or the store is older than what is served; both revisions are named"),
         (status = 422, body = ProblemDocument, content_type = "application/problem+json", description = "A value does not fit its flag"),
     ),
 )]
@@ -212,7 +212,7 @@ struct RevertBody {
     request_body = RevertBody,
     responses(
         (status = 200, body = ChangedDocument),
-        (status = 409, body = ProblemDocument, content_type = "application/problem+json", description = "Somebody else wrote in between; both revisions are named"),
+        (status = 409, body = ProblemDocument, content_type = "application/problem+json", description = "Somebody else wrote in between, or the store is older than what is served; both revisions are named"),
         (status = 422, body = ProblemDocument, content_type = "application/problem+json", description = "That revision has not been, or nothing differs from it"),
     ),
 )]
@@ -262,7 +262,7 @@ struct ImportBody {
     request_body = ImportBody,
     responses(
         (status = 200, body = ChangedDocument),
-        (status = 409, body = ProblemDocument, content_type = "application/problem+json", description = "Somebody else wrote in between; both revisions are named"),
+        (status = 409, body = ProblemDocument, content_type = "application/problem+json", description = "Somebody else wrote in between, or the store is older than what is served; both revisions are named"),
         (status = 422, body = ProblemDocument, content_type = "application/problem+json", description = "A definition that cannot be imported"),
     ),
 )]

@@ -68,7 +68,7 @@ async fn case(Ready(house): Ready, Named(id): Named) -> Result<axum::Json<Value>
     Ok(axum::Json(json!(*find(&house, &id)?)))
 }
 
-/// Run a difference's inputs again on both lanes, and compare. Nothing is counted.
+/// Run a difference's inputs again on both lanes, and compare as copies are. Nothing is counted.
 #[utoipa::path(
     post, path = "/admin/v1/shadow/cases/{id}/replay", tag = TAG, security(("token" = [])), params(("id" = u64, Path)),
     responses(
@@ -90,6 +90,7 @@ async fn replay(Ready(house): Ready, Named(id): Named) -> Result<Response, Probl
                 "stable": told(&replay.stable),
                 "candidate": told(&replay.candidate),
                 "differences": replay.differences,
+                "unjudged": replay.unjudged,
             }))
             .into_response())
         }

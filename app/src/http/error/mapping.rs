@@ -235,6 +235,18 @@ impl From<FlagError> for Problem {
             )
             .with("expected", expected.get())
             .with("actual", actual.get()),
+            // Not 503: it does not pass by waiting.
+            FlagError::WentBack { served, stored } => Self::new(
+                StatusCode::CONFLICT,
+                "flags-went-back",
+                "The flags' store went back",
+                detail,
+            )
+            .with("served", served.get())
+            .with("stored", stored.get())
+            .hint(
+                "bring the newer store back, or restart; `dspex migrate rollback` takes traffic away meanwhile",
+            ),
             other => {
                 tracing::error!(error = %other, "the flags failed");
                 storage_failed("the flags")

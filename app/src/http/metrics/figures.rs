@@ -1,11 +1,15 @@
-//! A pool's status as figures for metrics.
+//! The status of a pool and of a migration, and what the router says of calls, as figures for metrics.
 //!
 //! Invariant: what a kind of pool says in its details is read leniently: a kind that does not say it
 //! has no such metric.
 
+use dspex_migration::{Phase, Status, Verdict};
 use dspex_pool::{PoolStatus, WorkerState};
-use dspex_router::ShadowCounts;
-use dspex_telemetry::{PoolFigures, WorkerFigures};
+use dspex_router::{BudgetHealth, CircuitHealth, RuleHealth, ShadowCounts};
+use dspex_telemetry::{
+    BudgetFigures, CircuitFigures, CircuitPhase, MigrationFigures, PoolFigures, RescueFigures,
+    WorkerFigures,
+};
 
 /// Every state, so that one that no worker is in counts 0.
 const STATES: [(WorkerState, &str); 6] = [
@@ -15,6 +19,14 @@ const STATES: [(WorkerState, &str); 6] = [
     (WorkerState::Degraded, "degraded"),
     (WorkerState::Terminating, "terminating"),
     (WorkerState::Terminated, "terminated"),
+];
+
+/// Every verdict, so that one that was not given counts 0.
+const VERDICTS: [Verdict; 4] = [
+    Verdict::Healthy,
+    Verdict::Warning,
+    Verdict::Inconclusive,
+    Verdict::Critical,
 ];
 
 pub(super) fn pool(status: &PoolStatus) -> PoolFigures {
@@ -55,6 +67,25 @@ pub(super) fn workers(status: &PoolStatus) -> WorkerFigures {
     }
 }
 
+/// Where a migration is.
+pub(super) fn migration(status: &Status) -> MigrationFigures {
+    let verdict = status.analysis.as_ref().map(|analysis| analysis.verdict);
+    MigrationFigures {
+        phases: Phase::ALL
+            .map(|phase| (phase.to_string(), phase == status.phase))
+            .to_vec(),
+        verdicts: VERDICTS
+            .map(|each| (each.to_string(), Some(each) == verdict))
+            .to_vec(),
+        stage: status.stage.map_or(0, |stage| stage as u64 + 1),
+        stages: status.stage_count as u64,
+        share_percent: status.acknowledged.then(|| status.percent.percent()),
+        paused: status.paused.is_some(),
+        seen_healthy: status.healthy_for.as_secs_f64(),
+        hold: status.hold.unwrap_or_default().as_secs_f64(),
+    }
+}
+
 /// What became of the calls that were drawn for a copy, each by the name that the API has for it.
 pub(super) fn shadow(counts: &ShadowCounts) -> Vec<(String, u64)> {
     let counts = serde_json::to_value(counts).unwrap_or_default();
@@ -64,9 +95,45 @@ pub(super) fn shadow(counts: &ShadowCounts) -> Vec<(String, u64)> {
         .collect()
 }
 
+/// Every mode of a circuit, so that those it is not in count 0.
+const MODES: [&str; 4] = ["automatic", "forced_open", "metrics_only", "disabled"];
+
+/// A lane's circuit.
+pub(super) fn circuit(health: &CircuitHealth) -> CircuitFigures {
+    CircuitFigures {
+        phase: match health.state {
+            "open" => CircuitPhase::Open,
+            "half_open" => CircuitPhase::HalfOpen,
+            _ => CircuitPhase::Closed,
+        },
+        mode: health.mode.name(),
+        modes: &MODES,
+    }
+}
+
+/// The calls that one rule sent once more.
+pub(super) fn rescue(health: &RuleHealth) -> RescueFigures {
+    RescueFigures {
+        under_way: health.under_way,
+        ended: health.ended().into(),
+    }
+}
+
+/// What is left to send calls once more.
+pub(super) fn budget(health: &BudgetHealth) -> BudgetFigures {
+    let draws = health.draws.iter();
+    BudgetFigures {
+        left: health.left,
+        draws: draws
+            .map(|one| (one.draw, one.granted, one.refused))
+            .collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use dspex_pool::WorkerStatus;
+    use dspex_router::CircuitMode;
     use serde_json::json;
 
     use super::*;
@@ -104,6 +171,17 @@ mod tests {
     }
 
     #[test]
+    fn every_mode_of_a_circuit_has_its_name() {
+        let all = [
+            CircuitMode::Automatic,
+            CircuitMode::ForcedOpen,
+            CircuitMode::MetricsOnly,
+            CircuitMode::Disabled,
+        ];
+        assert_eq!(all.map(CircuitMode::name), MODES);
+    }
+
+    #[test]
     fn every_count_of_copies_has_its_name() {
         let counts = ShadowCounts {
             drawn: 7,
@@ -112,7 +190,7 @@ mod tests {
             ..ShadowCounts::default()
         };
         let found = shadow(&counts);
-        assert_eq!(found.len(), 14, "{found:?}");
+        assert_eq!(found.len(), 16, "{found:?}");
         for (name, calls) in [("drawn", 7), ("copied", 3), ("budget", 4), ("busy", 0)] {
             assert!(found.contains(&(name.to_owned(), calls)), "{name}");
         }

@@ -48,11 +48,13 @@ pub(super) fn evaluate(
 
 fn use_v2_pool(snapshot: &Snapshot, targeting_key: Option<&str>) -> Result<Value, Refusal> {
     let share = snapshot.percent(&GRADUAL_ROLLOUT_PERCENTAGE);
-    let enabled = snapshot.enabled(&POOL_V2_ENABLED);
-    let (on, reason) = match targeting_key {
-        Some(key) => (snapshot.use_v2_pool(key), "SPLIT"),
-        None if !enabled || share == Percent::ZERO => (false, "STATIC"),
-        None if share == Percent::HUNDRED => (true, "STATIC"),
+    let explained = snapshot
+        .explain(GRADUAL_ROLLOUT_PERCENTAGE.key, targeting_key)
+        .map_err(|unknown| Refusal::not_found(USE_V2_POOL, unknown.to_string()))?;
+    let (on, reason) = match explained.on {
+        // The kill switch decides, whatever the share.
+        _ if !snapshot.enabled(&POOL_V2_ENABLED) => (false, "DISABLED"),
+        Some(on) => (on, reason(&explained)),
         None => return Err(Refusal::targeting_key_missing(USE_V2_POOL)),
     };
     let mut metadata = json!({"revision": snapshot.revision(), "share": share});
@@ -71,11 +73,17 @@ fn use_v2_pool(snapshot: &Snapshot, targeting_key: Option<&str>) -> Result<Value
 fn reason(explained: &Explanation) -> &'static str {
     match &explained.reason {
         Reason::Killed => "DISABLED",
-        Reason::Share | Reason::Variant => "SPLIT",
         Reason::Value => "STATIC",
+        // At the ends of a share no key is told from another.
+        Reason::Share if is_settled(&explained.value) => "STATIC",
+        Reason::Share | Reason::Variant => "SPLIT",
         // Prerequisites and lists.
         _ => "TARGETING_MATCH",
     }
+}
+
+fn is_settled(value: &FlagValue) -> bool {
+    matches!(value, FlagValue::Percent(share) if [Percent::ZERO, Percent::HUNDRED].contains(share))
 }
 
 fn metadata(explained: &Explanation) -> Value {

@@ -1,6 +1,7 @@
 //! That there is something new: server-sent events after which SDKs evaluate again.
 //!
-//! Invariants: an event is only a notice, and its id is the revision it is about; who comes back with
+//! Invariants: an event is only a notice, and its id is the revision it is about, with a mark of the
+//! values where these are lowered in this process alone; who comes back with
 //! the id of what is served hears nothing until that changes, and anybody else at once. What changes
 //! while an event is on its way is told by one event, not by one for each revision.
 
@@ -8,29 +9,27 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Query, State};
-use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderMap, HeaderValue};
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse as _, Response};
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::response::sse::Event;
 use dspex_flags::{Observer, Snapshot};
 use futures_util::stream::unfold;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::TAG;
 use super::access::{Gate, token};
-use super::refusal::Refusal;
+use super::refusal::{InForm, Refusal};
 use crate::auth::Tokens;
+use crate::http::event_stream;
+use crate::http::params::Asked;
 use crate::http::state::{AppState, Ready};
 
 const PATH: &str = "/ofrep/v1/events";
-const LAST_EVENT_ID: &str = "last-event-id";
-
-/// A comment in between keeps proxies from taking the stream for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// When to come back where there are too many streams.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -69,8 +68,8 @@ pub(super) struct Presented {
 pub(super) async fn stream(
     gate: axum::Extension<Arc<Gate>>,
     State(state): State<AppState>,
-    Ready(house): Ready,
-    Query(presented): Query<Presented>,
+    InForm(Ready(house)): InForm<Ready>,
+    InForm(Asked(presented)): InForm<Asked<Presented>>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let token = token(&headers);
@@ -86,22 +85,13 @@ pub(super) async fn stream(
     }
     let permit = Arc::clone(&gate.streams).try_acquire_owned();
     let permit = permit.map_err(|_| Refusal::too_many("too many event streams are open", AGAIN))?;
-    let seen = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok());
     let events = Events {
         observer: house.flags.observe(),
         state,
-        seen: seen.map(str::to_owned),
+        seen: event_stream::last_seen(&headers).map(str::to_owned),
         _permit: permit,
     };
-    let sse = Sse::new(unfold(events, Events::next));
-    let mut response = sse
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-        .into_response();
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would gather the events until its buffer is full.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    Ok(response)
+    Ok(event_stream::answer(unfold(events, Events::next)))
 }
 
 struct Events {
@@ -135,12 +125,18 @@ impl Events {
     }
 }
 
-/// A flag that is lowered in this process has the revision from before.
+/// A flag that is lowered in this process has the revision from before, and may be lowered again: the
+/// values tell those apart.
 fn id(snapshot: &Snapshot) -> String {
-    let lowered = if snapshot.overridden() {
-        "-lowered"
-    } else {
-        ""
-    };
-    format!("{}{lowered}", snapshot.revision())
+    let revision = snapshot.revision();
+    if !snapshot.overridden() {
+        return revision.to_string();
+    }
+    let mut hash = Sha256::new();
+    for (key, value) in snapshot.values() {
+        hash.update(format!("{key}={value}\n"));
+    }
+    let hash = hash.finalize();
+    let short = [hash[0], hash[1], hash[2], hash[3]];
+    format!("{revision}-lowered-{:08x}", u32::from_be_bytes(short))
 }

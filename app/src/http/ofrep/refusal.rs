@@ -4,12 +4,15 @@
 
 use std::time::Duration;
 
-use axum::http::header::RETRY_AFTER;
+use axum::extract::FromRequestParts;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::http::error::Problem;
+use crate::http::error::{Problem, seconds};
+use crate::http::state::AppState;
 
 /// A refusal of the protocol.
 #[derive(Debug)]
@@ -79,11 +82,15 @@ impl Refusal {
     /// What was refused outside the protocol, in its form.
     pub(super) fn of_problem(problem: &Problem) -> Self {
         let document = problem.document();
-        match StatusCode::from_u16(document.status) {
+        let refusal = match StatusCode::from_u16(document.status) {
             Ok(StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) | Err(_) => {
                 Self::parse_error(document.detail.clone())
             }
             Ok(status) => Self::new(status, "GENERAL", document.detail.clone()),
+        };
+        Self {
+            retry_after: problem.again(),
+            ..refusal
         }
     }
 
@@ -108,10 +115,30 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut response = (self.status, axum::Json(self.document())).into_response();
+        let headers = response.headers_mut();
         if let Some(after) = self.retry_after {
-            let seconds = HeaderValue::from(after.as_secs().max(1));
-            response.headers_mut().insert(RETRY_AFTER, seconds);
+            headers.insert(RETRY_AFTER, seconds(after));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+/// What is taken from a request as elsewhere, and refused in the form of the protocol.
+pub(super) struct InForm<E>(pub(super) E);
+
+impl<E> FromRequestParts<AppState> for InForm<E>
+where
+    E: FromRequestParts<AppState, Rejection = Problem>,
+{
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Refusal> {
+        let taken = E::from_request_parts(parts, state).await;
+        taken
+            .map(Self)
+            .map_err(|problem| Refusal::of_problem(&problem))
     }
 }

@@ -9,11 +9,8 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::http::HeaderValue;
-use axum::http::header::CACHE_CONTROL;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::Event;
 use axum::response::{IntoResponse as _, Response};
 use dspex_pool::{Chunk, ChunkReceiver, chunks};
 use dspex_router::{Execute, ExecuteFailed, Executed};
@@ -27,9 +24,7 @@ use tracing::Instrument as _;
 use super::execute::{ExecuteDocument, lane_header, problem, refused};
 use crate::assemble::House;
 use crate::http::error::Problem;
-
-/// How long a stream is silent at most: a comment keeps proxies from taking it for dead.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+use crate::http::event_stream::{self, KEEP_ALIVE};
 
 type Ended = Result<Result<Executed, ExecuteFailed>, JoinError>;
 
@@ -83,13 +78,7 @@ pub(super) async fn answer(house: &House, mut request: Execute) -> Response {
 
 fn respond(lane: Option<&str>, events: Events) -> Response {
     let events = unfold(events, Events::next);
-    let sse = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
-    let mut response = (lane_header(lane), sse).into_response();
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would gather the events until its buffer is full.
-    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    response
+    (lane_header(lane), event_stream::answer(events)).into_response()
 }
 
 /// A chunk that is there already.

@@ -175,7 +175,7 @@ async fn a_report_is_json_a_page_or_markdown() {
     );
     let text = of(&id, "text/markdown").await;
     assert!(
-        text.text.starts_with("# Migration of v1 to v2"),
+        text.text.starts_with("# Migration of v1@1 to v2@1"),
         "{}",
         text.text
     );

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dspex_flags::MemoryStore;
-use dspex_flags::testing::FaultyStore;
 use serde_json::{Value, json};
 
 use super::bench::Bench;
@@ -116,60 +115,6 @@ async fn an_unset_flag_is_what_the_configuration_says_and_the_history_tells_it()
     assert_eq!(problem["nearest"], "pool_optimizer");
     let both = json!({"set": {"pool_optimizer": true}, "unset": ["pool_optimizer"], "why": "x"});
     patch(&bench, both).await.problem(422);
-}
-
-#[tokio::test]
-async fn a_store_that_is_gone_is_told_and_the_last_good_flags_are_served() {
-    let store = Arc::new(FaultyStore::new());
-    let bench = Bench::with_flags(Arc::clone(&store) as _, &["flags.poll=20ms"]).await;
-    let set = json!({"set": {"telemetry_v2": false}, "why": "a test"});
-    assert_eq!(patch(&bench, set).await.status, 200);
-    let ready = bench.get("/readyz").await;
-    assert_eq!(ready.json(), json!({"status": "ready"}));
-
-    store.fail_reads(true);
-    let ready = until(async || {
-        let ready = bench.get("/readyz").await;
-        assert_eq!(
-            ready.status, 200,
-            "calls are served all the same: {ready:?}"
-        );
-        Some(ready.json()).filter(|ready| ready.get("troubles").is_some())
-    });
-    let trouble = ready.await["troubles"][0].as_str().unwrap().to_owned();
-    assert!(trouble.contains("last good flags"), "{trouble}");
-    assert!(trouble.contains("reads fail on request"), "{trouble}");
-    let status = bench.get("/v1/status").await.json();
-    assert!(status["flags"]["store_error"].is_string(), "{status}");
-    assert_eq!(status["flags"]["values"]["telemetry_v2"], false);
-    let metrics = bench.get("/metrics").await.text;
-    assert!(metrics.contains("dspex_flag_store_readable 0"), "{metrics}");
-
-    store.fail_reads(false);
-    until(async || {
-        let ready = bench.get("/readyz").await.json();
-        Some(()).filter(|()| ready == json!({"status": "ready"}))
-    })
-    .await;
-    let metrics = bench.get("/metrics").await.text;
-    assert!(metrics.contains("dspex_flag_store_readable 1"), "{metrics}");
-    let counted = r#"dspex_shadow_calls_total{became="copied"} 0"#;
-    assert!(metrics.contains(counted), "{metrics}");
-}
-
-/// Asks again until there is an answer.
-async fn until<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let asking = async {
-        loop {
-            if let Some(found) = ask().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), asking)
-        .await
-        .expect("it comes before the deadline")
 }
 
 #[tokio::test]

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request};
+use axum::http::Request;
 use dspex_flags::MemoryStore;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
@@ -40,7 +39,7 @@ async fn use_v2_pool_answers_for_a_targeting_key_as_the_router_decides() {
     assert_eq!(off.status, 200, "{off:?}");
     assert_eq!(
         off.json(),
-        json!({"key": "use_v2_pool", "value": false, "reason": "STATIC", "variant": "off",
+        json!({"key": "use_v2_pool", "value": false, "reason": "DISABLED", "variant": "off",
                "metadata": {"revision": 0, "share": 0}})
     );
     set(
@@ -76,6 +75,33 @@ async fn use_v2_pool_answers_for_a_targeting_key_as_the_router_decides() {
         (&all["value"], &all["reason"]),
         (&json!(true), &json!("STATIC"))
     );
+}
+
+#[tokio::test]
+async fn use_v2_pool_says_what_decided() {
+    let bench = Bench::ready().await;
+    let told = async |flags: Value, key: &str| {
+        set(&bench, flags).await;
+        let answer = single(&bench, "use_v2_pool", of(key)).await.json();
+        (
+            answer["value"] == true,
+            answer["reason"].as_str().unwrap().to_owned(),
+        )
+    };
+    let share = |percent: u8| json!({"gradual_rollout_percentage": percent});
+    let is = |on: bool, reason: &str| (on, reason.to_owned());
+    // The kill switch is off.
+    assert_eq!(told(share(50), "ada").await, is(false, "DISABLED"));
+    let bucket = dspex_flags::bucket("gradual_rollout_percentage", "ada");
+    let half = told(json!({"pool_v2_enabled": true}), "ada").await;
+    assert_eq!(half, is(bucket.get() < 5_000, "SPLIT"));
+    assert_eq!(told(share(0), "ada").await, is(false, "STATIC"));
+    assert_eq!(told(share(100), "ada").await, is(true, "STATIC"));
+    let rules = |rules: Value| json!({"gradual_rollout_percentage.rules": rules});
+    let denied = told(rules(json!({"deny": ["ada"]})), "ada").await;
+    assert_eq!(denied, is(false, "TARGETING_MATCH"));
+    let killed = told(rules(json!({"killed": true})), "ada").await;
+    assert_eq!(killed, is(false, "DISABLED"));
 }
 
 #[tokio::test]
@@ -118,6 +144,48 @@ async fn a_request_that_is_none_is_refused_with_the_protocol_s_code() {
         (long.status.as_u16(), &long.json()["errorCode"]),
         (413, &json!("GENERAL"))
     );
+}
+
+#[tokio::test]
+async fn what_is_refused_before_a_flag_is_asked_has_the_protocol_s_form_too() {
+    let refusal = |answer: &Answer, status: u16, code: &str| {
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let document = answer.json();
+        assert_eq!(document["errorCode"], code, "{document}");
+        assert!(document["errorDetails"].is_string(), "{document}");
+    };
+    let unavailable = async |bench: &Bench| {
+        let one = format!("{BULK}/use_v2_pool");
+        for answer in [
+            bench.post(BULK, json!({})).await,
+            bench.post(&one, json!({})).await,
+            bench.get(EVENTS).await,
+        ] {
+            refusal(&answer, 503, "GENERAL");
+            let again = answer
+                .header("retry-after")
+                .expect("says when to come back");
+            assert!(again.parse::<u64>().unwrap() >= 1, "{again}");
+        }
+    };
+    unavailable(&Bench::starting()).await;
+    let bench = Bench::ready().await;
+    let name = bench.post(&format!("{BULK}/%FF"), of("ada")).await;
+    refusal(&name, 400, "PARSE_ERROR");
+    let twice = bench.get(&format!("{EVENTS}?ticket=a&ticket=b")).await;
+    refusal(&twice, 400, "PARSE_ERROR");
+    bench.state.drain();
+    unavailable(&bench).await;
+
+    let guarded = Bench::guarded(TOKEN).await;
+    for answer in [
+        guarded.post(BULK, json!({})).await,
+        guarded.get(EVENTS).await,
+    ] {
+        refusal(&answer, 401, "GENERAL");
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+    }
 }
 
 #[tokio::test]
@@ -267,62 +335,4 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(ask().await.status(), 200);
     assert_eq!(ask().await.status(), 429);
-}
-
-/// An open stream of events.
-struct Stream(Body);
-
-impl Stream {
-    async fn open(app: &Router, headers: HeaderMap) -> Self {
-        let mut request = request("GET", EVENTS, None);
-        request.headers_mut().extend(headers);
-        let response = app.clone().oneshot(request).await.unwrap();
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self(response.into_body())
-    }
-
-    /// The id and the data of the next event; none at the end.
-    async fn next(&mut self) -> Option<(String, Value)> {
-        let frame = self.0.frame().await?.unwrap();
-        let text = String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap();
-        let field = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            line.unwrap_or_default().trim().to_owned()
-        };
-        Some((field("id:"), serde_json::from_str(&field("data:")).unwrap()))
-    }
-}
-
-fn last(id: &str) -> HeaderMap {
-    let name = axum::http::HeaderName::from_static("last-event-id");
-    HeaderMap::from_iter([(name, id.parse().unwrap())])
-}
-
-#[tokio::test]
-async fn a_change_is_told_with_its_revision_and_a_returning_client_hears_only_news() {
-    let bench = Bench::ready().await;
-    let app = app(bench.state.clone());
-    let mut new = Stream::open(&app, HeaderMap::new()).await;
-    let (id, data) = new.next().await.unwrap();
-    assert_eq!(id, "0", "who brings no id may have missed something");
-    assert_eq!(data, json!({"type": "refetchEvaluation", "etag": "\"0\""}));
-    let mut returning = Stream::open(&app, last("0")).await;
-    set(&bench, json!({"pool_v2_enabled": true})).await;
-    assert_eq!(new.next().await.unwrap().0, "1");
-    assert_eq!(returning.next().await.unwrap().0, "1", "and nothing before");
-    let mut late = Stream::open(&app, last("0")).await;
-    assert_eq!(late.next().await.unwrap().0, "1", "told at once");
-
-    // Nobody waits for a reader of events, and the end of the server ends them.
-    let flags = bench.admin("GET", "/admin/v1/flags", None).await.json();
-    assert_eq!(
-        flags["acknowledgements"].as_object().unwrap().len(),
-        2,
-        "{flags}"
-    );
-    bench.state.drain();
-    for stream in [&mut new, &mut returning, &mut late] {
-        assert_eq!(stream.next().await, None);
-    }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::house::House;
+use crate::house::{House, OLD};
 
 /// Runs `dspex` beside the server and gives back its exit code and standard output.
 fn dspex(house: &House, arguments: &[&str]) -> (i32, String) {
@@ -100,7 +100,7 @@ async fn programs_and_flags_work_from_the_command_line() {
         &house,
         &["pools", "v1"],
         0,
-        "v1 (pool-v1) in the stable lane: 2 of 2 workers ready",
+        &format!("v1 ({OLD}) in the stable lane: 2 of 2 workers ready"),
     );
     says(&house, &["pools", "v11"], 5, "there is no pool \"v11\"");
     says(&house, &["doctor", "--json"], 3, "held by process");

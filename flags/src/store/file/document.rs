@@ -1,6 +1,7 @@
 //! What stands in the file of a [`super::FileStore`].
 //!
-//! Invariant: a value stands beside its kind, because a bare `5` is a number or a share.
+//! Invariants: a value stands beside its kind, because a bare `5` is a number or a share; what is set is
+//! what the changes say, so that an edit by hand is told and not taken.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -87,7 +88,58 @@ impl Document {
                 known: FORMAT,
             });
         }
-        serde_json::from_slice(text).map_err(corrupt)
+        let document: Self = serde_json::from_slice(text).map_err(corrupt)?;
+        document.check()?;
+        Ok(document)
+    }
+
+    /// Whether what is set is what the changes say.
+    fn check(&self) -> Result<(), FlagError> {
+        let by_hand = |key: &str, stored: String, said: String| FlagError::ByHand {
+            key: shown(key),
+            stored,
+            said,
+        };
+        let newest = self
+            .changes
+            .last()
+            .map_or(Revision::ZERO, |change| change.revision);
+        if self.revision != newest {
+            let (stored, said) = (format!("`{}`", self.revision), format!("`{newest}`"));
+            return Err(by_hand("revision", stored, said));
+        }
+        let changes = self.changes.iter();
+        let said: BTreeMap<&str, &Entry> = changes
+            .map(|change| (change.key.as_str(), change))
+            .collect();
+        for (key, setting) in &self.flags {
+            let stored = || quoted(&setting.value);
+            let Some(said) = said.get(key.as_str()) else {
+                return Err(by_hand(key, stored(), "nothing".to_owned()));
+            };
+            let is_so = setting.revision == said.revision
+                && setting.kind == said.after.kind
+                && setting.value == said.after.value;
+            if !is_so {
+                let by = format!(
+                    "{}, set in revision {} by {}",
+                    quoted(&said.after.value),
+                    said.revision,
+                    shown(&said.who)
+                );
+                return Err(by_hand(key, stored(), by));
+            }
+        }
+        match said
+            .values()
+            .find(|said| !self.flags.contains_key(&said.key))
+        {
+            None => Ok(()),
+            Some(said) => {
+                let (stored, said_value) = ("nothing".to_owned(), quoted(&said.after.value));
+                Err(by_hand(&said.key, stored, said_value))
+            }
+        }
     }
 
     pub(super) fn stored(&self) -> Result<Stored, FlagError> {
@@ -130,7 +182,7 @@ impl Document {
                 hash_version: change.hash_version,
             })
         };
-        Ok(Self {
+        let document = Self {
             format: FORMAT,
             revision: stored.revision,
             flags: stored
@@ -143,7 +195,10 @@ impl Document {
                 .rev()
                 .map(change)
                 .collect::<Result<_, FlagError>>()?,
-        })
+        };
+        // Who opens the copy would refuse it.
+        document.check()?;
+        Ok(document)
     }
 
     pub(super) fn history(&self, limit: usize) -> Result<Vec<Change>, FlagError> {
@@ -207,6 +262,10 @@ impl Kept {
             value: json.map_err(|error| FlagError::store(super::WRITING, error))?,
         })
     }
+}
+
+fn quoted(value: &serde_json::Value) -> String {
+    format!("`{}`", shown(&value.to_string()))
 }
 
 fn read(key: &str, kind: &str, value: &serde_json::Value) -> Result<FlagValue, FlagError> {

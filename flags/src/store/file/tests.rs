@@ -151,3 +151,88 @@ async fn a_folder_that_is_not_there_is_told_at_once() {
     let error = FileStore::open(&path).await.unwrap_err().to_string();
     assert!(error.contains(path.to_str().unwrap()), "{error}");
 }
+
+/// A new revision is what tells the watch that there is something new: an edit has none.
+#[tokio::test]
+async fn an_edit_by_hand_is_told_and_neither_served_nor_taken_at_the_next_start() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("flags.json");
+    let store = Arc::new(open(&folder).await.unwrap());
+    let flags = Flags::open(store, dspex::declarations()).await.unwrap();
+    flags.write(write("pool_v2_enabled", true)).await.unwrap();
+    flags.write(write("telemetry_v2", false)).await.unwrap();
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let whole: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let edited = |edit: fn(&mut serde_json::Value)| {
+        let mut text = whole.clone();
+        edit(&mut text);
+        std::fs::write(&path, text.to_string()).unwrap();
+    };
+    edited(|_| {});
+    flags.refresh().await.unwrap();
+
+    edited(|text| text["flags"]["pool_v2_enabled"]["value"] = false.into());
+    tasks.spawn(flags.clone().run(Duration::from_millis(20), stop.clone()));
+    let told = async {
+        loop {
+            match flags.store_error() {
+                Some(error) => return error.to_string(),
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    let error = tokio::time::timeout(Duration::from_secs(60), told);
+    let error = error.await.expect("the watch tells it");
+    stop.cancel();
+    tasks.close();
+    tasks.wait().await;
+    assert_eq!(
+        error,
+        "the flag store holds `false` for `pool_v2_enabled`, and its history says `true`, set in \
+         revision 1 by test: it was changed by hand, so nobody knows who and why; put it back, and set \
+         the flag with a who and a why"
+    );
+    assert!(
+        flags.snapshot().enabled(&dspex::POOL_V2_ENABLED),
+        "the last good"
+    );
+    let refused = flags.write(write("telemetry_v2", true)).await.unwrap_err();
+    assert_eq!(refused.to_string(), error, "nor is it written over");
+    assert_eq!(open(&folder).await.unwrap_err().to_string(), error);
+
+    type Edit = fn(&mut serde_json::Value);
+    let edits: [(Edit, &str); 4] = [
+        (
+            |text| text["flags"]["telemetry_v2"]["revision"] = 1.into(),
+            "`telemetry_v2`, and its history says `false`, set in revision 2",
+        ),
+        (
+            |text| {
+                let setting = text["flags"]["telemetry_v2"].clone();
+                text["flags"]["pool_optimizer"] = setting;
+            },
+            "`pool_optimizer`, and its history says nothing",
+        ),
+        (
+            |text| {
+                text["flags"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("telemetry_v2");
+            },
+            "holds nothing for `telemetry_v2`, and its history says `false`",
+        ),
+        (
+            |text| text["revision"] = 9.into(),
+            "holds `9` for `revision`, and its history says `2`",
+        ),
+    ];
+    for (edit, says) in edits {
+        edited(edit);
+        let told = flags.refresh().await.unwrap_err().to_string();
+        assert!(told.contains(says), "{told}");
+    }
+    edited(|_| {});
+    flags.refresh().await.unwrap();
+    assert!(flags.store_error().is_none());
+}

@@ -172,6 +172,7 @@ pub(super) fn seen(verdict: Verdict, rule: &'static str, candidate: LaneSeen) ->
             value: Some(0.4),
             limit: Some(0.1),
             needs: None,
+            degraded: None,
         }],
     };
     Analysis {

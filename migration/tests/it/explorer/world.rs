@@ -128,7 +128,7 @@ impl World {
         });
         let verdict = state.analysis.as_ref().map(|seen| seen.verdict);
         format!(
-            "{} {:?} {} {} {stage:?} {waits:?} {:?} {:?} {:?} {} {} {} {} | {:?} {:?}",
+            "{} {:?} {} {} {stage:?} {waits:?} {:?} {:?} {:?} {} {} {:?} {} | {:?} {:?}",
             state.phase,
             state.step,
             state.step_failures,
@@ -138,7 +138,7 @@ impl World {
             state.served.min(INTERVAL * 2),
             state.rested,
             state.demotes,
-            state.withdraw_failures,
+            (state.zero_failures.min(5), state.withdraw_failures),
             state.problem.is_some(),
             self.lever,
             self.running,

@@ -8,7 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dspex_flags::Flags;
 use dspex_migration::{
-    Answer, Check, Gatekeeper, MigrationId, Plan, Question, Saved, Succession, Validator, Vault,
+    Answer, Check, Gatekeeper, Leaving, MigrationId, Plan, Question, Removed, Saved, Succession,
+    Validator, Vault,
 };
 use dspex_pool::Drained;
 
@@ -131,7 +132,7 @@ impl Succession for Simulations {
         Ok(())
     }
 
-    async fn retire(&self, _: &Plan, _: Duration) -> Result<Drained, String> {
+    async fn retire(&self, leaving: Leaving<'_>, _: Duration) -> Result<Removed, String> {
         self.asked("retire", &self.retire_fails)?;
         let flags = self.flags.lock().expect("unpoisoned").clone();
         let share = effective(&flags.expect("set by the house"));
@@ -139,10 +140,13 @@ impl Succession for Simulations {
             .lock()
             .expect("unpoisoned")
             .push(share);
+        // Nothing may be cleaned away that was not put aside.
+        assert!(leaving.archive.is_some(), "{leaving:?}");
         self.retired.store(true, Ordering::SeqCst);
-        Ok(Drained {
-            finished: 1,
-            abandoned: 0,
+        Ok(Removed {
+            looks: 7,
+            files: 1,
+            ..Removed::default()
         })
     }
 

@@ -40,6 +40,7 @@ impl Default for Script {
                     program_time: Some(Duration::ZERO),
                     worker: "fake-0.0".into(),
                     state: None,
+                    usage: None,
                 })
             }),
             latency: Arc::new(|_| Duration::ZERO),

@@ -5,26 +5,56 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use super::super::page::{between_markers, limits, span, surroundings};
+use super::super::page::{limits, readme, span, surroundings};
+use super::super::plot::Bar;
+use super::super::spread::Spread;
 use super::record::Record;
 use crate::places::Places;
 
 const BEGIN: &str = "<!-- cargo xtask bench core writes from here -->";
+
+/// Figures that are another crate's time over ours, and what the crate is for.
+const RIVALS: [(&str, &str); 6] = [
+    ("flag-unleash", "flag: unleash"),
+    ("flag-open-feature", "flag: OpenFeature"),
+    ("flag-flagd", "flag: flagd's engine"),
+    ("permit-failsafe", "permit: failsafe"),
+    ("permit-recloser", "permit: recloser"),
+    ("permit-tower", "permit: tower-resilience"),
+];
 
 /// Writes the page, and the table between the README's markers.
 pub(super) fn write(record: &Record, places: &Places) -> Result<()> {
     let path = places.root.join("bench/results/core.md");
     let page = format!(
         "# What a decision, a permit and a route cost\n\nWritten by `cargo xtask bench core --rivals`; how \
-         it is measured is in [../README.md](../README.md).\n\n{}",
+         it is measured is in [../README.md](../README.md).\n\n![Times ours](core.svg)\n\n{}",
         text(record)
     );
     fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
-    let path = places.root.join("README.md");
-    let readme = fs::read_to_string(&path).context("cannot read the README")?;
-    let readme = between_markers(&readme, BEGIN, &limits(&record.figures))
-        .with_context(|| format!("{} has no line {BEGIN:?}, or no end to it", path.display()))?;
-    fs::write(&path, readme).with_context(|| format!("cannot write {}", path.display()))
+    let table = format!(
+        "![Times ours](bench/results/core.svg)\n\n{}",
+        limits(&record.figures)
+    );
+    readme(places, BEGIN, &table)
+}
+
+/// What others take, times ours, where they do the same.
+pub(super) fn bars(record: &Record) -> Vec<Bar<'static>> {
+    let ours = Spread::of(&[1.0]).map(|spread| Bar {
+        name: "dspex",
+        spread,
+        ours: true,
+    });
+    let others = RIVALS.iter().filter_map(|(id, name)| {
+        let figure = record.figures.iter().find(|figure| figure.id == *id)?;
+        Some(Bar {
+            name,
+            spread: figure.measured?,
+            ours: false,
+        })
+    });
+    ours.into_iter().chain(others).collect()
 }
 
 /// Everything, as a page without its heading.

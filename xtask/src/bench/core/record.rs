@@ -26,7 +26,7 @@ const RIVALS: [&str; 7] = [
 
 /// One run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Record {
+pub(in crate::bench) struct Record {
     pub(super) surroundings: Surroundings,
     pub(super) rounds: usize,
     /// The table of the limits.

@@ -5,7 +5,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use crate::bench::page::{between_markers, limits, short, span, surroundings};
+use crate::bench::page::{limits, readme, short, span, surroundings};
 use crate::bench::record::Record;
 use crate::places::Places;
 
@@ -38,11 +38,11 @@ pub(super) fn write(record: &Record, places: &Places) -> Result<()> {
         text(record)
     );
     fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
-    let path = places.root.join("README.md");
-    let readme = fs::read_to_string(&path).context("cannot read the README")?;
-    let readme = between_markers(&readme, BEGIN, &servers(record))
-        .with_context(|| format!("{} has no line {BEGIN:?}, or no end to it", path.display()))?;
-    fs::write(&path, readme).with_context(|| format!("cannot write {}", path.display()))
+    let table = format!(
+        "![Requests a second](bench/results/http.svg)\n\n{}",
+        servers(record)
+    );
+    readme(places, BEGIN, &table)
 }
 
 /// Everything, as a page without its heading.

@@ -4,78 +4,16 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::before::{drills, performance};
+use super::before::{bench, performance};
+use super::drills::drills;
 use super::metrics::{by, label, series, sum};
-use super::{Evidence, Finding, Server};
-
-const SERVER: &str = "a server that answers at --url, with its token";
+use super::stage::{Stage, stage};
+use super::{Evidence, Finding, Server, server};
 
 /// Affinity hits of the design's targets.
 const AFFINITY: f64 = 0.95;
 /// Errors of the design's targets, as a share of calls.
 const ERRORS: f64 = 0.001;
-
-/// The server, or that there is none.
-fn server(evidence: &Evidence) -> Result<&Server, Finding> {
-    let none = || Finding::open("no server was asked", SERVER);
-    evidence.server.as_ref().ok_or_else(none)
-}
-
-/// How the stage of this share ended, by the journal, and which of these rules spoke in it.
-fn stage(evidence: &Evidence, percent: f64, rules: &[&str]) -> Finding {
-    let server = match server(evidence) {
-        Ok(server) => server,
-        Err(open) => return open,
-    };
-    let needs = format!("the stage of {percent} % held to its end");
-    let stages = server.migration["stages"].as_array().into_iter().flatten();
-    let record = stages
-        .rev()
-        .find(|stage| stage["percent"].as_f64() == Some(percent));
-    let Some(record) = record else {
-        return Finding::open("no stage of this share was entered", needs)
-            .live(server, "/admin/v1/migrations/current");
-    };
-    let index = record["stage"].as_u64();
-    let place = "/admin/v1/migrations/current";
-    let mut broken: BTreeMap<String, String> = BTreeMap::new();
-    let (mut looks, mut last) = (0, &Value::Null);
-    let mut within = false;
-    for entry in &server.events {
-        let event = &entry["event"];
-        match event["type"].as_str() {
-            Some("stage_entered") => within = event["stage"].as_u64() == index,
-            Some("stage_left" | "rollback_began") => within = false,
-            Some("ticked") if within => {
-                looks += 1;
-                last = &event["analysis"];
-                for reason in last["reasons"].as_array().into_iter().flatten() {
-                    let rule = reason["rule"].as_str().unwrap_or_default();
-                    let bad = matches!(reason["verdict"].as_str(), Some("critical" | "warning"));
-                    if bad && rules.contains(&rule) {
-                        let text = reason["text"].as_str().unwrap_or_default();
-                        broken.insert(rule.to_owned(), text.to_owned());
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    let calls = record["calls_candidate"].as_u64().unwrap_or(0);
-    if let Some(text) = broken.values().next() {
-        return Finding::measured(false, text.clone(), needs).live(server, place);
-    }
-    let by_controller = record["left_by"]["by"] == "controller";
-    if record["left_at"].is_null() || !by_controller || looks == 0 || last["verdict"] != "healthy" {
-        let value = format!("{calls} calls on the candidate so far, {looks} looks");
-        return Finding::open(value, needs).live(server, place);
-    }
-    let value = format!(
-        "{calls} calls on the candidate, {looks} looks, none of {} broken",
-        rules.join(", ")
-    );
-    Finding::measured(true, value, needs).live(server, place)
-}
 
 pub(super) fn error_rate(evidence: &Evidence) -> Finding {
     let rules = ["error_rate", "critical_error_rate", "error_ratio"];
@@ -94,30 +32,62 @@ pub(super) fn workers(evidence: &Evidence) -> Finding {
     stage(evidence, 5.0, &["worker_failure_rate"]).and(drills(evidence, &["worker-crashes"]))
 }
 
-/// Closed now, and seen to open by a drill: a breaker that never opened is not known to work.
+/// Closed now, and seen to open: a circuit that never opened is not known to work, and no machine can
+/// tell whether it would.
 pub(super) fn breaker(evidence: &Evidence) -> Finding {
     let server = match server(evidence) {
         Ok(server) => server,
         Err(open) => return open,
     };
-    let circuits: Vec<String> = server.status["circuits"]
-        .as_array()
-        .into_iter()
-        .flatten()
+    let circuits = server.status["circuits"].as_array();
+    let circuits: Vec<&Value> = circuits.into_iter().flatten().collect();
+    let told: Vec<String> = circuits
+        .iter()
         .map(|circuit| {
-            let text = |field: &str| circuit[field].as_str().unwrap_or("?").to_owned();
-            format!("{} {}", text("lane"), text("state"))
+            let text = |field: &str| circuit[field].as_str().unwrap_or("?");
+            let off = circuit["enabled"] != true;
+            let off = if off { ", switched off" } else { "" };
+            format!("{} {}{off}", text("lane"), text("state"))
         })
         .collect();
-    let closed = circuits.iter().all(|circuit| circuit.ends_with(" closed"));
-    let there = !circuits.is_empty();
-    Finding::measured(there && closed, circuits.join(", "), "closed")
-        .live(server, "/v1/status")
-        .and(drills(evidence, &["worker-crashes", "error-spike"]))
+    let told = told.join(", ");
+    let closed = circuits
+        .iter()
+        .all(|circuit| circuit["enabled"] == true && circuit["state"] == "closed");
+    let changes: u64 = circuits
+        .iter()
+        .filter_map(|circuit| circuit["transitions"].as_u64())
+        .sum();
+    let opened = [("kind", "circuit-open")];
+    let refused = sum(&server.metrics, "dspex_errors_total", &opened);
+    let limit = "closed, and seen to open and to close again since the server began";
+    let finding = if circuits.is_empty() {
+        Finding::open("the server tells of no circuit", limit)
+    } else if !closed {
+        Finding::measured(false, told, limit)
+    } else if changes == 0 && refused == 0.0 {
+        let value = format!("{told}; none has opened since the server began");
+        Finding::asks(value, "whether it was seen to open and to close elsewhere")
+    } else {
+        let value = format!("{told}; {changes} changes of state, {refused} calls refused");
+        Finding::measured(true, value, limit)
+    };
+    finding.live(server, "/v1/status")
 }
 
+/// What is seen of it: a pool under twice its capacity, a dispatcher with 64 workers against one with
+/// two, and the candidate's overhead at a quarter of the traffic.
 pub(super) fn scaling(evidence: &Evidence) -> Finding {
-    drills(evidence, &["overload"]).and(stage(evidence, 25.0, &["overhead_p99"]))
+    let said = |finding: Finding, what: &str| Finding {
+        value: format!("{what}: {}", finding.value),
+        ..finding
+    };
+    let overload = drills(evidence, &["overload"]);
+    let workers = bench(evidence, "pool", |id| id == "dispatch");
+    let overhead = stage(evidence, 25.0, &["overhead_p99"]);
+    said(overload, "twice the capacity is refused in order")
+        .and(said(workers, "64 workers against 2"))
+        .and(said(overhead, "overhead at 25 %"))
 }
 
 pub(super) fn peak_load(evidence: &Evidence) -> Finding {
@@ -132,7 +102,10 @@ pub(super) fn affinity(evidence: &Evidence) -> Finding {
     let hits = sum(&server.metrics, "dspex_affinity_hits_total", &[]);
     let misses = sum(&server.metrics, "dspex_affinity_misses_total", &[]);
     let all = hits + misses;
-    let limit = format!("at least {} % of sessions' calls", AFFINITY * 100.0);
+    let limit = format!(
+        "at least {} % of sessions' calls since the server began",
+        AFFINITY * 100.0
+    );
     if all < 100.0 {
         let value = format!("{all} calls of sessions that were called before");
         return Finding::open(value, "100 of them").live(server, "/metrics");
@@ -141,50 +114,6 @@ pub(super) fn affinity(evidence: &Evidence) -> Finding {
     Finding::measured(rate >= AFFINITY, format!("{:.2} %", rate * 100.0), limit)
         .live(server, "/metrics")
         .and(drills(evidence, &["session-affinity"]))
-}
-
-/// The journal counts each call of a stage, Prometheus all calls of the server: the first can never be
-/// more than the second, and the share that callers got is the one that was set.
-pub(super) fn telemetry(evidence: &Evidence) -> Finding {
-    let server = match server(evidence) {
-        Ok(server) => server,
-        Err(open) => return open,
-    };
-    let stages = || server.migration["stages"].as_array().into_iter().flatten();
-    let counted: u64 = stages()
-        .filter_map(|stage| stage["calls_candidate"].as_u64())
-        .sum();
-    let told = sum(
-        &server.metrics,
-        "dspex_calls_total",
-        &[("lane", "candidate")],
-    );
-    let widest = stages()
-        .filter_map(|stage| {
-            let all = stage["calls_stable"].as_u64()? + stage["calls_candidate"].as_u64()?;
-            let (set, got) = (
-                stage["percent"].as_f64()?,
-                stage["measured_percent"].as_f64()?,
-            );
-            (all >= 1_000).then(|| (set - got).abs())
-        })
-        .fold(None, |widest: Option<f64>, off| {
-            Some(widest.map_or(off, |widest| widest.max(off)))
-        });
-    let Some(widest) = widest else {
-        return Finding::open("no stage with 1,000 calls", "one")
-            .live(server, "/admin/v1/migrations/current");
-    };
-    let holds = told >= counted as f64 && widest <= 5.0;
-    let value = format!(
-        "{counted} calls in the journal, {told} in the metrics; shares off by at most {widest:.1} points"
-    );
-    Finding::measured(
-        holds,
-        value,
-        "metrics ≥ journal since the server began; 5 points",
-    )
-    .live(server, "/metrics")
 }
 
 /// Failures that are nobody's expected business, by blame.
@@ -205,46 +134,75 @@ fn errors(server: &Server) -> (f64, BTreeMap<String, f64>) {
     (sum(&server.metrics, "dspex_calls_total", &[]), kinds)
 }
 
+/// Of the stage of 25 %, by its looks: the metrics would count all of the server's life.
 pub(super) fn unexpected_errors(evidence: &Evidence) -> Finding {
-    let server = match server(evidence) {
-        Ok(server) => server,
+    let stage = match Stage::of(evidence, 25.0) {
+        Ok(stage) => stage,
         Err(open) => return open,
     };
-    let (calls, kinds) = errors(server);
-    if calls < 1_000.0 {
-        return Finding::open(format!("{calls} calls"), "1,000 calls").live(server, "/metrics");
+    if let Some(open) = stage.not_held() {
+        return open;
     }
-    let failed: f64 = kinds.values().sum();
-    let rate = failed / calls;
+    let (calls, failed) = stage.failures();
+    let value = format!(
+        "{failed} failed of {calls} calls that looks at this stage saw, but for callers' own"
+    );
+    if calls < 1_000 {
+        return stage.place(Finding::open(value, "1,000 calls"));
+    }
     let limit = format!("at most {} % of calls", ERRORS * 100.0);
-    Finding::measured(rate <= ERRORS, format!("{failed} of {calls} calls"), limit)
-        .live(server, "/metrics")
+    let holds = failed as f64 <= ERRORS * calls as f64;
+    stage.place(Finding::measured(holds, value, limit))
 }
 
+/// Of the server's life: looks do not say of what kind a failure was.
 pub(super) fn error_patterns(evidence: &Evidence) -> Finding {
     let server = match server(evidence) {
         Ok(server) => server,
         Err(open) => return open,
     };
     let (calls, kinds) = errors(server);
+    let began = server.status["started_at"].as_str().unwrap_or("?");
+    let since = format!("of {calls} calls since the server began ({began})");
+    if kinds.is_empty() && calls >= 1_000.0 {
+        let value = format!("no failure {since}");
+        return Finding::measured(true, value, "each pattern reviewed").live(server, "/metrics");
+    }
+    if calls == 0.0 {
+        let value = "no call since the server began";
+        return Finding::open(value, "calls").live(server, "/metrics");
+    }
     let listed: Vec<String> = kinds
         .iter()
         .map(|(kind, count)| format!("{count} {kind}"))
         .collect();
-    if listed.is_empty() && calls >= 1_000.0 {
-        return Finding::measured(true, format!("no failure in {calls} calls"), "reviewed")
-            .live(server, "/metrics");
-    }
-    Finding::open(listed.join(", "), "a person who has read them: a signature")
-        .live(server, "/metrics")
+    let value = format!("{} {since}", listed.join(", "));
+    Finding::asks(value, "whether each pattern is understood").live(server, "/metrics")
 }
 
+/// Failures, latencies and answers. Answers are compared only where the plan has calls copied.
 pub(super) fn comparison(evidence: &Evidence) -> Finding {
     let rules = ["error_ratio", "p99_ratio", "degradation", "difference_rate"];
-    stage(evidence, 50.0, &rules)
+    let finding = stage(evidence, 50.0, &rules);
+    let Some(server) = &evidence.server else {
+        return finding;
+    };
+    let started = server.events.iter().map(|entry| &entry["event"]);
+    let mut started = started.filter(|event| event["type"] == "started");
+    let shadow = started
+        .next()
+        .and_then(|event| event["plan"]["shadow"].as_f64());
+    if shadow.is_some_and(|shadow| shadow > 0.0) {
+        return finding;
+    }
+    let needs = "a migration whose plan has calls copied: migration.shadow";
+    finding.and(Finding::open(
+        "answers were not compared: no call was copied",
+        needs,
+    ))
 }
 
-/// Processor time and memory are told; what they are worth is a person's word.
+/// The memory of workers is told; what it is worth is a person's word.
 pub(super) fn cost(evidence: &Evidence) -> Finding {
     let server = match server(evidence) {
         Ok(server) => server,
@@ -254,33 +212,20 @@ pub(super) fn cost(evidence: &Evidence) -> Finding {
         .into_iter()
         .map(|(pool, bytes)| format!("{pool} {:.0} MB", bytes / 1e6))
         .collect();
-    Finding::open(
-        format!("memory of workers: {}", memory.join(", ")),
-        "whether that is worth it: a signature",
-    )
-    .live(server, "/metrics")
+    if memory.is_empty() {
+        return Finding::open("no pool's memory is measured", "a measurement")
+            .live(server, "/metrics");
+    }
+    let value = format!("memory of workers now: {}", memory.join(", "));
+    Finding::asks(value, "whether that is worth it").live(server, "/metrics")
 }
 
+/// Of the stage of 50 %, in which both pools carry the same load.
 pub(super) fn resources(evidence: &Evidence) -> Finding {
-    let server = match server(evidence) {
-        Ok(server) => server,
-        Err(open) => return open,
-    };
-    let host = &server.status["host"];
-    let (Some(cpu), Some(memory)) = (
-        host["cpu_percent"].as_f64(),
-        host["memory_percent"].as_f64(),
-    ) else {
-        return Finding::open("the host is not measured", "a measurement")
-            .live(server, "/v1/status");
-    };
-    let value = format!("CPU {cpu:.0} %, memory {memory:.0} %");
-    Finding::measured(
-        cpu <= 80.0 && memory <= 90.0,
-        value,
-        "CPU 80 %, memory 90 %",
-    )
-    .live(server, "/v1/status")
+    match Stage::of(evidence, 50.0) {
+        Ok(stage) => stage.host(),
+        Err(open) => open,
+    }
 }
 
 /// A pool whose optimizer is on says what it decided last, and why.
@@ -305,7 +250,7 @@ pub(super) fn optimizer(evidence: &Evidence) -> Finding {
     } else {
         decisions.join("; ")
     };
-    Finding::open(value, "a person who has read them: a signature").live(server, "/admin/v1/pools")
+    Finding::asks(value, "whether they are right").live(server, "/admin/v1/pools")
 }
 
 pub(super) fn full_load(evidence: &Evidence) -> Finding {
@@ -369,7 +314,7 @@ pub(super) fn decommission(evidence: &Evidence) -> Finding {
     );
     Finding::measured(holds, value, "complete, and no call on the old pool")
         .live(server, "/v1/status")
-        .and(drills(evidence, &["decommission"]))
+        .and(drills(evidence, &["decommission", "again"]))
 }
 
 /// A member of this name, however deep.

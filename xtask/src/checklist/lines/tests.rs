@@ -1,14 +1,19 @@
 //! Lines against evidence that was made up for them.
 
-use std::collections::BTreeMap;
+mod running;
 
-use serde_json::json;
+use std::time::Duration;
 
+use serde_json::{Value, json};
+
+use super::super::evidence::Found;
 use super::*;
+use crate::bench::samples;
+use crate::drill;
 
 const COMMIT: &str = "0123456789ab";
 
-fn found(value: Value) -> Found {
+pub(super) fn found(value: Value) -> Found {
     Found {
         commit: value["commit"].as_str().map(str::to_owned),
         value,
@@ -30,8 +35,21 @@ fn judged(evidence: &Evidence, id: &str) -> Finding {
     line.judge(evidence)
 }
 
-fn drill(passed: bool, commit: &str) -> Found {
-    found(json!({ "passed": passed, "commit": commit }))
+fn drill_report(passed: bool, commit: &str) -> Found {
+    found(json!({ "passed": passed, "quick": false, "commit": commit }))
+}
+
+/// All steps and all binaries in order.
+fn tests_report() -> Value {
+    let step = |name| json!({ "name": name, "result": "passed" });
+    json!({
+        "commit": COMMIT,
+        "steps": [step("tests"), step("doc tests"), step("page tests")],
+        "binaries": [
+            { "binary": "dspex::it", "tests": 5, "failed": 0 },
+            { "binary": "dspex-flags", "tests": 7, "failed": 0 },
+        ],
+    })
 }
 
 #[test]
@@ -49,61 +67,133 @@ fn ids_are_those_of_one_line_each() {
 }
 
 #[test]
-fn evidence_of_another_commit_or_too_old_is_none() {
-    let tests = json!({
-        "commit": "0123456", "steps": [{ "name": "tests", "result": "passed" }],
-        "binaries": [{ "binary": "dspex::it", "tests": 5, "failed": 0 }],
-    });
-    let mut with = Evidence {
-        tests: Some(found(tests.clone())),
-        ..evidence()
-    };
-    assert_eq!(judged(&with, "integration-tests").verdict, Verdict::Passed);
-    for (commit, age) in [("fedcba9", 60), ("0123456-dirty", 60), ("0123456", 7_200)] {
-        let mut found = found(tests.clone());
-        found.commit = Some(commit.to_owned());
-        found.age = Some(Duration::from_secs(age));
-        with.tests = Some(found);
-        assert_eq!(
-            judged(&with, "integration-tests").verdict,
+fn evidence_of_another_commit_or_of_no_known_age_is_none() {
+    let minute = Some(Duration::from_secs(60));
+    let cases = [
+        (Some("0123456"), minute, Verdict::Passed),
+        (Some("fedcba9"), minute, Verdict::Open),
+        (Some("0123456-dirty"), minute, Verdict::Open),
+        (None, minute, Verdict::Open),
+        (
+            Some("0123456"),
+            Some(Duration::from_secs(7_200)),
             Verdict::Open,
-            "{commit}"
-        );
+        ),
+        (Some("0123456"), None, Verdict::Open),
+    ];
+    for (commit, age, verdict) in cases {
+        let mut tests = found(tests_report());
+        (tests.commit, tests.age) = (commit.map(str::to_owned), age);
+        let with = Evidence {
+            tests: Some(tests),
+            ..evidence()
+        };
+        for line in ["unit-tests", "integration-tests"] {
+            assert_eq!(judged(&with, line).verdict, verdict, "{commit:?}, {age:?}");
+        }
     }
 }
 
 #[test]
-fn a_failed_test_and_a_missed_limit_are_failures() {
-    let tests = json!({
-        "commit": COMMIT, "steps": [{ "name": "tests", "result": "failed" }],
-        "binaries": [{ "binary": "dspex::it", "tests": 5, "failed": 1 }],
-    });
-    let met = |met| found(json!({ "figures": [{ "id": "rate", "met": met }] }));
-    let subjects = ["pool", "core", "migrate"];
-    let mut with = Evidence {
-        tests: Some(found(tests)),
-        bench: subjects
-            .map(|subject| (subject.to_owned(), met(true)))
-            .into(),
+fn without_git_no_evidence_is_of_this_commit() {
+    let mut report = tests_report();
+    report["commit"] = json!("unknown");
+    let with = Evidence {
+        commit: "unknown".to_owned(),
+        tests: Some(found(report)),
         ..evidence()
     };
-    let finding = judged(&with, "integration-tests");
-    assert_eq!(finding.verdict, Verdict::Failed);
-    assert!(finding.value.contains("5 ran, 1 failed"), "{finding:?}");
-    assert_eq!(judged(&with, "performance").verdict, Verdict::Passed);
-    with.bench.insert("core".to_owned(), met(false));
-    let finding = judged(&with, "performance");
-    assert_eq!(finding.verdict, Verdict::Failed);
-    assert!(
-        finding.value.contains("core: 0 of 1 met, not rate"),
-        "{finding:?}"
-    );
-    with.bench.remove("core");
-    assert_eq!(judged(&with, "performance").verdict, Verdict::Open);
+    assert_eq!(judged(&with, "unit-tests").verdict, Verdict::Open);
 }
 
 #[test]
-fn one_drill_that_failed_decides() {
+fn tests_pass_where_their_steps_ran_and_passed() {
+    let judge = |change: &dyn Fn(&mut Value)| {
+        let mut report = tests_report();
+        change(&mut report);
+        let with = Evidence {
+            tests: Some(found(report)),
+            ..evidence()
+        };
+        let of = |line| judged(&with, line).verdict;
+        (of("unit-tests"), of("integration-tests"))
+    };
+    use Verdict::{Failed, Open, Passed};
+    assert_eq!(judge(&|_| {}), (Passed, Passed));
+    // The runner's report may be there although the step has failed, and the other way round.
+    let step_failed = judge(&|report| report["steps"][0]["result"] = json!("failed"));
+    assert_eq!(step_failed, (Failed, Failed));
+    assert_eq!(
+        judge(&|report| report["binaries"] = json!([])),
+        (Open, Open)
+    );
+    // A quick run leaves the doc tests out, which is no failure of theirs.
+    let quick = judge(&|report| report["steps"][1]["name"] = json!("another"));
+    assert_eq!(quick, (Open, Passed));
+    let one = judge(&|report| report["binaries"][0]["failed"] = json!(1));
+    assert_eq!(one, (Passed, Failed));
+}
+
+#[test]
+fn benchmarks_are_judged_by_what_they_write() {
+    let met = |met: Value| found(json!({ "figures": [{ "id": "rate", "met": met }] }));
+    let mut with = Evidence {
+        bench: ["pool", "core", "http"]
+            .map(|subject| (subject.to_owned(), met(json!(true))))
+            .into(),
+        ..evidence()
+    };
+    assert_eq!(
+        judged(&with, "performance").verdict,
+        Verdict::Open,
+        "no migrate"
+    );
+    with.bench
+        .insert("migrate".to_owned(), found(samples::migrate("today")));
+    let finding = judged(&with, "performance");
+    assert_eq!(finding.verdict, Verdict::Passed, "{finding:?}");
+    assert!(finding.value.contains("migrate: 8 of 8 met"), "{finding:?}");
+    // As a record was written once: nothing that could be met.
+    let mut older = samples::migrate("today");
+    older["figures"].take();
+    for (found, verdict, says) in [
+        (found(older), Verdict::Open, "migrate: there is no figure"),
+        (
+            met(json!(null)),
+            Verdict::Open,
+            "0 of 1 met, not measured rate",
+        ),
+        (met(json!(false)), Verdict::Failed, "0 of 1 met, not rate"),
+    ] {
+        with.bench.insert("migrate".to_owned(), found);
+        let finding = judged(&with, "performance");
+        assert_eq!(finding.verdict, verdict, "{finding:?}");
+        assert!(finding.value.contains(says), "{finding:?}");
+    }
+}
+
+#[test]
+fn the_results_that_are_checked_in_have_figures() {
+    let results = [
+        ("pool", include_str!("../../../../bench/results/pool.json")),
+        ("core", include_str!("../../../../bench/results/core.json")),
+    ];
+    for (subject, text) in results {
+        let value: Value = serde_json::from_str(text).expect("JSON");
+        let figures = value["figures"].as_array().map_or(0, Vec::len);
+        assert!(figures > 0, "{subject}");
+        let with = Evidence {
+            bench: [(subject.to_owned(), found(value))].into(),
+            ..evidence()
+        };
+        let finding = before::bench(&with, subject, |_| true);
+        let says = format!("of {figures} met");
+        assert!(finding.value.contains(&says), "{finding:?}");
+    }
+}
+
+#[test]
+fn one_drill_that_failed_decides_and_a_short_or_foreign_one_is_none() {
     let names = [
         "error-spike",
         "worker-crashes",
@@ -111,70 +201,47 @@ fn one_drill_that_failed_decides() {
         "server-restart",
         "bad-deploy",
         "database-locked",
+        "rollback-everywhere",
     ];
     let mut with = Evidence {
         drills: names
-            .map(|name| (name.to_owned(), drill(true, COMMIT)))
+            .map(|name| (name.to_owned(), drill_report(true, COMMIT)))
             .into(),
         ..evidence()
     };
     assert_eq!(judged(&with, "recovery").verdict, Verdict::Passed);
-    with.drills
-        .insert("hang".to_owned(), drill(true, "fedcba9"));
-    assert_eq!(judged(&with, "recovery").verdict, Verdict::Open);
-    with.drills.insert("hang".to_owned(), drill(false, COMMIT));
-    let finding = judged(&with, "recovery");
-    assert_eq!(finding.verdict, Verdict::Failed);
-    assert!(finding.value.contains("hang"), "{finding:?}");
-}
-
-fn server(left_by: &str, verdict: &str, rule: &str) -> Server {
-    let reasons = json!([{ "rule": rule, "verdict": verdict, "text": "too many" }]);
-    let event = |event: Value| json!({ "seq": 1, "at": "2026-01-01T00:00:00Z", "event": event });
-    Server {
-        url: "http://x".to_owned(),
-        migration: json!({ "id": "m", "phase": "complete", "stages": [{
-            "stage": 0, "percent": 5.0, "calls_candidate": 70, "left_at": "2026-01-01T00:00:00Z",
-            "left_by": { "by": left_by },
-        }]}),
-        events: vec![
-            event(json!({ "type": "stage_entered", "stage": 0 })),
-            event(
-                json!({ "type": "ticked", "analysis": { "verdict": verdict, "reasons": reasons } }),
-            ),
-            event(json!({ "type": "ticked", "analysis": { "verdict": "healthy", "reasons": [] } })),
-            event(json!({ "type": "stage_left", "stage": 0 })),
-            event(json!({ "type": "signed", "line": "cost", "who": "ada", "why": "cheap enough" })),
-        ],
-        ..Server::default()
+    let short = json!({ "passed": true, "quick": true, "commit": COMMIT });
+    let unsaid = json!({ "passed": true, "commit": COMMIT });
+    for (report, verdict) in [
+        (drill_report(true, "fedcba9"), Verdict::Open),
+        (drill_report(true, "unknown (--binary)"), Verdict::Open),
+        (found(short), Verdict::Open),
+        (found(unsaid), Verdict::Open),
+        (drill_report(false, COMMIT), Verdict::Failed),
+    ] {
+        with.drills.insert("hang".to_owned(), report);
+        let finding = judged(&with, "recovery");
+        assert_eq!(finding.verdict, verdict, "{finding:?}");
+        assert!(finding.value.contains("hang"), "{finding:?}");
     }
 }
 
 #[test]
-fn a_stage_counts_where_it_was_held_healthy_to_its_end() {
-    let with = |server| Evidence {
-        server: Some(server),
+fn each_drill_of_the_catalog_has_a_runbook_whether_or_not_it_was_played() {
+    let with = |runbooks: Vec<String>| Evidence {
+        tests: Some(found(tests_report())),
+        runbooks,
         ..evidence()
     };
-    let healthy = with(server("controller", "healthy", "error_rate"));
-    assert_eq!(judged(&healthy, "error-rate").verdict, Verdict::Passed);
-    let promoted = with(server("person", "healthy", "error_rate"));
-    assert_eq!(judged(&promoted, "error-rate").verdict, Verdict::Open);
-    let broken = with(server("controller", "warning", "error_rate"));
-    assert_eq!(judged(&broken, "error-rate").verdict, Verdict::Failed);
-    let other = with(server("controller", "warning", "cpu"));
-    assert_eq!(judged(&other, "error-rate").verdict, Verdict::Passed);
-}
-
-#[test]
-fn a_signature_stands_where_a_machine_cannot_judge_and_nowhere_else() {
-    let with = Evidence {
-        server: Some(server("controller", "warning", "error_rate")),
-        drills: BTreeMap::new(),
-        ..evidence()
-    };
-    let finding = judged(&with, "cost");
-    assert_eq!(finding.verdict, Verdict::Passed);
-    assert!(finding.value.contains("ada: cheap enough"), "{finding:?}");
-    assert_eq!(judged(&with, "optimizer").verdict, Verdict::Open);
+    let all = || drill::names().map(str::to_owned);
+    assert_eq!(
+        judged(&with(Vec::new()), "runbooks").verdict,
+        Verdict::Failed
+    );
+    let all_of_them = with(all().collect());
+    assert_eq!(judged(&all_of_them, "runbooks").verdict, Verdict::Passed);
+    let but_one = with(all().filter(|name| name != "hang").collect());
+    let finding = judged(&but_one, "runbooks");
+    assert_eq!(finding.verdict, Verdict::Failed);
+    assert!(finding.value.contains("no runbook for hang"), "{finding:?}");
 }

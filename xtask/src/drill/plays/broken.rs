@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{AFTERWARDS, BASELINE, PLAIN, SOON, callers};
+use super::taken_back::taken_back;
+use super::{BASELINE, PLAIN, SOON, callers};
 use crate::drill::rehearsal::Rehearsal;
-use crate::drill::took_place;
 use crate::live::ledger::{Kind, Sample};
 
 /// How long a broken candidate may keep its traffic: far below the hold of any real stage.
 const WITHIN: Duration = Duration::from_secs(20);
+
+/// How long where its workers die, which is beyond all doubt: one look's interval (200 ms here) and a second.
+const AT_ONCE: Duration = Duration::from_millis(1_200);
 
 /// The second stage lasts until the candidate is taken back, or the drill has failed.
 const STAGES: &str = r#"
@@ -29,21 +32,21 @@ pub(in crate::drill) fn error_spike(drill: &mut Rehearsal<'_>) -> Result<()> {
          behind its caller's back",
         |sample| problem(sample) == Some("program-failed"),
     );
-    play(drill, "raise=0.4")
+    play(drill, "raise=0.4", WITHIN)
 }
 
 pub(in crate::drill) fn latency(drill: &mut Rehearsal<'_>) -> Result<()> {
-    play(drill, "slow=1")
+    play(drill, "slow=1", WITHIN)
 }
 
 pub(in crate::drill) fn worker_crashes(drill: &mut Rehearsal<'_>) -> Result<()> {
     allow_lost_orders(drill);
-    play(drill, "crash=0.1")
+    play(drill, "crash=0.1", AT_ONCE)
 }
 
 pub(in crate::drill) fn hang(drill: &mut Rehearsal<'_>) -> Result<()> {
     allow_lost_orders(drill);
-    play(drill, "stall=0.2")
+    play(drill, "stall=0.2", WITHIN)
 }
 
 /// A worker that is lost takes all its calls along, those too that must not be repeated.
@@ -63,7 +66,7 @@ fn problem(sample: &Sample) -> Option<&str> {
     (failure.kind == Kind::Error).then_some(failure.problem.as_deref()?)
 }
 
-fn play(drill: &mut Rehearsal<'_>, faults: &str) -> Result<()> {
+fn play(drill: &mut Rehearsal<'_>, faults: &str, within: Duration) -> Result<()> {
     drill.open(STAGES, &PLAIN)?;
     drill.crowd(callers())?;
     drill.rest(BASELINE)?;
@@ -74,35 +77,20 @@ fn play(drill: &mut Rehearsal<'_>, faults: &str) -> Result<()> {
         status.verdict().starts_with("healthy")
     })?;
     drill.faults(faults)?;
-    let status = drill.until("the rollback", SOON, |status| !status.live())?;
+    let cause = taken_back(drill, "a fault struck", SOON)?;
     drill.claim(
-        "the candidate is taken back",
-        status.phase == "rolled_back",
-        &status.phase,
+        "it is the controller who notices",
+        cause.is_the_controller(),
+        cause.why(),
     );
-    drill.rest(AFTERWARDS)?;
-    drill.note_first_fault();
-    let struck = usize::from(drill.trigger.is_some());
-    drill.claims.push(took_place("a fault struck", struck));
-    let journal = drill.keep_journal()?;
-    let cause = journal
-        .first("rollback_began")
-        .map(|entry| entry.event["cause"].clone());
-    let by_itself = cause
-        .as_ref()
-        .is_some_and(|cause| cause["by"] == "controller");
-    let seen = cause
-        .map(|cause| cause["why"].to_string())
-        .unwrap_or_default();
-    drill.claim("it is the controller who notices", by_itself, seen);
     let reaction = crate::drill::judge::reaction(drill);
     let zeroed = reaction.and_then(|reaction| reaction.to_zero_ms);
     drill.claim(
         format!(
             "traffic is at 0 % within {} s of the first fault",
-            WITHIN.as_secs()
+            within.as_secs_f64()
         ),
-        zeroed.is_some_and(|millis| millis <= i128::try_from(WITHIN.as_millis()).unwrap_or(0)),
+        zeroed.is_some_and(|millis| millis <= i128::try_from(within.as_millis()).unwrap_or(0)),
         zeroed.map_or("never".to_owned(), |millis| format!("{millis} ms")),
     );
     Ok(())

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::{AFTERWARDS, BASELINE, PLAIN, SOON, callers};
+use super::taken_back::taken_back;
+use super::{BASELINE, PLAIN, SOON, callers};
 use crate::drill::rehearsal::Rehearsal;
-use crate::drill::took_place;
 
 /// The shortest stretch that pool V2 says anything of, and as much again.
 const LIMIT: Duration = Duration::from_secs(100);
@@ -38,25 +38,11 @@ pub(in crate::drill) fn play(drill: &mut Rehearsal<'_>) -> Result<()> {
     drill.rest(BASELINE)?;
     drill.migrate()?;
     drill.until_share(50.0, SOON)?;
-    let status = drill.until("the rollback", LIMIT, |status| !status.live())?;
-    drill.claim(
-        "the candidate is taken back",
-        status.phase == "rolled_back",
-        &status.phase,
-    );
-    drill.rest(AFTERWARDS)?;
-    drill.note_first_fault();
-    let struck = usize::from(drill.trigger.is_some());
-    drill.claims.push(took_place("memory was kept", struck));
-    let journal = drill.keep_journal()?;
-    let why = journal
-        .first("rollback_began")
-        .map(|entry| entry.event["cause"]["why"].to_string())
-        .unwrap_or_default();
+    let cause = taken_back(drill, "memory was kept", LIMIT)?;
     drill.claim(
         "it is the memory that speaks against it",
-        why.contains("memory"),
-        why,
+        cause.is_the_controller() && cause.why().contains("memory"),
+        cause.why(),
     );
     Ok(())
 }

@@ -42,7 +42,7 @@ pub(in crate::drill) fn disk_full(drill: &mut Rehearsal<'_>) -> Result<()> {
     std::fs::create_dir(&data).with_context(|| format!("cannot make {}", data.display()))?;
     // A file system of its own that only the server and what it starts can see: it needs no
     // privilege, and is gone with the last of them.
-    let script = "mount -t tmpfs -o size=6m,mode=0700 drill \"$0\" && exec \"$@\"";
+    let script = "mount -t tmpfs -o size=160m,mode=0700 drill \"$0\" && exec \"$@\"";
     let under = [
         "unshare",
         "--user",
@@ -67,7 +67,7 @@ pub(in crate::drill) fn disk_full(drill: &mut Rehearsal<'_>) -> Result<()> {
     );
     drill.launch_with(Vec::new(), under);
     drill.notes.push(
-        "The full disk is a tmpfs of 6 MiB, mounted in a user and mount namespace of the server's \
+        "The full disk is a tmpfs of 160 MiB, for which preflight has room, mounted in a user and mount namespace of the server's \
          own (`unshare --user --map-root-user --mount`)."
             .to_owned(),
     );

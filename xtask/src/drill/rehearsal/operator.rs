@@ -60,6 +60,13 @@ impl Rehearsal<'_> {
         self.dspex(&["migrate", "start", "--why", &why]).map(drop)
     }
 
+    /// Starts a migration to this version of a pool.
+    pub(in crate::drill) fn migrate_to(&self, candidate: &str) -> Result<()> {
+        let why = format!("drill {}", self.drill.name);
+        let start = ["migrate", "start", "--candidate", candidate, "--why", &why];
+        self.dspex(&start).map(drop)
+    }
+
     /// Asks the migration for something: `pause`, `resume`, `promote`, `rollback`.
     pub(in crate::drill) fn steer(&self, verb: &str) -> Result<()> {
         let why = format!("drill {}", self.drill.name);
@@ -97,6 +104,13 @@ impl Rehearsal<'_> {
         self.dspex_ends(&["decommission", "--why", &why, "--yes"])
     }
 
+    /// Asks for the same, and does not wait until it is gone. Dropping the guard takes the command back,
+    /// and not what it has asked for.
+    pub(in crate::drill) fn begin_decommission(&self) -> Result<Group> {
+        let why = format!("drill {}", self.drill.name);
+        self.begin(&["decommission", "--why", &why, "--yes"])
+    }
+
     /// Asks for a rollback, and takes the time of it.
     pub(in crate::drill) fn roll_back(&mut self) -> Result<()> {
         self.trigger = Some(Trigger {
@@ -114,7 +128,11 @@ impl Rehearsal<'_> {
             what: "the command",
         });
         let why = format!("drill {}", self.drill.name);
-        let mut command = self.command(&["migrate", "rollback", "--why", &why]);
+        self.begin(&["migrate", "rollback", "--why", &why])
+    }
+
+    fn begin(&self, arguments: &[&str]) -> Result<Group> {
+        let mut command = self.command(arguments);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         Group::start(&mut command, Duration::ZERO)
     }

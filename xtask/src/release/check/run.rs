@@ -1,4 +1,5 @@
-//! A migration from pool V1 to V2 by the release's own script, under calls.
+//! The release's own scripts, run on its own server under calls: a migration that is held, let go on and
+//! taken back by the emergency scripts, and one from pool V1 to V2 to its end.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::Unpacked;
+use super::{Unpacked, emergency};
 use crate::interrupt::Interrupt;
 use crate::process::{Group, last_lines};
 
@@ -25,64 +26,144 @@ const LISTENING: &str = "dspex listening on ";
 
 /// What came of it.
 pub(super) struct Done {
-    pub(super) told: String,
+    pub(super) emergency: Result<String>,
+    pub(super) migrated: Result<String>,
     /// `/metrics`, once it was over.
-    pub(super) metrics: String,
+    pub(super) metrics: Result<String>,
 }
 
-pub(super) fn migrate(release: &Unpacked, interrupt: &Interrupt) -> Result<Done> {
-    let home = release.around.join("home");
-    fs::create_dir(&home).context("cannot make a folder")?;
-    fs::write(home.join("release_check.py"), PROGRAM).context("cannot write the program")?;
-    let config = home.join("dspex.toml");
-    fs::write(&config, configuration(release, &home)?).context("cannot write dspex.toml")?;
-    if let Some(user) = release.user {
-        super::hand_over(&home, user)?;
-    }
-    let log = release.around.join("serve.log");
-    let mut serve = command(release, "bin/dspex");
-    serve.args(["serve", "--config"]).arg(&config);
-    let mut server = start(serve, &log)?;
-    let base = listening(&mut server, &log, interrupt)?;
-    let created = ureq::post(format!("{base}/v1/programs"))
-        .send_json(serde_json::json!({
-            "id": "echo", "definition": {"kind": "callable", "target": "release_check:echo"},
-        }))
-        .context("the program cannot be created")?;
-    drop(created);
-    let (stop, called, failed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-    let script_log = release.around.join("migrate_pool.log");
-    let ended = std::thread::scope(|scope| {
-        for caller in 0..4 {
-            let (base, stop, called, failed) = (&base, &stop, &called, &failed);
-            scope.spawn(move || call(base, caller, stop, called, failed));
-        }
-        let mut script = command(release, "bin/migrate_pool");
-        script.args(["the release is checked", "--time-scale", "3600"]);
-        script.env("DSPEX_URL", &base).env("DSPEX_TOKEN", TOKEN);
-        let ended = start(script, &script_log).and_then(|mut script| wait(&mut script, interrupt));
-        stop.store(true, Ordering::Relaxed);
-        ended
-    });
-    let (called, failed) = (called.into_inner(), failed.into_inner());
-    let code = ended.with_context(|| last_lines(&script_log, 5))?;
-    if code != 0 {
-        bail!("it ended with {code}:\n{}", last_lines(&script_log, 8));
-    }
-    if failed > 0 || called == 0 {
-        bail!("{failed} of {called} calls failed meanwhile");
-    }
-    let metrics = ureq::get(format!("{base}/metrics"))
+/// The release's server, and what its scripts need to act on it.
+pub(super) struct Serving<'a> {
+    pub(super) release: &'a Unpacked,
+    pub(super) interrupt: &'a Interrupt,
+    pub(super) config: PathBuf,
+    base: String,
+    server: Group,
+    log: PathBuf,
+}
+
+/// Everything, on one server. The outcome is an error where that does not come up or does not end well.
+pub(super) fn rehearse(release: &Unpacked, interrupt: &Interrupt) -> Result<Done> {
+    let mut serving = Serving::start(release, interrupt)?;
+    let emergency = serving.under_calls(emergency::scripts);
+    interrupt.check()?;
+    let migrated = serving.under_calls(Serving::migrate);
+    interrupt.check()?;
+    let metrics = ureq::get(format!("{}/metrics", serving.base))
         .call()
-        .context("no metrics")?
-        .body_mut()
-        .read_to_string()?;
-    match server.stop() {
+        .and_then(|mut answer| answer.body_mut().read_to_string())
+        .context("no metrics");
+    let log = &serving.log;
+    match serving.server.stop() {
         Some(status) if status.success() => {}
-        status => bail!("the server ended with {status:?}:\n{}", last_lines(&log, 8)),
+        status => bail!("the server ended with {status:?}:\n{}", last_lines(log, 8)),
     }
-    let told = format!("all traffic moved, {called} calls, none failed");
-    Ok(Done { told, metrics })
+    Ok(Done {
+        emergency,
+        migrated,
+        metrics,
+    })
+}
+
+impl<'a> Serving<'a> {
+    fn start(release: &'a Unpacked, interrupt: &'a Interrupt) -> Result<Self> {
+        let home = release.around.join("home");
+        fs::create_dir(&home).context("cannot make a folder")?;
+        fs::write(home.join("release_check.py"), PROGRAM).context("cannot write the program")?;
+        let config = home.join("dspex.toml");
+        fs::write(&config, configuration(release, &home)?).context("cannot write dspex.toml")?;
+        if let Some(user) = release.user {
+            super::hand_over(&home, user)?;
+        }
+        let log = release.around.join("serve.log");
+        let mut serve = command(release, "bin/dspex");
+        serve.args(["serve", "--config"]).arg(&config);
+        let mut server = start(serve, &log)?;
+        let base = listening(&mut server, &log, interrupt)?;
+        let created = ureq::post(format!("{base}/v1/programs"))
+            .send_json(serde_json::json!({
+                "id": "echo", "definition": {"kind": "callable", "target": "release_check:echo"},
+            }))
+            .context("the program cannot be created")?;
+        drop(created);
+        Ok(Self {
+            release,
+            interrupt,
+            config,
+            base,
+            server,
+            log,
+        })
+    }
+
+    /// Does it while callers call, none of whom may notice.
+    fn under_calls(&self, what: impl FnOnce(&Self) -> Result<String>) -> Result<String> {
+        let (stop, called, failed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+        let told = std::thread::scope(|scope| {
+            for caller in 0..4 {
+                let (base, stop, called, failed) = (&self.base, &stop, &called, &failed);
+                scope.spawn(move || call(base, caller, stop, called, failed));
+            }
+            let told = what(self);
+            stop.store(true, Ordering::Relaxed);
+            told
+        })?;
+        let (called, failed) = (called.into_inner(), failed.into_inner());
+        if failed > 0 || called == 0 {
+            bail!("{failed} of {called} calls failed meanwhile");
+        }
+        Ok(format!("{told}; {called} calls, none failed"))
+    }
+
+    /// All traffic to V2, in seconds.
+    fn migrate(&self) -> Result<String> {
+        let why = ["the release is checked", "--time-scale", "3600"];
+        let (mut script, log) = self.begin("bin/migrate_pool", &why)?;
+        let code = wait(&mut script, self.interrupt).with_context(|| last_lines(&log, 5))?;
+        if code != 0 {
+            bail!("it ended with {code}:\n{}", last_lines(&log, 8));
+        }
+        let migration = self.get("/admin/v1/migrations/current")?;
+        if migration["phase"] != "complete" {
+            bail!(
+                "it ended with 0, and the migration is {}",
+                migration["phase"]
+            );
+        }
+        Ok("all traffic moved".to_owned())
+    }
+
+    /// Starts a script, and answers where its words go.
+    pub(super) fn begin(&self, script: &str, arguments: &[&str]) -> Result<(Group, PathBuf)> {
+        let name = script.rsplit('/').next().unwrap_or(script);
+        let log = self.release.around.join(format!("{name}.log"));
+        let mut command = command(self.release, script);
+        command
+            .args(arguments)
+            .env("DSPEX_URL", &self.base)
+            .env("DSPEX_TOKEN", TOKEN);
+        Ok((start(command, &log)?, log))
+    }
+
+    /// What the server answers to whoever has the admin token.
+    pub(super) fn get(&self, path: &str) -> Result<serde_json::Value> {
+        ureq::get(format!("{}{path}", self.base))
+            .header("authorization", format!("Bearer {TOKEN}"))
+            .call()
+            .and_then(|mut answer| answer.body_mut().read_json())
+            .with_context(|| format!("{path} cannot be read"))
+    }
+
+    /// The lane that answers a call of this session.
+    pub(super) fn lane(&self, session: &str) -> Result<String> {
+        let answer = ureq::post(format!("{}/v1/programs/echo/execute", self.base))
+            .header("x-session-id", session)
+            .send_json(serde_json::json!({ "inputs": { "text": session } }))
+            .context("a call failed")?;
+        let lane = answer.headers().get("x-dspex-lane");
+        let lane = lane.context("the answer names no lane")?.to_str()?;
+        Ok(lane.to_owned())
+    }
 }
 
 /// The release's own configuration, with what differs in a rehearsal.
@@ -157,7 +238,7 @@ fn listening(server: &mut Group, log: &Path, interrupt: &Interrupt) -> Result<St
     }
 }
 
-fn wait(script: &mut Group, interrupt: &Interrupt) -> Result<i32> {
+pub(super) fn wait(script: &mut Group, interrupt: &Interrupt) -> Result<i32> {
     let deadline = Instant::now() + DONE_WITHIN;
     loop {
         if let Some(status) = script.ended() {

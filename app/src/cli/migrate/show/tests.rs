@@ -71,6 +71,7 @@ fn an_event_is_told_in_its_own_words_and_a_look_by_its_verdict() {
             step: Step::Deploy,
             checks: Vec::new(),
             saved: None,
+            removed: None,
         },
         Event::RollbackBegan {
             cause,

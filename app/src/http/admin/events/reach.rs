@@ -1,11 +1,13 @@
 //! How far the feed reaches back, and what it says where that is not far enough.
 
 use std::fmt;
+use std::sync::Arc;
 
 use dspex_flags::Change;
 use dspex_migration::{MigrationId, Summary};
+use dspex_router::CircuitChange;
 
-use super::happened::{Cursor, Happened};
+use super::happened::{Circuits, Cursor, Happened};
 
 /// Changes of flags, and migrations, that the feed reaches back over.
 pub(super) const REACH: usize = 1_000;
@@ -17,6 +19,8 @@ pub(super) enum Gap {
     Flags(u64),
     /// Entries of migrations that began before this one.
     Journal(MigrationId),
+    /// Changes of circuits, up to this one.
+    Circuits(Circuits),
 }
 
 impl fmt::Display for Gap {
@@ -26,6 +30,10 @@ impl fmt::Display for Gap {
                 f,
                 "changes of flags up to revision {revision} are missing here: only the newest {REACH} \
                  are reached back to"
+            ),
+            Self::Circuits(_) => f.write_str(
+                "changes of circuits are missing here: they are kept for as long as the server runs, and only \
+                 the last of them",
             ),
             Self::Journal(first) => write!(
                 f,
@@ -60,6 +68,28 @@ pub(super) fn writes(newest: Vec<Change>, revision: u64, reach: usize) -> Vec<Ha
     found
 }
 
+/// The changes of circuits after the cursor, the oldest first, of those that the process which started at
+/// `process` has `kept`; of these, `kept` are all whose numbers are beyond the cursor's.
+pub(super) fn circuits(
+    kept: Vec<Arc<CircuitChange>>,
+    seen: Option<Circuits>,
+    process: i64,
+) -> Vec<Happened> {
+    let of_this = seen.filter(|seen| seen.process == process);
+    let after = of_this.map_or(0, |seen| seen.number);
+    let first = kept.first().map_or(after, |change| change.number - 1);
+    let another = seen.is_some() && of_this.is_none();
+    let missing = Circuits {
+        process,
+        number: first,
+    };
+    let gap = (another || first > after).then_some(Happened::Gap(Gap::Circuits(missing)));
+    let told = kept
+        .into_iter()
+        .map(|change| Happened::Circuit(process, change));
+    gap.into_iter().chain(told).collect()
+}
+
 /// The migrations that have entries after the cursor, as they began, and after which entry of each; of
 /// those that are the newest `reach`, the newest first. And whether there may be others.
 pub(super) fn unheard(
@@ -92,6 +122,8 @@ pub(super) fn unheard(
 mod tests {
     use dspex_flags::{FlagValue, Revision};
     use dspex_migration::Phase;
+    use dspex_router::{CircuitDeed, CircuitMode};
+    use dspex_telemetry::Lane;
     use jiff::Timestamp;
 
     use super::*;
@@ -134,6 +166,43 @@ mod tests {
         assert!(writes(Vec::new(), 3, 4).is_empty());
     }
 
+    #[test]
+    fn changes_of_circuits_are_one_processs_and_what_is_missing_is_said() {
+        let change = |number| {
+            Arc::new(CircuitChange {
+                number,
+                at: Timestamp::UNIX_EPOCH,
+                lane: Lane::Stable,
+                what: CircuitDeed::Mode {
+                    mode: CircuitMode::Disabled,
+                    by: None,
+                },
+            })
+        };
+        let seen = |process, number| Some(Circuits { process, number });
+        // What is told, and where a reader is after it.
+        let told = |kept: &[u64], at: Option<Circuits>| {
+            let found = circuits(kept.iter().copied().map(change).collect(), at, 9);
+            let mut cursor = Cursor::default();
+            let passed = found.iter().map(|happened| {
+                happened.pass(&mut cursor);
+                let at = cursor.circuits.unwrap();
+                assert_eq!(at.process, 9);
+                (happened.kind(), at.number)
+            });
+            passed.collect::<Vec<_>>()
+        };
+        assert_eq!(told(&[1, 2], None), [("circuit", 1), ("circuit", 2)]);
+        assert_eq!(told(&[], None), [], "nothing happened");
+        assert_eq!(told(&[5], seen(9, 4)), [("circuit", 5)]);
+        assert_eq!(told(&[], seen(9, 4)), []);
+        assert_eq!(told(&[5], None), [("gap", 4), ("circuit", 5)]);
+        assert_eq!(told(&[5], seen(9, 2)), [("gap", 4), ("circuit", 5)]);
+        // Another process told of four: what it told after them is gone with it.
+        assert_eq!(told(&[1], seen(8, 4)), [("gap", 0), ("circuit", 1)]);
+        assert_eq!(told(&[], seen(8, 4)), [("gap", 0)]);
+    }
+
     fn summary(id: &str) -> Summary {
         Summary {
             id: MigrationId::from_text(id),
@@ -157,6 +226,7 @@ mod tests {
             revision: 0,
             migration: Some(MigrationId::from_text(migration)),
             seq,
+            circuits: None,
         };
         let ids = |list: &[(&str, u64)]| {
             let of = |(id, after): &(&str, u64)| (MigrationId::from_text(*id), *after);

@@ -304,3 +304,26 @@ async fn a_write_that_is_not_polled_keeps_nobody_from_writing() {
         written.expect("the writing connection is free").unwrap();
     }
 }
+
+/// What the kernel does for everybody who has a file open: this is told in the README.
+#[tokio::test]
+async fn a_database_file_that_is_removed_lives_on_for_those_who_have_it_open_alone() {
+    let folder = TempDir::new().unwrap();
+    let file = file(&folder);
+    let shared = pool(1, options(&file));
+    let store = SqliteStore::open(shared.clone(), shared).await.unwrap();
+    let on = write("pool_v2_enabled", true.into());
+    store.write(&on, at()).await.unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = file.clone().into_os_string();
+        name.push(suffix);
+        std::fs::remove_file(name).unwrap();
+    }
+    let off = write("pool_v2_enabled", false.into());
+    assert_eq!(store.write(&off, at()).await.unwrap(), Revision::new(2));
+    assert_eq!(store.load().await.unwrap().revision, Revision::new(2));
+    let started = open(&file).await.unwrap();
+    let stored = started.load().await.unwrap();
+    assert_eq!((stored.revision, stored.values.len()), (Revision::ZERO, 0));
+    assert_eq!(store.revision().await.unwrap(), Revision::new(2), "still");
+}
