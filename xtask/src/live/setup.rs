@@ -42,7 +42,8 @@ impl<'a> Setup<'a> {
     ) -> Result<Self> {
         let python = Python::find(PYTHON)?;
         let binary = match binary {
-            Some(binary) => binary,
+            // The server is started in a folder of its own.
+            Some(binary) => std::path::absolute(binary).context("the path of the binary")?,
             None => build(places, interrupt)?,
         };
         Ok(Self {
@@ -66,7 +67,8 @@ impl<'a> Setup<'a> {
         let python = Python::find(PYTHON)?;
         let choice = model::users_choice()?;
         let binary = match binary {
-            Some(binary) => binary,
+            // The server is started in a folder of its own.
+            Some(binary) => std::path::absolute(binary).context("the path of the binary")?,
             None => build(places, interrupt)?,
         };
         let folder = places.root.join("xtask/demo");

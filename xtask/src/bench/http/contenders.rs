@@ -177,7 +177,8 @@ impl Contenders {
         let requirements = [places.root.join("pool/python/requirements-dspy.txt")];
         let workers = Venv::ensure(places, "bench", &base, &requirements, interrupt)?.python();
         let binary = match &http.binary {
-            Some(binary) => binary.clone(),
+            // The server is started in a folder of its own.
+            Some(binary) => std::path::absolute(binary).context("the path of the binary")?,
             None => setup::build(places, interrupt)?,
         };
         let programs = places.root.join("bench/http");
