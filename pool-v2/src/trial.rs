@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dspex_pool::{Call, Injected, PoolError, Probed, Reply, WorkerFault};
+use dspex_pool::{Call, Injected, Liveness, PoolError, Probed, Reply, WorkerFault};
 use tokio::time::Instant;
 
 use crate::slot::Shared;
@@ -79,7 +79,7 @@ pub(crate) async fn inject(shared: &Shared, fault: WorkerFault) -> Result<Inject
     if fault == WorkerFault::Hang {
         // A caller's call would find it silent. None is spent on that: this ping stands for it.
         for _ in 0..LOOKS {
-            if !worker.is_alive(SILENT_WITHIN).await {
+            if worker.liveness(SILENT_WITHIN).await == Liveness::Silent {
                 dispatcher.suspect(isolated.slot, isolated.generation);
                 return Ok(injected);
             }

@@ -44,7 +44,7 @@ pub use program::{
 };
 pub use stream::{Chunk, ChunkReceiver, ChunkSender, chunks};
 pub use switches::Switches;
-pub use worker::{Engines, Hello, StartError, Worker, WorkerOptions};
+pub use worker::{Engines, Hello, Liveness, StartError, Worker, WorkerOptions};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -43,6 +43,17 @@ use crate::wire::FrameError;
 /// timeout is depends on it.
 const PROBE: Duration = Duration::from_millis(100);
 
+/// How a worker is found when it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// It answers.
+    Answers,
+    /// It does not answer, but its processor time grows: a program may hold its one interpreter.
+    Computes,
+    /// Neither.
+    Silent,
+}
+
 /// One worker process on the worker protocol. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Worker {
@@ -378,7 +389,7 @@ impl Worker {
     /// busy, and not hung.
     async fn timed_out(&self, began: Instant) -> PoolError {
         let after = began.elapsed();
-        if self.is_alive(PROBE).await {
+        if self.liveness(PROBE).await != Liveness::Silent {
             return PoolError::ProgramTimeout { after };
         }
         let reason = format!("no answer to a call within {after:.1?}, nor to a ping after it");
@@ -389,10 +400,15 @@ impl Worker {
     }
 
     /// Whether the worker answers a ping within this time, or at least computes meanwhile.
-    pub async fn is_alive(&self, within: Duration) -> bool {
+    pub async fn liveness(&self, within: Duration) -> Liveness {
         let before = self.process.cpu_time();
-        self.ping(within).await
-            || matches!((before, self.process.cpu_time()), (Some(before), Some(now)) if now > before)
+        if self.ping(within).await {
+            return Liveness::Answers;
+        }
+        match (before, self.process.cpu_time()) {
+            (Some(before), Some(now)) if now > before => Liveness::Computes,
+            _ => Liveness::Silent,
+        }
     }
 
     /// How a call's worker was lost.

@@ -189,16 +189,17 @@ mod tests {
         );
 
         let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+        // This very loop keeps a core busy; but the one tick that a sample may be over may be another
+        // core's, which was idle.
         let cpu = loop {
-            if let Some(cpu) = sampler.sample().cpu_percent {
-                break cpu;
+            match sampler.sample().cpu_percent {
+                Some(cpu) if cpu > 0.0 => break cpu,
+                measured => assert!(
+                    tokio::time::Instant::now() < deadline,
+                    "a busy machine is measured as {measured:?}"
+                ),
             }
-            assert!(
-                tokio::time::Instant::now() < deadline,
-                "the kernel's ticks stand still"
-            );
         };
-        // This very loop keeps a core busy.
-        assert!(cpu > 0.0 && cpu <= 100.0, "{cpu}");
+        assert!(cpu <= 100.0, "{cpu}");
     }
 }

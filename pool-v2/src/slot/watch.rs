@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dspex_pool::Liveness;
 use tokio::time::Instant;
 
 use super::{Keeper, Resident};
@@ -49,20 +50,27 @@ impl Keeper {
             resident.settle(&self.shared.starts, starts);
             match dispatcher.summons(self.slot) {
                 Some(Summons::Replace(why)) => return End::Due { why, hung: false },
-                Some(Summons::Suspect) if !worker.is_alive(suspect_limit(config)).await => {
-                    // As many failed checks as condemn, at once: it does not answer, and others may
-                    // not either.
-                    let in_a_row = config.recovery.health_failures;
-                    let failure = Failure::HealthCheck { in_a_row };
-                    let act = decide(&config.recovery, failure, dispatcher.in_service(self.slot));
-                    let why = format!("a call was not answered, nor a ping: {}", act.reason);
-                    if act.worker == WorkerAct::ReplaceWhenWarm {
-                        return End::Due { why, hung: true };
+                Some(Summons::Suspect) => match worker.liveness(suspect_limit(config)).await {
+                    Liveness::Silent => {
+                        // As many failed checks as condemn, at once: it does not answer, and others may
+                        // not either.
+                        let in_a_row = config.recovery.health_failures;
+                        let failure = Failure::HealthCheck { in_a_row };
+                        let act =
+                            decide(&config.recovery, failure, dispatcher.in_service(self.slot));
+                        let why = format!("a call was not answered, nor a ping: {}", act.reason);
+                        if act.worker == WorkerAct::ReplaceWhenWarm {
+                            return End::Due { why, hung: true };
+                        }
+                        return self.condemn(resident, starts, &why).await;
                     }
-                    return self.condemn(resident, starts, &why).await;
-                }
-                Some(Summons::Suspect) if failures == 0 => dispatcher.trust(self.slot),
-                Some(Summons::Suspect) => {}
+                    alive => {
+                        if failures == 0 {
+                            dispatcher.trust(self.slot);
+                        }
+                        next_check = next_check.min(Instant::now() + next(alive, config));
+                    }
+                },
                 None => {}
             }
             if worker
@@ -77,22 +85,19 @@ impl Keeper {
             if Instant::now() < next_check {
                 continue;
             }
-            let well = tokio::select! {
+            let found = tokio::select! {
                 why = worker.ended() => {
                     resident.lost(&self.shared.starts, starts);
                     return End::Lost { why };
                 }
-                well = worker.is_alive(config.health_timeout) => well,
+                found = worker.liveness(config.health_timeout) => found,
             };
-            if well {
-                next_check = Instant::now() + config.health_interval;
+            next_check = Instant::now() + next(found, config);
+            if found != Liveness::Silent {
                 dispatcher.trust(self.slot);
                 failures = 0;
                 continue;
             }
-            // While it is out of service it is asked again soon, so that one missed ping does not
-            // cost a pool its worker for a whole interval.
-            next_check = Instant::now() + config.health_interval.min(SUSPECT);
             failures += 1;
             let failure = Failure::HealthCheck { in_a_row: failures };
             let act = decide(&config.recovery, failure, dispatcher.in_service(self.slot));
@@ -119,7 +124,10 @@ impl Keeper {
     pub(super) async fn condemn_the_silent(&self, resident: &Resident) {
         let worker = &resident.seated.worker;
         let suspected = self.shared.dispatcher.summons(self.slot) == Some(Summons::Suspect);
-        if suspected && !worker.is_alive(suspect_limit(&self.shared.config)).await {
+        let silent = || async {
+            worker.liveness(suspect_limit(&self.shared.config)).await == Liveness::Silent
+        };
+        if suspected && silent().await {
             worker.condemn("a call was not answered, nor a ping");
         }
     }
@@ -134,6 +142,34 @@ impl Keeper {
     }
 }
 
+/// When a worker is asked again. One that did not answer is asked soon: a missed ping must not cost a
+/// pool its worker for a whole interval, and one that only computes may have left a frame open, which
+/// shows when it is done.
+fn next(found: Liveness, config: &Config) -> Duration {
+    match found {
+        Liveness::Answers => config.health_interval,
+        Liveness::Computes | Liveness::Silent => config.health_interval.min(SUSPECT),
+    }
+}
+
 fn suspect_limit(config: &Config) -> Duration {
     config.health_timeout.min(SUSPECT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_earns_a_whole_interval() {
+        let config = Config::default();
+        assert_eq!(next(Liveness::Answers, &config), config.health_interval);
+        assert_eq!(next(Liveness::Computes, &config), SUSPECT);
+        assert_eq!(next(Liveness::Silent, &config), SUSPECT);
+        let often = Config {
+            health_interval: SUSPECT / 2,
+            ..config
+        };
+        assert_eq!(next(Liveness::Computes, &often), SUSPECT / 2);
+    }
 }

@@ -122,19 +122,15 @@ async fn a_migration_waits_for_its_turn_and_gets_every_finding() {
     let plan = config().migration.plan("v1", "v2", None).unwrap();
     let held = Arc::clone(&bench.rehearsals).acquire_owned().await.unwrap();
     let begun = begin(&bench, json!({})).await;
-    let checks = house.validations.validate(&plan);
-    let others = async {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let listed = bench.admin("GET", PATH, None).await.json();
-        assert_eq!(
-            listed["validations"].as_array().unwrap().len(),
-            1,
-            "it waits"
-        );
-        drop(held);
-        ended(&bench, begun["id"].as_str().unwrap()).await
+    let mut checks = house.validations.validate(&plan);
+    let listed = tokio::select! {
+        biased;
+        checks = &mut checks => panic!("it did not wait: {checks:?}"),
+        listed = bench.admin("GET", PATH, None) => listed.json(),
     };
-    let (checks, first) = tokio::join!(checks, others);
+    assert_eq!(listed["validations"].as_array().unwrap().len(), 1);
+    drop(held);
+    let (checks, first) = tokio::join!(checks, ended(&bench, begun["id"].as_str().unwrap()));
     assert_eq!(checks.len(), first["findings"].as_array().unwrap().len());
     assert!(checks.iter().any(|check| !check.ok));
     let listed = bench.admin("GET", PATH, None).await.json();
