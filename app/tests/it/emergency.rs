@@ -4,12 +4,12 @@ use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dspex_flags::testing::PostgresServer;
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::house::{House, LONG, rehearsal};
-use crate::postgres::Postgres;
 use crate::traffic::Traffic;
 
 /// Nobody listens there.
@@ -144,10 +144,10 @@ async fn without_a_server_the_next_start_sends_nothing_to_the_candidate() {
 /// cannot be, that is said and the journal has the command all the same.
 #[tokio::test]
 async fn flags_that_are_kept_in_postgresql_are_lowered_there() {
-    let Some(postgres) = Postgres::start() else {
+    let Some(postgres) = PostgresServer::start() else {
         return;
     };
-    let store = format!("poll = \"100ms\"\nstore = {:?}", postgres.url());
+    let store = format!("poll = \"100ms\"\nstore = {:?}", postgres.url("postgres"));
     let configuration = rehearsal().replace("poll = \"100ms\"", &store);
     assert!(configuration.contains("postgres://"));
     let mut house = House::with(&configuration);

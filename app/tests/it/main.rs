@@ -28,7 +28,6 @@ mod metrics;
 mod migration;
 mod notify;
 mod ofrep;
-mod postgres;
 mod preflight;
 mod protocol_faults;
 mod refusals;

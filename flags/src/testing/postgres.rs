@@ -1,13 +1,19 @@
-//! A PostgreSQL server for a test: a cluster of its own in a temporary folder, on a free port of the
-//! loopback. Its programs are looked for in `DSPEX_POSTGRES_BIN`, in the places where distributions put
-//! them, and on the path. Where there are none a test says so and passes, but not under `CI`.
+//! A PostgreSQL server for a test.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
-/// A server that ends with the test.
-pub(crate) struct Postgres {
-    folder: tempfile::TempDir,
+use tempfile::TempDir;
+
+/// A PostgreSQL server that ends with its test: a cluster of its own in a temporary folder, on a free
+/// port of the loopback, with the user `flags`, who needs no password. Its programs are looked for in
+/// `DSPEX_POSTGRES_BIN`, in the places where distributions put them, and on the path.
+///
+/// Its methods panic where the server does not do as it is told.
+#[derive(Debug)]
+pub struct PostgresServer {
+    folder: TempDir,
     bin: PathBuf,
     port: u16,
 }
@@ -18,7 +24,7 @@ pub(crate) struct Postgres {
 )]
 fn program(path: &Path) -> Command {
     let mut command = Command::new(path);
-    if rustix::process::getuid().is_root() {
+    if is_root() {
         // A server refuses to run as root.
         let mut as_nobody = Command::new("setpriv");
         as_nobody
@@ -28,6 +34,12 @@ fn program(path: &Path) -> Command {
     }
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command
+}
+
+/// By the owner of what this process makes: there is nothing else in std to ask.
+fn is_root() -> bool {
+    let ours = TempDir::new().and_then(|folder| folder.path().metadata());
+    ours.expect("a temporary folder is made").uid() == 0
 }
 
 fn installed() -> Option<PathBuf> {
@@ -47,26 +59,32 @@ fn installed() -> Option<PathBuf> {
     found
 }
 
-impl Postgres {
-    /// A running server; none where there are no programs of it.
-    pub(crate) fn start() -> Option<Self> {
+impl PostgresServer {
+    /// A running server; `None` where its programs are not installed, so that a test can say so and
+    /// pass.
+    ///
+    /// # Panics
+    /// Where it does not start; and under `CI`, which may skip nothing, where it is not installed.
+    #[must_use]
+    pub fn start() -> Option<Self> {
         let Some(bin) = installed() else {
             eprintln!("skipped: there is no PostgreSQL on this machine");
             return None;
         };
-        let folder = tempfile::tempdir().unwrap();
+        let folder = TempDir::new().expect("a temporary folder is made");
         let data = folder.path().join("data");
-        std::fs::create_dir(&data).unwrap();
-        if rustix::process::getuid().is_root() {
+        std::fs::create_dir(&data).expect("the folder is empty");
+        if is_root() {
             for path in [folder.path(), &data] {
-                std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
+                std::os::unix::fs::chown(path, Some(65_534), Some(65_534))
+                    .expect("root may give it away");
             }
         }
         let made = program(&bin.join("initdb"))
             .args(["--auth=trust", "--username=flags", "--no-sync", "--pgdata"])
             .arg(&data)
             .status()
-            .unwrap();
+            .expect("initdb runs");
         assert!(made.success(), "initdb: {made}");
         let mut server = Self {
             folder,
@@ -75,9 +93,10 @@ impl Postgres {
         };
         // Another process may take the port before the server does: then with another.
         for _ in 0..10 {
-            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            server.port = free.local_addr().unwrap().port();
-            drop(free);
+            let free = std::net::TcpListener::bind("127.0.0.1:0")
+                .and_then(|listener| listener.local_addr())
+                .expect("the loopback has a free port");
+            server.port = free.port();
             if server.control("start").success() {
                 return Some(server);
             }
@@ -85,14 +104,21 @@ impl Postgres {
         panic!("the server does not start");
     }
 
-    /// Its address, as a configuration has it.
-    pub(crate) fn url(&self) -> String {
-        format!("postgres://flags@127.0.0.1:{}/postgres", self.port)
+    /// The address of a database on it, as a configuration has it. Of the databases, `postgres` is
+    /// there from the beginning.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://flags@127.0.0.1:{}/{database}", self.port)
     }
 
     /// Ends it at once, as a crash would.
-    pub(crate) fn stop(&self) {
-        assert!(self.control("stop").success());
+    pub fn stop(&self) {
+        assert!(self.control("stop").success(), "the server does not end");
+    }
+
+    /// Starts it again, with the data that it had and on the same port.
+    pub fn resume(&self) {
+        assert!(self.control("start").success(), "the server does not start");
     }
 
     fn control(&self, verb: &str) -> ExitStatus {
@@ -111,11 +137,11 @@ impl Postgres {
         } else {
             command.args(["--mode", "immediate"]);
         }
-        command.status().unwrap()
+        command.status().expect("pg_ctl runs")
     }
 }
 
-impl Drop for Postgres {
+impl Drop for PostgresServer {
     fn drop(&mut self) {
         // It may have been stopped by the test.
         self.control("stop");
