@@ -14,7 +14,7 @@
 //! | failures against stable's, all programs together | 1/8 |
 //! | failures against stable's, the i-th program to appear | 1/8 · 1/(i·(i+1)) |
 //! | slow calls against stable's (ranks), overhead and whole calls each | 1/8 · 1/(i·(i+1)) |
-//! | p99 against stable's (bounds), overhead and whole calls each | 1/8 · 1/(i·(i+1)) · 1/(e·(e+1)) |
+//! | median and p99 against stable's (bounds), overhead and whole calls each | 1/16 · 1/(i·(i+1)) · 1/(e·(e+1)) |
 //!
 //! The shares 1/(i·(i+1)) add up to one however many programs there are, and so do those of e, which
 //! counts how often the quantiles were begun anew: by a stage, a person or a restart. The wealth of a
@@ -202,8 +202,8 @@ impl Ledger {
     /// that is not judged by itself.
     pub(crate) fn quantile_level(&self, program: &str, alpha: f64) -> Option<f64> {
         let ledger = self.programs.get(program)?;
-        // Two lanes, and a bound of each.
-        Some(alpha / 16.0 * ledger.share() * slice(self.epoch.max(1)))
+        // Two quantiles, two lanes, and a bound of each.
+        Some(alpha / 32.0 * ledger.share() * slice(self.epoch.max(1)))
     }
 }
 

@@ -41,7 +41,7 @@ impl Scenario {
             return Self::LatencyDegradation;
         }
         match worst.map(|reason| reason.rule.as_ref()) {
-            Some("overhead_p99" | "p99_ratio") => Self::LatencyDegradation,
+            Some("overhead_p99" | "p99_ratio" | "median_ratio") => Self::LatencyDegradation,
             Some("worker_failure_rate") => Self::WorkerFailures,
             Some("memory_growth") => Self::MemoryLeak,
             Some("difference_rate") => Self::Differences,

@@ -187,6 +187,7 @@ mod tests {
         assert!(refused(|s| s.stages.truncate(5)).contains("last stage is 75 %"));
         assert!(refused(|s| s.stages.swap(0, 1)).contains("only rise"));
         assert!(refused(|s| s.thresholds.p99_ratio.limit = f64::NAN).contains("p99_ratio"));
+        assert!(refused(|s| s.thresholds.median_ratio.limit = 0.5).contains("median_ratio"));
         assert!(refused(|s| s.thresholds.minimum_samples = 0).contains("minimum_samples"));
         assert!(refused(|s| s.window_limit = Duration::from_secs(1)).contains("window_limit"));
         assert!(Settings::default().plan("v1", "v1", None).is_err());

@@ -38,11 +38,12 @@ pub use random::Random;
 pub use traffic::{Difference, Load, Program, Spread, Traffic};
 
 /// The rules that a difference of failures or of latencies breaks.
-const RULES: [&str; 5] = [
+const RULES: [&str; 6] = [
     "critical_error_rate",
     "error_rate",
     "error_ratio",
     "p99_ratio",
+    "median_ratio",
     "degradation",
 ];
 

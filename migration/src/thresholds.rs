@@ -94,7 +94,11 @@ pub struct Thresholds {
     /// p99 of overhead and of the whole call against stable's, program by program: bounds of it
     /// beyond the limit. Pauses at most where the calls in general are not slower.
     pub p99_ratio: RatioRule,
-    /// A p99 that is worse than stable's by no more than this is never a breach of the ratio.
+    /// The median of overhead and of the whole call against stable's, program by program: bounds of it
+    /// beyond the limit, where the calls in general are slower. A few dozen calls prove it, and a p99
+    /// takes more than a thousand.
+    pub median_ratio: RatioRule,
+    /// A median or a p99 that is worse than stable's by no more than this is never a breach of the ratio.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub latency_floor: Duration,
     /// Workers of the candidate that ended unasked, broke the protocol or failed their health checks
@@ -144,6 +148,10 @@ impl Default for Thresholds {
                 limit: 2.0,
                 action: Action::Rollback,
             },
+            median_ratio: RatioRule {
+                limit: 2.0,
+                action: Action::Rollback,
+            },
             latency_floor: Duration::from_millis(50),
             worker_failure_rate: rate(1_000, Action::Rollback),
             memory_growth: rate(1_000, Action::Rollback),
@@ -160,6 +168,7 @@ impl Thresholds {
         let ratios = [
             ("error_ratio", self.error_ratio),
             ("p99_ratio", self.p99_ratio),
+            ("median_ratio", self.median_ratio),
         ];
         for (name, ratio) in ratios {
             if !(ratio.limit.is_finite() && ratio.limit >= 1.0) {

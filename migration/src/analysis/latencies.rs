@@ -1,10 +1,11 @@
 //! The rules on how long calls take.
 //!
-//! Two opinions are asked for. Bounds of the p99 say how far the candidate certainly is beyond
-//! stable; ranks (Mann-Whitney) say whether its calls in general are slower. Where both say so, the
-//! ratio's rule is broken. Where only the bounds do, the tail alone has grown, and a person decides:
-//! it pauses at most. Where only the ranks do, the candidate is certainly slower, by how much is told
-//! by the medians and the 95th percentiles, and that is degradation.
+//! Two opinions are asked for. Bounds of the median and of the p99 say how far the candidate certainly
+//! is beyond stable; ranks (Mann-Whitney) say whether its calls in general are slower. Where both say
+//! so, the ratio's rule is broken; the median's bounds are found much sooner. Where only the bounds of
+//! the p99 do, the tail alone has grown, and a person decides: it pauses at most. Where only the ranks
+//! do, the candidate is certainly slower, by how much is told by the medians and the 95th percentiles,
+//! and that is degradation.
 //!
 //! A p99 of a few samples is noise: below `latency_samples` these rules are not judged, and say so.
 //! They do not stand in the way then, because errors are judged on far fewer calls and a rare
@@ -85,7 +86,7 @@ fn overhead(thresholds: &Thresholds, seen: &Evidence) -> Option<Reason> {
             stage.merge(&candidate.overhead);
         }
         let alpha = wording::fraction(thresholds.significance);
-        p99.min(bounds(&stage, alpha).0?)
+        p99.min(bounds(&stage, 0.99, alpha).0?)
     } else {
         p99
     };
@@ -131,8 +132,11 @@ fn program(
             let slower = seen.ledger.slower(name, measure, alpha);
             let whole = lanes.each_ref().map(of);
             let level = seen.ledger.quantile_level(name, alpha);
-            let tail = level.and_then(|level| tail(name, what, whole, slower, level, thresholds));
-            tail.or_else(|| {
+            let far = level.and_then(|level| {
+                let typical = typical(name, what, whole, level, thresholds).filter(|_| slower);
+                typical.or_else(|| tail(name, what, whole, slower, level, thresholds))
+            });
+            far.or_else(|| {
                 // What goes on now, or else the stage as a whole.
                 let spans = recent.map(|lanes| lanes.each_ref().map(of)).into_iter();
                 let degraded = |lanes| degraded(name, what, lanes, thresholds);
@@ -140,6 +144,43 @@ fn program(
             })
         })
         .collect()
+}
+
+/// Whether a typical call of the candidate certainly takes longer than the limit, and by more than the
+/// floor.
+fn typical(
+    name: &str,
+    what: &str,
+    [stable, candidate]: [&Latency; 2],
+    level: f64,
+    thresholds: &Thresholds,
+) -> Option<Reason> {
+    let rule = thresholds.median_ratio;
+    let (ours, theirs) = (candidate.p50()?, stable.p50()?);
+    let (least, most) = (
+        bounds(candidate, 0.5, level).0?,
+        bounds(stable, 0.5, level).1?,
+    );
+    if !beyond(most, least, rule.limit, thresholds.latency_floor) {
+        return None;
+    }
+    let text = format!(
+        "median of {what} of {name} on the candidate: {} over {}, on stable {} over {}, limit {} times \
+         stable's",
+        wording::latency(ours),
+        wording::count(candidate.count(), "call"),
+        wording::latency(theirs),
+        stable.count(),
+        rule.limit,
+    );
+    let limit = ms(theirs) * rule.limit;
+    Some(Reason::breach(
+        "median_ratio",
+        rule.action,
+        text,
+        ms(ours),
+        limit,
+    ))
 }
 
 /// Whether the candidate's p99 is certainly beyond the limit, and by more than the floor, where both
@@ -166,7 +207,10 @@ fn tail(
         stable.count(),
         rule.limit,
     );
-    let (Some(least), Some(most)) = (bounds(candidate, level).0, bounds(stable, level).1) else {
+    let (Some(least), Some(most)) = (
+        bounds(candidate, 0.99, level).0,
+        bounds(stable, 0.99, level).1,
+    ) else {
         // Slower already, and by how much is not known: say how long that takes.
         let (lane, calls) = [("the candidate", candidate), ("stable", stable)]
             .into_iter()
@@ -237,10 +281,10 @@ fn beyond(stable: Duration, candidate: Duration, times: f64, floor: Duration) ->
         && candidate.saturating_sub(stable) > floor
 }
 
-/// Between what the true p99 lies, at every look.
-fn bounds(latency: &Latency, level: f64) -> (Option<Duration>, Option<Duration>) {
+/// Between what the true quantile `q` lies, at every look.
+fn bounds(latency: &Latency, q: f64, level: f64) -> (Option<Duration>, Option<Duration>) {
     let count = latency.count();
-    let (low, high) = quantile_ranks(count, 0.99, level);
+    let (low, high) = quantile_ranks(count, q, level);
     let at = |rank: Option<u64>| latency.at_rank(rank?);
     (at(low), at(high))
 }

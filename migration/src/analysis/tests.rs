@@ -293,7 +293,7 @@ fn a_p99_is_compared_by_program_with_certainty_and_beyond_a_floor() {
     assert_eq!(below_the_floor, None, "45 times, but 44 ms");
     let uncertain = judge(&evidence(
         with_latency(600, 10, 1000),
-        with_latency(200, 10, 2500),
+        with_latency(200, 10, 1900),
     ));
     assert_eq!(
         (uncertain.verdict, uncertain.action()),
@@ -305,6 +305,38 @@ fn a_p99_is_compared_by_program_with_certainty_and_beyond_a_floor() {
     let program = other_mix.programs.remove("qa").expect("there");
     other_mix.programs.insert("essay".into(), program);
     assert_eq!(action(with_latency(1_500, 10, 1000), other_mix), None);
+}
+
+#[test]
+fn calls_that_all_take_far_longer_are_told_before_a_p99_can_be() {
+    let slow = judge(&evidence(
+        with_latency(300, 10, 1000),
+        with_latency(120, 10, 2500),
+    ));
+    assert_eq!(slow.action(), Some(Action::Rollback), "{slow:#?}");
+    let reason = said(&slow, "median_ratio");
+    assert!(
+        reason
+            .text
+            .starts_with("median of whole calls of qa on the candidate: 2500 ms over 120"),
+        "{reason:?}"
+    );
+    // Twice as long is the limit, and not beyond it.
+    let twice = judge(&evidence(
+        with_latency(300, 10, 1000),
+        with_latency(120, 10, 1950),
+    ));
+    assert_eq!(twice.action(), None, "{twice:#?}");
+    // Of calls of which each may take short or long, the median of a hundred is uncertain.
+    let either =
+        |long: u64| taking((0..120).map(move |i| if i % 120 < long { 2_500 } else { 1_000 }));
+    let half = judge(&evidence(taking((0..300).map(|_| 1_000)), either(63)));
+    assert!(
+        half.reasons
+            .iter()
+            .all(|reason| reason.rule != "median_ratio"),
+        "{half:#?}"
+    );
 }
 
 /// A lane whose calls took as long as it says.

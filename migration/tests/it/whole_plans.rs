@@ -99,7 +99,7 @@ async fn a_slow_pool_rolls_back_although_the_model_takes_seconds() {
     let status = controller.until(|status| !status.is_live()).await;
     let outcome = status.outcome.clone().expect("over");
     assert!(
-        outcome.contains("p99 of overhead of qa on the candidate"),
+        outcome.contains("median of overhead of qa on the candidate"),
         "{outcome}"
     );
     assert_eq!((status.phase, house.share()), (Phase::RolledBack, 0));

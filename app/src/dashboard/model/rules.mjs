@@ -40,6 +40,13 @@ const RULES = [
     value: (seen) => `${latency(seen.candidate.p99_ms)}, stable ${latency(seen.stable.p99_ms)}`,
   },
   {
+    rule: "median_ratio",
+    name: "Median against stable, by program",
+    judgedWith: "p99_ratio",
+    limit: (rules) => times(rules.median_ratio),
+    value: (seen) => `${latency(seen.candidate.p50_ms)}, stable ${latency(seen.stable.p50_ms)}`,
+  },
+  {
     rule: "overhead_p99",
     name: "p99 of the overhead",
     limit: (rules) => latency(readSpan(rules.overhead_p99?.limit)),
@@ -106,7 +113,7 @@ function times(rule) {
 /** A reason's number with its unit. `degradation` speaks of shares and of latencies. */
 function measure(reason, value) {
   if (finite(value) === null) return null;
-  const inMs = ["overhead_p99", "p99_ratio"].includes(reason.rule) || reason.degraded === "latency";
+  const inMs = ["overhead_p99", "p99_ratio", "median_ratio"].includes(reason.rule) || reason.degraded === "latency";
   if (inMs) return latency(value);
   return reason.rule === "memory_growth" ? `${fraction(value)} an hour` : fraction(value);
 }
@@ -174,6 +181,8 @@ function unspoken(rule, seen) {
   if (!seen.analysis) return "unseen";
   const broken = seen.reasons.find((reason) => (rule.impliedBy ?? []).includes(reason.rule) && reason.verdict === "critical");
   if (broken) return "warning";
+  const beside = seen.reasons.find((reason) => reason.rule === rule.judgedWith);
+  if (beside && stateOf(beside) === "unjudged") return "unjudged";
   const blind = seen.reasons.some((reason) => ["minimum_samples", "telemetry", "candidate"].includes(reason.rule));
   return blind && !["cpu", "memory", "minimum_samples"].includes(rule.rule) ? "unseen" : "passes";
 }

@@ -104,6 +104,13 @@ test("what is unknown is not said to pass", () => {
   assert.equal(lacking.rows[0].state, "waits");
 });
 
+test("a median is not said to pass where the p99 beside it was not judged", () => {
+  const p99 = { rule: "p99_ratio", text: "not judged yet", verdict: "healthy", action: "note", value: null, limit: null, needs: "40 more calls" };
+  const state = (reasons) => row(verdict(migration({ analysis: analysis("healthy", { reasons }) }), plan, {}), "median_ratio").state;
+  assert.equal(state([p99]), "unjudged");
+  assert.equal(state([{ ...p99, verdict: "critical", value: 9, limit: 8 }]), "passes");
+});
+
 test("a broken rule comes first, with what was found and what it does", () => {
   const reasons = [{ rule: "critical_error_rate", text: `pool faults: ${EVIL}`, verdict: "critical", action: "rollback", value: 0.25, limit: 0.1, needs: null }];
   const seen = verdict(migration({ analysis: analysis("critical", { reasons }) }), plan, {});

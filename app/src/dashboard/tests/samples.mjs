@@ -12,6 +12,7 @@ export const plan = {
     critical_error_rate: { limit: 10, action: "rollback" },
     error_ratio: { limit: 3, action: "rollback" },
     p99_ratio: { limit: 2, action: "rollback" },
+    median_ratio: { limit: 2, action: "rollback" },
     overhead_p99: { limit: "200ms", action: "log" },
     worker_failure_rate: { limit: 10, action: "rollback" },
     memory_growth: { limit: 10, action: "rollback" },

@@ -21,7 +21,11 @@ pub(super) fn error_rate(evidence: &Evidence) -> Finding {
 }
 
 pub(super) fn latency(evidence: &Evidence) -> Finding {
-    stage(evidence, 5.0, &["overhead_p99", "p99_ratio", "degradation"])
+    stage(
+        evidence,
+        5.0,
+        &["overhead_p99", "p99_ratio", "median_ratio", "degradation"],
+    )
 }
 
 pub(super) fn leaks(evidence: &Evidence) -> Finding {
@@ -182,7 +186,13 @@ pub(super) fn error_patterns(evidence: &Evidence) -> Finding {
 
 /// Failures, latencies and answers. Answers are compared only where the plan has calls copied.
 pub(super) fn comparison(evidence: &Evidence) -> Finding {
-    let rules = ["error_ratio", "p99_ratio", "degradation", "difference_rate"];
+    let rules = [
+        "error_ratio",
+        "p99_ratio",
+        "median_ratio",
+        "degradation",
+        "difference_rate",
+    ];
     let finding = stage(evidence, 50.0, &rules);
     let Some(server) = &evidence.server else {
         return finding;

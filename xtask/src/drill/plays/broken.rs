@@ -13,9 +13,6 @@ use crate::live::ledger::{Kind, Sample};
 /// How long a broken candidate may keep its traffic: far below the hold of any real stage.
 const WITHIN: Duration = Duration::from_secs(20);
 
-/// How long where its calls are slower: a p99 is proved by some fifteen hundred calls of a program on stable.
-const PROVED_WITHIN: Duration = Duration::from_secs(90);
-
 /// How long where its workers die, which is beyond all doubt: one look's interval (200 ms here) and a second.
 const AT_ONCE: Duration = Duration::from_millis(1_200);
 
@@ -39,7 +36,7 @@ pub(in crate::drill) fn error_spike(drill: &mut Rehearsal<'_>) -> Result<()> {
 }
 
 pub(in crate::drill) fn latency(drill: &mut Rehearsal<'_>) -> Result<()> {
-    play(drill, "slow=1", PROVED_WITHIN)
+    play(drill, "slow=1", WITHIN)
 }
 
 pub(in crate::drill) fn worker_crashes(drill: &mut Rehearsal<'_>) -> Result<()> {
