@@ -22,8 +22,8 @@ use crate::places::Places;
 /// Which part of the checklist, and where the evidence comes from.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Evidence: target/evidence/tests.json (cargo xtask test), bench/results (cargo xtask bench), target/drills (cargo
-xtask drill), and the server at --url: its metrics, status and journal. A line that no machine can judge
+Evidence: target/evidence/tests.json (cargo xtask test) and decommission.json (cargo xtask decommission
+--check), bench/results (cargo xtask bench), target/drills (cargo xtask drill), and the server at --url: its metrics, status and journal. A line that no machine can judge
 wants a person's signature: dspex migrate sign LINE --who NAME --why '…'. No other line can be signed.
 
 Written to target/checklist as Markdown and JSON. Exit code 0: every line of the phase is ticked.")]

@@ -32,6 +32,8 @@ pub(super) struct Evidence {
     pub(super) commit: String,
     pub(super) max_age: Duration,
     pub(super) tests: Option<Found>,
+    /// Whether everything passes without pool V1.
+    pub(super) decommission: Option<Found>,
     /// By subject.
     pub(super) bench: BTreeMap<String, Found>,
     /// By drill.
@@ -68,6 +70,7 @@ impl Evidence {
             commit: evidence::commit(places),
             max_age: Duration::from_secs(options.max_age * 3_600),
             tests: file(&evidence::path(places, "tests"), now),
+            decommission: file(&evidence::path(places, "decommission"), now),
             bench: files(&bench, now),
             drills: files(&drills, now),
             runbooks: runbooks(&places.root.join("docs/runbooks")),

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::before::{bench, performance};
 use super::drills::drills;
+use super::fresh::fresh;
 use super::metrics::{by, label, series, sum};
 use super::stage::{Stage, stage};
 use super::{Evidence, Finding, Server, server};
@@ -288,7 +289,7 @@ pub(super) fn features(evidence: &Evidence) -> Finding {
     let Some(done) = done else {
         return Finding::open(
             "the validation suite has not run",
-            "dspex validate, or the migration's own",
+            "the migration's own run of it: migration.validation.run",
         )
         .live(server, "/admin/v1/migrations/current");
     };
@@ -324,7 +325,34 @@ pub(super) fn decommission(evidence: &Evidence) -> Finding {
     );
     Finding::measured(holds, value, "complete, and no call on the old pool")
         .live(server, "/v1/status")
+        .and(deletable(evidence))
         .and(drills(evidence, &["decommission", "again"]))
+}
+
+/// That everything builds and passes without pool V1, by a check of this commit.
+fn deletable(evidence: &Evidence) -> Finding {
+    let how = "cargo xtask decommission --check, on this commit";
+    let found = match fresh(evidence, evidence.decommission.as_ref(), how) {
+        Ok(found) => found,
+        Err(open) => {
+            return Finding {
+                value: format!("a tree without pool V1: {}", open.value),
+                ..open
+            };
+        }
+    };
+    let value = &found.value;
+    let finding = if value["passed"] == true {
+        Finding::measured(true, "all tests pass without pool V1", "all of them")
+    } else if value["steps"]
+        .as_array()
+        .is_some_and(|steps| steps.iter().any(|step| step["result"] == "failed"))
+    {
+        Finding::measured(false, "a tree without pool V1 does not pass", "it passes")
+    } else {
+        Finding::open("no test was run without pool V1", how)
+    };
+    finding.in_found(found)
 }
 
 /// A member of this name, however deep.

@@ -70,6 +70,7 @@ fn with(server: Server) -> Evidence {
         drills: drill::names()
             .map(|name| (name.to_owned(), drill_report(true, COMMIT)))
             .collect(),
+        decommission: Some(found(json!({ "passed": true, "commit": COMMIT }))),
         ..evidence()
     }
 }
@@ -256,6 +257,39 @@ fn a_breaker_is_judged_by_the_servers_circuits() {
     assert_eq!(judge("closed", true, 0), Verdict::Open);
     assert_eq!(judge("open", true, 1), Verdict::Failed);
     assert_eq!(judge("closed", false, 3), Verdict::Failed);
+}
+
+#[test]
+fn pool_v1_may_go_where_everything_passed_without_it_on_this_commit() {
+    let judge = |decommission: Option<Value>| {
+        let mut server = server(100.0, &[json!([])]);
+        server.status["lanes"] = json!({ "stable": { "in_flight": 0 } });
+        let with = Evidence {
+            decommission: decommission.map(found),
+            ..with(server)
+        };
+        judged(&with, "decommission").verdict
+    };
+    let step = |result: &str| json!([{ "name": "tests", "result": result }]);
+    for (found, verdict) in [
+        (json!({ "passed": true, "commit": COMMIT }), Verdict::Passed),
+        (
+            json!({ "passed": true, "commit": "fedcba9" }),
+            Verdict::Open,
+        ),
+        // Without its tests it has not passed, and nothing has failed.
+        (
+            json!({ "passed": false, "commit": COMMIT, "steps": step("passed") }),
+            Verdict::Open,
+        ),
+        (
+            json!({ "passed": false, "commit": COMMIT, "steps": step("failed") }),
+            Verdict::Failed,
+        ),
+    ] {
+        assert_eq!(judge(Some(found.clone())), verdict, "{found}");
+    }
+    assert_eq!(judge(None), Verdict::Open);
 }
 
 /// A server in its stage, after three looks at so many calls each, and with so many calls on the candidate
