@@ -13,7 +13,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use self::steps::Work;
-pub(crate) use self::steps::equip;
+pub(crate) use self::steps::{PYTESTS, equip};
 use crate::evidence;
 use crate::interrupt::Interrupt;
 use crate::places::Places;

@@ -26,6 +26,14 @@ pub(super) enum Work<'a> {
     Nothing(String),
 }
 
+/// The tests of the Python side: a step for each, and its folder.
+pub(crate) const PYTESTS: [(&str, &str); 4] = [
+    ("pytest, worker", "pool/python"),
+    ("pytest, demo", "xtask/demo"),
+    ("pytest, bench", "bench/rivals"),
+    ("pytest, bench http", "bench/http"),
+];
+
 /// The requirement files: what programs need, what the tests of the Python side need, and
 /// OpenFeature's own packages, with which the flags are asked for.
 fn requirements(places: &Places) -> [PathBuf; 3] {
@@ -102,20 +110,12 @@ pub(super) fn all<'a>(
         here("ruff format", move || {
             ruff(places, &venv()?, &["format", "--check"], interrupt)
         }),
-        here("pytest, worker", move || {
-            pytest(places, &venv()?, "pool/python", interrupt)
-        }),
-        here("pytest, demo", move || {
-            pytest(places, &venv()?, "xtask/demo", interrupt)
-        }),
-        here("pytest, bench", move || {
-            pytest(places, &venv()?, "bench/rivals", interrupt)
-        }),
-        here("pytest, bench http", move || {
-            pytest(places, &venv()?, "bench/http", interrupt)
-        }),
-        page_tests(places)?,
     ];
+    steps.extend(
+        PYTESTS
+            .map(|(name, folder)| here(name, move || pytest(places, &venv()?, folder, interrupt))),
+    );
+    steps.push(page_tests(places)?);
     if !options.quick {
         steps.extend([
             command(

@@ -6,18 +6,18 @@ use super::drills::drills;
 use super::fresh::{fresh, young};
 use super::{Evidence, Finding, Verdict};
 use crate::drill;
+use crate::test::PYTESTS;
 
 const TEST: &str = "cargo xtask test, on this commit";
 
-/// Drills that recover from a fault, each of which must have passed.
-const RECOVERIES: [&str; 7] = [
-    "error-spike",
-    "worker-crashes",
-    "hang",
-    "server-restart",
-    "bad-deploy",
-    "database-locked",
-    "rollback-everywhere",
+/// Drills in which there is nothing to recover from. Each of the others must have passed.
+pub(super) const NO_RECOVERY: [&str; 6] = [
+    NO_FAULT,
+    "no-traffic",
+    "pause-resume",
+    "session-affinity",
+    "decommission",
+    "again",
 ];
 
 /// Subjects of benchmarks with limits.
@@ -27,11 +27,9 @@ const BENCHES: [&str; 4] = ["pool", "core", "http", "migrate"];
 const NO_FAULT: &str = "happy";
 
 pub(super) fn unit_tests(evidence: &Evidence) -> Finding {
-    tests(
-        evidence,
-        |binary| !binary.contains("::it"),
-        &["tests", "doc tests", "page tests"],
-    )
+    let mut steps = vec!["tests", "doc tests", "page tests"];
+    steps.extend(PYTESTS.map(|(step, _)| step));
+    tests(evidence, |binary| !binary.contains("::it"), &steps)
 }
 
 pub(super) fn integration_tests(evidence: &Evidence) -> Finding {
@@ -136,7 +134,10 @@ pub(super) fn bench(evidence: &Evidence, subject: &str, of: impl Fn(&str) -> boo
 }
 
 pub(super) fn recovery(evidence: &Evidence) -> Finding {
-    drills(evidence, &RECOVERIES)
+    let recoveries: Vec<&str> = drill::names()
+        .filter(|name| !NO_RECOVERY.contains(name))
+        .collect();
+    drills(evidence, &recoveries)
 }
 
 /// Each drill has a runbook, and what stands in runbooks was run by the tests.

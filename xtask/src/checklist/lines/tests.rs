@@ -10,6 +10,7 @@ use super::super::evidence::Found;
 use super::*;
 use crate::bench::samples;
 use crate::drill;
+use crate::test::PYTESTS;
 
 const COMMIT: &str = "0123456789ab";
 
@@ -42,9 +43,11 @@ fn drill_report(passed: bool, commit: &str) -> Found {
 /// All steps and all binaries in order.
 fn tests_report() -> Value {
     let step = |name| json!({ "name": name, "result": "passed" });
+    let mut steps = ["tests", "doc tests", "page tests"].map(step).to_vec();
+    steps.extend(PYTESTS.map(|(name, _)| step(name)));
     json!({
         "commit": COMMIT,
-        "steps": [step("tests"), step("doc tests"), step("page tests")],
+        "steps": steps,
         "binaries": [
             { "binary": "dspex::it", "tests": 5, "failed": 0 },
             { "binary": "dspex-flags", "tests": 7, "failed": 0 },
@@ -130,6 +133,15 @@ fn tests_pass_where_their_steps_ran_and_passed() {
     // A quick run leaves the doc tests out, which is no failure of theirs.
     let quick = judge(&|report| report["steps"][1]["name"] = json!("another"));
     assert_eq!(quick, (Open, Passed));
+    let python = judge(&|report| {
+        let steps = report["steps"].as_array_mut().expect("steps");
+        steps.last_mut().expect("a step")["result"] = json!("failed");
+    });
+    assert_eq!(python, (Failed, Passed));
+    let no_python = judge(&|report| {
+        report["steps"].as_array_mut().expect("steps").pop();
+    });
+    assert_eq!(no_python, (Open, Passed));
     let one = judge(&|report| report["binaries"][0]["failed"] = json!(1));
     assert_eq!(one, (Passed, Failed));
 }
@@ -194,22 +206,35 @@ fn the_results_that_are_checked_in_have_figures() {
 
 #[test]
 fn one_drill_that_failed_decides_and_a_short_or_foreign_one_is_none() {
-    let names = [
-        "error-spike",
-        "worker-crashes",
-        "hang",
-        "server-restart",
-        "bad-deploy",
-        "database-locked",
-        "rollback-everywhere",
-    ];
     let mut with = Evidence {
-        drills: names
+        drills: drill::names()
             .map(|name| (name.to_owned(), drill_report(true, COMMIT)))
-            .into(),
+            .collect(),
         ..evidence()
     };
-    assert_eq!(judged(&with, "recovery").verdict, Verdict::Passed);
+    let all = judged(&with, "recovery");
+    assert_eq!(all.verdict, Verdict::Passed, "{all:?}");
+    for name in before::NO_RECOVERY {
+        assert!(drill::names().any(|drill| drill == name), "{name}");
+    }
+    for (name, counts) in [
+        ("controller-kill", true),
+        ("disk-full", true),
+        ("clock-jump", true),
+        ("emergency", true),
+        ("provider-outage", true),
+        ("memory-leak", true),
+        ("happy", false),
+        ("session-affinity", false),
+    ] {
+        let mut without = Evidence {
+            drills: with.drills.clone(),
+            ..evidence()
+        };
+        without.drills.remove(name);
+        let passed = judged(&without, "recovery").verdict == Verdict::Passed;
+        assert_eq!(passed, !counts, "{name}");
+    }
     let short = json!({ "passed": true, "quick": true, "commit": COMMIT });
     let unsaid = json!({ "passed": true, "commit": COMMIT });
     for (report, verdict) in [
