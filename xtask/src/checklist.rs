@@ -2,8 +2,9 @@
 //!
 //! Invariants: a box is ticked by evidence that was looked at, or, where no machine can judge, by a named
 //! person's signature in the migration's journal, and by nothing else; what is not known, or was not
-//! judged, is not ticked; evidence of another commit, too old, or of no known age is no evidence. Each
-//! line says its value, its limit, how old the evidence is and where it lies.
+//! judged, is not ticked; evidence of another commit, too old, or of no known age is no evidence. A
+//! benchmark's result alone may be of an earlier commit, one that led to this, and says which; a changed
+//! tree is no commit. Each line says its value, its limit, how old the evidence is and where it lies.
 
 mod evidence;
 mod lines;

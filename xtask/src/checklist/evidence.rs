@@ -1,6 +1,6 @@
 //! What the lines are judged by, read once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -25,6 +25,14 @@ pub(super) struct Found {
     pub(super) commit: Option<String>,
 }
 
+impl Found {
+    /// Its commit, and that of a part that was measured later.
+    pub(super) fn commits(&self) -> impl Iterator<Item = &str> {
+        let later = self.value["cost_surroundings"]["commit"].as_str();
+        self.commit.as_deref().into_iter().chain(later)
+    }
+}
+
 /// Everything. What could not be had is not there.
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
@@ -36,6 +44,8 @@ pub(super) struct Evidence {
     pub(super) decommission: Option<Found>,
     /// By subject.
     pub(super) bench: BTreeMap<String, Found>,
+    /// Commits of benchmarks that led to the one that is looked at, or are it.
+    pub(super) history: BTreeSet<String>,
     /// By drill.
     pub(super) drills: BTreeMap<String, Found>,
     /// Runbooks that are there, by name.
@@ -64,14 +74,20 @@ pub(super) struct Server {
 impl Evidence {
     pub(super) fn gather(options: &Options, places: &Places) -> Self {
         let now = Timestamp::now();
-        let bench = places.root.join("bench/results");
+        let bench = files(&places.root.join("bench/results"), now);
+        let commits = bench.values().flat_map(Found::commits);
+        let history = commits
+            .filter(|commit| evidence::led_here(places, commit))
+            .map(str::to_owned)
+            .collect();
         let drills = places.target.join("drills");
         Self {
             commit: evidence::commit(places),
             max_age: Duration::from_secs(options.max_age * 3_600),
             tests: file(&evidence::path(places, "tests"), now),
             decommission: file(&evidence::path(places, "decommission"), now),
-            bench: files(&bench, now),
+            bench,
+            history,
             drills: files(&drills, now),
             runbooks: runbooks(&places.root.join("docs/runbooks")),
             server: server(options),

@@ -88,7 +88,7 @@ pub(super) fn performance(evidence: &Evidence) -> Finding {
 }
 
 /// The limits of one subject's figures with such an id. A result is of the commit that it was measured
-/// on, which is never the one that holds it: its age alone counts.
+/// on, which is never the one that holds it: it is to be one that led here, and is told.
 pub(super) fn bench(evidence: &Evidence, subject: &str, of: impl Fn(&str) -> bool) -> Finding {
     let rivals = if subject == "migrate" {
         ""
@@ -104,6 +104,20 @@ pub(super) fn bench(evidence: &Evidence, subject: &str, of: impl Fn(&str) -> boo
         Ok(found) => found,
         Err(open) => return named(open),
     };
+    let strange = |commit: &&str| !evidence.history.contains(*commit);
+    let wrong = match found.commits().find(strange) {
+        Some(commit) if commit.ends_with("-dirty") => {
+            Some(format!("measured on a changed tree ({commit})"))
+        }
+        Some(commit) => Some(format!(
+            "measured on commit {commit}, which is not known to have led here"
+        )),
+        None if found.commit.is_none() => Some("it does not say of which commit it is".to_owned()),
+        None => None,
+    };
+    if let Some(wrong) = wrong {
+        return named(Finding::open(wrong, how).in_found(found));
+    }
     let (mut met, mut missed, mut unknown) = (0, Vec::new(), Vec::new());
     let figures = found.value["figures"].as_array().into_iter().flatten();
     for figure in figures {
@@ -121,6 +135,8 @@ pub(super) fn bench(evidence: &Evidence, subject: &str, of: impl Fn(&str) -> boo
             value.push_str(&format!(", {what} {}", ids.join(", ")));
         }
     }
+    let commits: Vec<&str> = found.commits().collect();
+    value.push_str(&format!(", on commit {}", commits.join(" and ")));
     let finding = if !missed.is_empty() {
         Finding::measured(false, value, "every limit met")
     } else if !unknown.is_empty() {

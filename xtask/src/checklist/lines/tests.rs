@@ -13,10 +13,15 @@ use crate::drill;
 use crate::test::PYTESTS;
 
 const COMMIT: &str = "0123456789ab";
+/// One that led to it, which made-up results of benchmarks are of.
+const EARLIER: &str = "c";
 
 pub(super) fn found(value: Value) -> Found {
     Found {
-        commit: value["commit"].as_str().map(str::to_owned),
+        commit: value["commit"]
+            .as_str()
+            .or_else(|| value["surroundings"]["commit"].as_str())
+            .map(str::to_owned),
         value,
         place: "somewhere".to_owned(),
         age: Some(Duration::from_secs(60)),
@@ -27,6 +32,7 @@ fn evidence() -> Evidence {
     Evidence {
         commit: COMMIT.to_owned(),
         max_age: Duration::from_secs(3_600),
+        history: [COMMIT, EARLIER].map(str::to_owned).into(),
         ..Evidence::default()
     }
 }
@@ -148,7 +154,10 @@ fn tests_pass_where_their_steps_ran_and_passed() {
 
 #[test]
 fn benchmarks_are_judged_by_what_they_write() {
-    let met = |met: Value| found(json!({ "figures": [{ "id": "rate", "met": met }] }));
+    let met = |met: Value| {
+        let figures = json!([{ "id": "rate", "met": met }]);
+        found(json!({ "commit": EARLIER, "figures": figures }))
+    };
     let mut with = Evidence {
         bench: ["pool", "core", "http"]
             .map(|subject| (subject.to_owned(), met(json!(true))))
@@ -164,7 +173,8 @@ fn benchmarks_are_judged_by_what_they_write() {
         .insert("migrate".to_owned(), found(samples::migrate("today")));
     let finding = judged(&with, "performance");
     assert_eq!(finding.verdict, Verdict::Passed, "{finding:?}");
-    assert!(finding.value.contains("migrate: 8 of 8 met"), "{finding:?}");
+    let says = "migrate: 8 of 8 met, on commit c";
+    assert!(finding.value.contains(says), "{finding:?}");
     // As a record was written once: nothing that could be met.
     let mut older = samples::migrate("today");
     older["figures"].take();
@@ -185,6 +195,41 @@ fn benchmarks_are_judged_by_what_they_write() {
 }
 
 #[test]
+fn benchmarks_are_of_a_commit_that_led_here() {
+    let judge = |commit: Option<&str>, later: Option<&str>| {
+        let mut result = samples::migrate("today");
+        result["cost_surroundings"]["commit"] = json!(later);
+        let mut result = found(result);
+        result.commit = commit.map(str::to_owned);
+        let with = Evidence {
+            bench: [("migrate".to_owned(), result)].into(),
+            ..evidence()
+        };
+        before::bench(&with, "migrate", |_| true)
+    };
+    let passed = judge(Some(EARLIER), Some(COMMIT));
+    assert_eq!(passed.verdict, Verdict::Passed, "{passed:?}");
+    for (commit, later, says) in [
+        (Some("c-dirty"), None, "a changed tree (c-dirty)"),
+        (
+            Some(EARLIER),
+            Some("0123456789ab-dirty"),
+            "a changed tree (0123456789ab-dirty)",
+        ),
+        (
+            Some("fedcba9"),
+            None,
+            "commit fedcba9, which is not known to have led here",
+        ),
+        (None, None, "does not say of which commit"),
+    ] {
+        let finding = judge(commit, later);
+        assert_eq!(finding.verdict, Verdict::Open, "{finding:?}");
+        assert!(finding.value.contains(says), "{finding:?}");
+    }
+}
+
+#[test]
 fn the_results_that_are_checked_in_have_figures() {
     let results = [
         ("pool", include_str!("../../../../bench/results/pool.json")),
@@ -194,8 +239,10 @@ fn the_results_that_are_checked_in_have_figures() {
         let value: Value = serde_json::from_str(text).expect("JSON");
         let figures = value["figures"].as_array().map_or(0, Vec::len);
         assert!(figures > 0, "{subject}");
+        let mut found = found(value);
+        found.commit = Some(EARLIER.to_owned());
         let with = Evidence {
-            bench: [(subject.to_owned(), found(value))].into(),
+            bench: [(subject.to_owned(), found)].into(),
             ..evidence()
         };
         let finding = before::bench(&with, subject, |_| true);
