@@ -89,14 +89,14 @@ pub(super) const ALL: &[Drill] = &[
     Drill {
         name: "disk-full",
         does: "Fills the server's disk for 8 s at 50 %, and once more while a rollback is asked for.",
-        must: "Calls that keep nothing are answered all the while, those with a state are put off, the migration stays where it was, and the rollback takes effect within 2 s although it cannot be written down.",
+        must: "Calls that keep nothing are answered all the while, those with a state are put off, the migration stays where it was, and the rollback, asked for once the store was seen to refuse a write, takes effect within 2 s although it cannot be written down.",
         dspy: false,
         play: plays::store::disk_full,
     },
     Drill {
         name: "database-locked",
         does: "Another process locks the database for 8 s at 50 %, and once more while a rollback is asked for.",
-        must: "Calls that keep nothing are answered all the while, those with a state are put off, the migration stays where it was, and the rollback takes effect within 2 s although it cannot be written down.",
+        must: "Calls that keep nothing are answered all the while, those with a state are put off, the migration stays where it was, and the rollback, asked for once the store was seen to refuse a write, takes effect within 2 s although it cannot be written down.",
         dspy: false,
         play: plays::store::database_locked,
     },
