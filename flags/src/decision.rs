@@ -61,6 +61,25 @@ impl<'a> Decision<'a> {
         Self { value, rule }
     }
 
+    /// What a share is where nobody asks for a key: its value, unless it is off for every key. What is
+    /// required may be on for some keys and off for others, and then so is the share.
+    pub(crate) fn of_share(flags: &'a Snapshot, place: usize) -> Self {
+        let rule = match &flags.rules[place] {
+            None => Rule::Value,
+            Some(rules) if rules.compiled.killed => Rule::Killed,
+            Some(rules) => {
+                let mut required = rules.compiled.requires.iter();
+                let off = required.find(|required| !may_be_on(flags, **required));
+                off.map_or(Rule::Value, |required| Rule::Requires(*required))
+            }
+        };
+        let value = match rule {
+            Rule::Value => &flags.values[place],
+            _ => &NOBODY,
+        };
+        Self { value, rule }
+    }
+
     fn by_rules(
         flags: &'a Snapshot,
         place: usize,
@@ -134,4 +153,30 @@ impl<'a> Decision<'a> {
             _ => false,
         }
     }
+}
+
+/// Whether a switch or a share can be on for a key. Where it cannot, it is off for every one.
+fn may_be_on(flags: &Snapshot, place: usize) -> bool {
+    let rules = flags.rules[place].as_ref().map(|rules| &rules.compiled);
+    if rules.is_some_and(|rules| {
+        rules.killed || rules.requires.iter().any(|place| !may_be_on(flags, *place))
+    }) {
+        return false;
+    }
+    let for_some = |rules: &Compiled| {
+        let on = |decides: &Override| *decides == Override::On;
+        rules.overrides.values().any(on) || rules.variants.values.contains(&ON)
+    };
+    match &flags.values[place] {
+        FlagValue::Bool(on) => *on || rules.is_some_and(for_some),
+        FlagValue::Percent(share) => *share > Percent::ZERO,
+        _ => false,
+    }
+}
+
+/// Whether what a flag requires is on for some keys and perhaps off for others.
+pub(crate) fn hangs_on_a_key(flags: &Snapshot, place: usize) -> bool {
+    let rules = flags.rules[place].iter();
+    let mut required = rules.flat_map(|rules| &rules.compiled.requires);
+    required.any(|required| !Decision::of(flags, *required, None).is_on())
 }

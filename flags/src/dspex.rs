@@ -3,11 +3,15 @@
 //! Traffic moves from the stable to the candidate lane by two of them: [`POOL_V2_ENABLED`] is the
 //! kill switch, [`GRADUAL_ROLLOUT_PERCENTAGE`] the share.
 
+use crate::error::FlagError;
 use crate::flag::{Declaration, Flag};
 use crate::percent::Percent;
+use crate::rules;
 use crate::snapshot::Snapshot;
+use crate::value::{FlagValue, Kind};
 
-/// Whether any traffic may go to the candidate lane at all.
+/// Whether any traffic may go to the candidate lane at all. Keys on its deny list do not, whatever the
+/// share; there is no list of keys that do.
 pub const POOL_V2_ENABLED: Flag<bool> = Flag {
     key: "pool_v2_enabled",
     default: false,
@@ -79,10 +83,94 @@ pub fn declarations() -> Vec<Declaration> {
     ]
 }
 
+/// Says what of a setting's rules nobody would ask for: who asks for these switches does so for the
+/// whole process, and has no key that a list could name or a variant be chosen by.
+///
+/// The kill switch takes a deny list, which keeps its keys on the stable lane: a list may take traffic
+/// from the candidate, and may not bring any past a switch that is off.
+///
+/// # Errors
+///
+/// [`FlagError::BadValue`] with the part that would never be looked at.
+pub fn check_rules(key: &str, value: &FlagValue) -> Result<(), FlagError> {
+    let (flag, _) = rules::split(key);
+    let FlagValue::Rules(rules) = value else {
+        return Ok(());
+    };
+    let asked_without_a_key = [
+        ENHANCED_WORKERS.key,
+        CIRCUIT_BREAKER.key,
+        TELEMETRY_V2.key,
+        POOL_OPTIMIZER.key,
+    ]
+    .contains(&flag);
+    if !asked_without_a_key && flag != POOL_V2_ENABLED.key {
+        return Ok(());
+    }
+    let parts = [
+        ("allow", rules.allow.is_empty()),
+        ("deny", rules.deny.is_empty() || !asked_without_a_key),
+        ("variants", rules.variants.is_empty()),
+        ("pins", rules.pins.is_empty()),
+    ];
+    let Some((part, _)) = parts.iter().find(|(_, fits)| !fits) else {
+        return Ok(());
+    };
+    let takes = match asked_without_a_key {
+        true => {
+            "it is asked for the whole process and never for a key, so it takes `killed` and `requires`"
+        }
+        false => "off is off for everybody, so it takes `killed`, `requires` and `deny`",
+    };
+    Err(FlagError::BadValue {
+        key: key.to_owned(),
+        expected: Kind::Rules,
+        problem: format!("`{part}` would never be looked at: {takes}"),
+    })
+}
+
 impl Snapshot {
     /// Whether a session or request with this key goes to the candidate lane: the kill switch is
-    /// on, and the key's bucket lies within the rollout's share.
+    /// on and not off for this key, and the key is within the rollout's share.
     pub fn use_v2_pool(&self, key: &str) -> bool {
-        self.enabled(&POOL_V2_ENABLED) && self.rollout(&GRADUAL_ROLLOUT_PERCENTAGE, key)
+        self.enabled_with(&POOL_V2_ENABLED, key) && self.rollout(&GRADUAL_ROLLOUT_PERCENTAGE, key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn rules_that_nobody_would_look_at_are_refused_by_name() {
+        let check = |flag: &Declaration, rules: serde_json::Value| {
+            let key = rules::rules_key(&flag.key);
+            check_rules(&key, &Kind::Rules.read(&rules).unwrap()).map_err(|error| error.to_string())
+        };
+        let variants = json!({"variants": [{"name": "on", "weight": 1, "value": true}], "pins": {"ada": "on"}});
+        let lists = [
+            ("allow", json!({"allow": ["ada"]})),
+            ("variants", variants.clone()),
+            ("deny", json!({"deny": ["ada"]})),
+        ];
+        for flag in declarations() {
+            let is_switch = matches!(flag.default, FlagValue::Bool(_));
+            for (part, rules) in &lists {
+                let refused = check(&flag, rules.clone());
+                let takes = !is_switch || (flag.key == POOL_V2_ENABLED.key && *part == "deny");
+                assert_eq!(refused.is_ok(), takes, "{} {part}: {refused:?}", flag.key);
+                if let Err(refused) = refused {
+                    assert!(
+                        refused.contains(&format!("`{part}` would never")),
+                        "{refused}"
+                    );
+                }
+            }
+            let both = json!({"killed": true, "requires": ["shadow_percentage"]});
+            assert_eq!(check(&flag, both), Ok(()));
+        }
+        assert!(check_rules(POOL_OPTIMIZER.key, &true.into()).is_ok());
     }
 }

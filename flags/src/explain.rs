@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::decision::Rule;
+use crate::decision::{Rule, hangs_on_a_key};
 use crate::layers::Layer;
 use crate::revision::Revision;
 use crate::rollout::Bucket;
@@ -21,7 +21,7 @@ pub struct Explanation {
     /// The flag's value for this key; of a share, the share.
     pub value: FlagValue,
     /// Whether a switch is on or a key within a share; nothing for other kinds, and for a share
-    /// between 0 % and 100 % where no key was given.
+    /// between 0 % and 100 %, or with a prerequisite that is on for some keys, where no key was given.
     pub on: Option<bool>,
     /// The name of the variant, where there are variants and a key was given.
     pub variant: Option<String>,
@@ -78,7 +78,12 @@ impl Explanation {
         let on = match decision.value {
             FlagValue::Bool(_) => Some(decision.is_on()),
             FlagValue::Percent(share) => {
-                let settled = key.is_some() || [0, 10_000].contains(&share.basis_points());
+                let settled = match share.basis_points() {
+                    _ if key.is_some() => true,
+                    0 => true,
+                    10_000 => !hangs_on_a_key(flags, place),
+                    _ => false,
+                };
                 settled.then(|| decision.is_on())
             }
             _ => None,

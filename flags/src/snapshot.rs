@@ -246,8 +246,19 @@ impl Snapshot {
         self.value_for(flag, key)
     }
 
-    /// The share that the flag is set to; 0 % where the flag is killed or lacks a prerequisite that
-    /// does not hang on a key.
+    /// Whether the flag is on for those whose key nobody asks for, and for this key too: a list or a
+    /// variant only takes away. Without rules it costs what [`Snapshot::enabled`] does.
+    pub(crate) fn enabled_with(&self, flag: &Flag<bool>, key: &str) -> bool {
+        let Some(place) = self.declared.place(flag.key) else {
+            return flag.default;
+        };
+        self.decide(place, None).is_on()
+            && (self.rules[place].is_none() || self.decide(place, Some(key)).is_on())
+    }
+
+    /// The share that the flag is set to; 0 % where nobody is within it, because the flag is killed or
+    /// something that it requires is off for every key. A prerequisite that is on for some keys leaves
+    /// it what it is: 0 % here means that [`Snapshot::rollout`] is false for every key.
     pub fn percent(&self, flag: &Flag<Percent>) -> Percent {
         self.value(flag)
     }
@@ -326,6 +337,9 @@ impl Snapshot {
     }
 
     pub(crate) fn decide(&self, place: usize, key: Option<&str>) -> Decision<'_> {
-        Decision::of(self, place, key)
+        match (key, &self.values[place]) {
+            (None, FlagValue::Percent(_)) => Decision::of_share(self, place),
+            _ => Decision::of(self, place, key),
+        }
     }
 }

@@ -3,6 +3,8 @@
 
 use super::*;
 use crate::explain::Reason;
+use crate::flag::Flag;
+use crate::percent::Percent;
 use crate::rules::{Rules, rules_key};
 use crate::store::MemoryStore;
 
@@ -138,4 +140,55 @@ async fn an_export_says_each_prerequisite_once() {
         11,
         "those that are denied to somebody: {first}"
     );
+}
+
+/// What takes 0 % for the end of a rollout asks for no key.
+#[tokio::test]
+async fn a_share_is_zero_where_what_it_requires_is_off_for_every_key_and_not_where_for_some() {
+    const SHARE: Flag<Percent> = Flag {
+        key: "share",
+        default: Percent::HUNDRED,
+        description: "a share",
+        owner: "tests",
+    };
+    let declared = [declarations(3), vec![SHARE.declaration()]].concat();
+    let flags = Flags::open(Arc::new(MemoryStore::new()), declared)
+        .await
+        .unwrap();
+    let rules = Rules {
+        requires: vec![name(0)],
+        ..Rules::default()
+    };
+    let set = vec![
+        (rules_key(SHARE.key), rules.into()),
+        requires(0, [1]),
+        (SHARE.key.to_owned(), Percent::HUNDRED.into()),
+    ];
+    flags.write(write(set)).await.unwrap();
+    let listed = |rules: Rules| (rules_key(&name(1)), rules.into());
+    let ada = || ["ada".to_owned()].into();
+    let killed = Rules {
+        killed: true,
+        allow: ada(),
+        ..Rules::default()
+    };
+    let allowed = Rules {
+        allow: ada(),
+        ..Rules::default()
+    };
+    for (on, rules, percent, without_a_key) in [
+        (true, Rules::default(), Percent::HUNDRED, Some(true)),
+        (false, Rules::default(), Percent::ZERO, Some(false)),
+        (false, allowed, Percent::HUNDRED, None),
+        (true, killed, Percent::ZERO, Some(false)),
+    ] {
+        let set = vec![(name(1), on.into()), listed(rules.clone())];
+        flags.write(write(set)).await.unwrap();
+        let now = flags.snapshot();
+        assert_eq!(now.percent(&SHARE), percent, "{on} {rules:?}");
+        assert_eq!(now.rollout(&SHARE, "ada"), percent == Percent::HUNDRED);
+        let why = now.explain(SHARE.key, None).unwrap();
+        assert_eq!(why.on, without_a_key, "{on} {rules:?}");
+        assert_eq!(why.value, percent.into());
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use dspex_flags::{FlagError, FlagValue, Percent, bucket, dspex};
+use dspex_flags::{FlagError, FlagValue, Percent, Rules, bucket, dspex, rules_key};
 use dspex_pool::ProgramId;
 use dspex_telemetry::Lane;
 use proptest::prelude::*;
@@ -72,6 +72,35 @@ async fn without_a_session_the_request_decides() {
             assert_eq!(answer.lane == Lane::Candidate, expected, "{request_id}");
         }
     }
+}
+
+#[tokio::test]
+async fn who_is_on_the_switch_s_deny_list_stays_on_stable_and_its_allow_list_lets_nobody_past() {
+    let house = House::all_on_candidate().await;
+    let program = house.program("p", true).await;
+    let vips = || ["s1".to_owned(), "s3".to_owned()].into();
+    let rules = |rules: Rules| {
+        (
+            rules_key(dspex::POOL_V2_ENABLED.key),
+            FlagValue::from(rules),
+        )
+    };
+    let deny = rules(Rules {
+        deny: vips(),
+        ..Rules::default()
+    });
+    house.set_and_serve(&[(&deny.0, deny.1)]).await;
+    assert_eq!(
+        on_candidate(&house, &program, 5).await,
+        BTreeSet::from([0, 2, 4])
+    );
+    let allow = rules(Rules {
+        allow: vips(),
+        ..Rules::default()
+    });
+    let off = (dspex::POOL_V2_ENABLED.key, FlagValue::Bool(false));
+    house.set_and_serve(&[(&allow.0, allow.1), off]).await;
+    assert!(on_candidate(&house, &program, 5).await.is_empty());
 }
 
 #[tokio::test]

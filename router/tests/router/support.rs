@@ -102,6 +102,13 @@ impl House {
         house
     }
 
+    /// Lets everything that can go on do so.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Stops following the flags, and waits until that has stopped.
     pub(crate) async fn stop_following(&self) {
         self.stop.cancel();
@@ -122,22 +129,26 @@ impl House {
         self.flags.write(write).await.unwrap()
     }
 
-    /// Turns the candidate's share to this, and waits until the router serves it.
-    pub(crate) async fn percent(&self, percent: &str) {
-        let share: Percent = percent.parse().unwrap();
-        let revision = self
-            .set(&[
-                (dspex::POOL_V2_ENABLED.key, FlagValue::Bool(true)),
-                (
-                    dspex::GRADUAL_ROLLOUT_PERCENTAGE.key,
-                    FlagValue::Percent(share),
-                ),
-            ])
-            .await;
+    /// Sets this, and waits until the router serves it.
+    pub(crate) async fn set_and_serve(&self, set: &[(&str, FlagValue)]) {
+        let revision = self.set(set).await;
         self.flags
             .wait_acknowledged(revision, Duration::from_secs(5))
             .await
             .unwrap();
+    }
+
+    /// Turns the candidate's share to this, and waits until the router serves it.
+    pub(crate) async fn percent(&self, percent: &str) {
+        let share: Percent = percent.parse().unwrap();
+        self.set_and_serve(&[
+            (dspex::POOL_V2_ENABLED.key, FlagValue::Bool(true)),
+            (
+                dspex::GRADUAL_ROLLOUT_PERCENTAGE.key,
+                FlagValue::Percent(share),
+            ),
+        ])
+        .await;
     }
 
     /// Makes the copies that calls leave, until the house stops following its flags.

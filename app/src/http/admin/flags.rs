@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dspex_flags::flagd::{self, FlagdError};
-use dspex_flags::{FlagError, FlagValue, Revision, Write};
+use dspex_flags::{FlagError, FlagValue, Revision, Write, dspex};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -124,6 +124,9 @@ async fn write(
     (who, why): (Option<String>, Option<String>),
 ) -> Result<axum::Json<ChangedDocument>, Problem> {
     let (who, why) = said(who, why)?;
+    for (key, value) in &set {
+        dspex::check_rules(key, value)?;
+    }
     let write = Write {
         expected: expected.map(Revision::new),
         set,

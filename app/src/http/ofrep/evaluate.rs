@@ -48,12 +48,16 @@ pub(super) fn evaluate(
 
 fn use_v2_pool(snapshot: &Snapshot, targeting_key: Option<&str>) -> Result<Value, Refusal> {
     let share = snapshot.percent(&GRADUAL_ROLLOUT_PERCENTAGE);
-    let explained = snapshot
-        .explain(GRADUAL_ROLLOUT_PERCENTAGE.key, targeting_key)
-        .map_err(|unknown| Refusal::not_found(USE_V2_POOL, unknown.to_string()))?;
+    let explain = |flag: &str| {
+        let explained = snapshot.explain(flag, targeting_key);
+        explained.map_err(|unknown| Refusal::not_found(USE_V2_POOL, unknown.to_string()))
+    };
+    let switch = explain(POOL_V2_ENABLED.key)?;
+    let explained = explain(GRADUAL_ROLLOUT_PERCENTAGE.key)?;
     let (on, reason) = match explained.on {
-        // The kill switch decides, whatever the share.
+        // The kill switch decides, whatever the share, and its list before the share's.
         _ if !snapshot.enabled(&POOL_V2_ENABLED) => (false, "DISABLED"),
+        _ if switch.on == Some(false) => (false, reason(&switch)),
         Some(on) => (on, reason(&explained)),
         None => return Err(Refusal::targeting_key_missing(USE_V2_POOL)),
     };

@@ -180,6 +180,14 @@ async fn rules_are_written_explained_exported_and_reverted() {
     assert_eq!(refused["field"], "nope");
     let cycle = json!({"set": {"telemetry_v2.rules": {"requires": ["telemetry_v2"]}}, "why": "x"});
     patch(&bench, cycle).await.problem(422);
+    // Nobody asks this one for a key.
+    let list = json!({"set": {"telemetry_v2.rules": {"deny": ["ada"]}}, "why": "x"});
+    let refused = patch(&bench, list).await.problem(422);
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("`deny` would never be looked at"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]

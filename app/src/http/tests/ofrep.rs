@@ -75,13 +75,23 @@ async fn use_v2_pool_answers_for_a_targeting_key_as_the_router_decides() {
         (&all["value"], &all["reason"]),
         (&json!(true), &json!("STATIC"))
     );
+    // What the share requires may hang on a key where the share does not.
+    let requires = json!({"gradual_rollout_percentage.rules": {"requires": ["shadow_percentage"]},
+                          "shadow_percentage": 50});
+    set(&bench, requires).await;
+    for flag in ["use_v2_pool", "gradual_rollout_percentage"] {
+        let missing = single(&bench, flag, json!({})).await;
+        assert_eq!(missing.json()["errorCode"], "TARGETING_KEY_MISSING");
+    }
 }
 
 #[tokio::test]
 async fn use_v2_pool_says_what_decided() {
     let bench = Bench::ready().await;
     let told = async |flags: Value, key: &str| {
-        set(&bench, flags).await;
+        if flags != json!({}) {
+            set(&bench, flags).await;
+        }
         let answer = single(&bench, "use_v2_pool", of(key)).await.json();
         (
             answer["value"] == true,
@@ -102,6 +112,11 @@ async fn use_v2_pool_says_what_decided() {
     assert_eq!(denied, is(false, "TARGETING_MATCH"));
     let killed = told(rules(json!({"killed": true})), "ada").await;
     assert_eq!(killed, is(false, "DISABLED"));
+    // The switch has a list of its own, which the router asks too.
+    set(&bench, rules(json!({}))).await;
+    let listed = json!({"pool_v2_enabled.rules": {"deny": ["ada"]}});
+    assert_eq!(told(listed, "ada").await, is(false, "TARGETING_MATCH"));
+    assert_eq!(told(json!({}), "bob").await, is(true, "STATIC"));
 }
 
 #[tokio::test]
