@@ -1,10 +1,11 @@
 //! The stores of a server, without the server that owns them: the journal in its data directory, and the
 //! flags where its configuration keeps them.
 //!
-//! Invariants: each is opened when it is needed, so that trouble with one keeps nobody from the other. The
-//! directory's lock is looked at and never held: a server that runs, hangs or starts in
+//! Invariants: each is opened when it is needed, so that trouble with one keeps nobody from the other: flags
+//! that are kept elsewhere are there also where the data directory is gone. The directory's lock is looked at and never held: a server that runs, hangs or starts in
 //! this moment is not disturbed. What is written here and there is kept apart by the database itself.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,7 +57,8 @@ impl OfflineError {
 }
 
 impl Offline {
-    /// The stores of a server with this configuration, which has run before.
+    /// The stores of a server with this configuration, which has run before. Without its database, where
+    /// the flags are kept elsewhere: [`Self::journal`] says then that there is none.
     pub(crate) fn of(config: &Config) -> Result<Self, OfflineError> {
         let dir = DataDir::new(&config.server.data_dir);
         Self::at(dir, config.flags.store.clone(), config.storage.busy_timeout)
@@ -64,8 +66,9 @@ impl Offline {
 
     /// `busy` is how long another process's lock is waited for.
     fn at(dir: DataDir, flags_at: StoreAt, busy: Duration) -> Result<Self, OfflineError> {
-        if !dir.database().is_file() {
-            return Err(OfflineError::NoDatabase(dir));
+        // Everything would be in it.
+        if flags_at == StoreAt::Database {
+            there(&dir)?;
         }
         let options = SqliteConnectOptions::new()
             .filename(dir.database())
@@ -93,8 +96,14 @@ impl Offline {
         flag_store::open(&self.flags_at, &self.pool, &self.pool).await
     }
 
+    /// Whether the flags are in the database too, so that its trouble is theirs.
+    pub(crate) fn has_the_flags(&self) -> bool {
+        self.flags_at == StoreAt::Database
+    }
+
     /// Opens the journals.
     pub(crate) async fn journal(&self) -> Result<SqliteJournal, OfflineError> {
+        there(&self.dir)?;
         let opened = SqliteJournal::open(self.pool.clone(), self.pool.clone()).await;
         opened.map_err(|error| OfflineError::Database {
             dir: self.dir.clone(),
@@ -108,6 +117,15 @@ impl Offline {
     }
 }
 
+/// Asks for the database's file: opening one that is not there says less of where it was looked for.
+fn there(dir: &DataDir) -> Result<(), OfflineError> {
+    if dir.database().is_file() {
+        Ok(())
+    } else {
+        Err(OfflineError::NoDatabase(dir.clone()))
+    }
+}
+
 /// Who holds a data directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holder {
@@ -115,13 +133,22 @@ pub(crate) enum Holder {
     Nobody,
     /// A server, whose pid is known where it said so.
     Server(Option<u32>),
+    /// It cannot be seen: the directory is gone, or empty as a disk that is not mounted leaves it, or may not
+    /// be read.
+    Unseen,
 }
 
 /// Looks who holds it. A shared lock is asked for and let go at once, so two who look do not see each
 /// other.
 pub(crate) fn holder(dir: &DataDir) -> Holder {
-    let Ok(file) = std::fs::File::open(dir.lock()) else {
-        return Holder::Nobody;
+    let file = match std::fs::File::open(dir.lock()) {
+        Ok(file) => file,
+        // A server makes the lock before anything else, and never removes it: a database without one was
+        // brought here.
+        Err(error) if error.kind() == ErrorKind::NotFound && there(dir).is_ok() => {
+            return Holder::Nobody;
+        }
+        Err(_) => return Holder::Unseen,
     };
     match flock(&file, FlockOperation::NonBlockingLockShared) {
         Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -158,7 +185,7 @@ mod tests {
             0,
             "nothing is made"
         );
-        assert_eq!(holder(&dir), Holder::Nobody);
+        assert_eq!(holder(&dir), Holder::Unseen);
         let server = server(&dir).await;
         let offline = Offline::at(dir.clone(), StoreAt::Database, BUSY).unwrap();
         offline.journal().await.unwrap();
@@ -191,23 +218,35 @@ mod tests {
             who: "ada".to_owned(),
             why: "a test".to_owned(),
         };
-        open(&at).await.write(write.clone()).await.unwrap();
-        open(&StoreAt::Database).await.write(write).await.unwrap();
+        open(&StoreAt::Database)
+            .await
+            .write(write.clone())
+            .await
+            .unwrap();
 
         // Whatever has become of the database.
         let damaged = DataDir::new(folder.path().join("damaged"));
         std::fs::create_dir(damaged.path()).unwrap();
         std::fs::write(damaged.database(), "dear diary, ".repeat(1000)).unwrap();
-        let offline = Offline::at(damaged, at.clone(), BUSY).unwrap();
-        let trouble = offline.journal().await.err().unwrap();
-        assert!(matches!(trouble, OfflineError::Database { .. }));
-        let flags = offline.flags().await.unwrap();
-        emergency::lower(&*flags, "grace", "it burns")
-            .await
-            .unwrap();
-
+        let gone = DataDir::new(folder.path().join("gone"));
         let enabled = async |at| open(at).await.snapshot().enabled(&POOL_V2_ENABLED);
-        assert!(!enabled(&at).await);
+        for (dir, missing) in [(damaged, false), (gone, true)] {
+            open(&at).await.write(write.clone()).await.unwrap();
+            let there = if missing {
+                Holder::Unseen
+            } else {
+                Holder::Nobody
+            };
+            assert_eq!(holder(&dir), there);
+            let offline = Offline::at(dir, at.clone(), BUSY).unwrap();
+            let trouble = offline.journal().await.err().unwrap();
+            assert_eq!(matches!(trouble, OfflineError::NoDatabase(_)), missing);
+            let flags = offline.flags().await.unwrap();
+            emergency::lower(&*flags, "grace", "it burns")
+                .await
+                .unwrap();
+            assert!(!enabled(&at).await);
+        }
         assert!(
             enabled(&StoreAt::Database).await,
             "nobody reads the flags there"

@@ -7,6 +7,8 @@ use std::time::Duration;
 use dspex_flags::testing::PostgresServer;
 use rustix::process::{Pid, Signal};
 use serde_json::{Value, json};
+use sqlx::Connection as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::time::Instant;
 
 use crate::house::{House, LONG, rehearsal};
@@ -100,7 +102,7 @@ async fn a_server_that_hangs_is_told_apart_and_obeys_when_it_wakes() {
         signal(&house, Signal::CONT);
         tries += 1;
         // A server that is stopped in the middle of a write holds the database's lock: nobody can write
-        // beside it then, which is not what is tried here.
+        // beside it then, which is tried below.
         if told["flags_revision"].is_u64() || tries == 5 {
             break (output, told);
         }
@@ -211,6 +213,72 @@ async fn a_pause_and_its_end_go_by_the_store_where_the_server_does_not_answer() 
     assert!(words.contains("leaving it in the store"), "{words}");
     house.open().await;
     until_paused(house, true).await;
+}
+
+/// A server that is stopped in a write keeps the database locked for as long as it lives: to ask again and
+/// again helps nobody, so the process to be ended is named.
+#[tokio::test]
+async fn a_server_that_hangs_with_the_store_locked_is_named_to_be_ended() {
+    let mut house = in_a_stage().await;
+    let house = Arc::get_mut(&mut house).expect("nobody else has it");
+    let options = SqliteConnectOptions::new().filename(house.path("data/dspex.db"));
+    let mut lock = SqliteConnection::connect_with(&options).await.unwrap();
+    // Not stopped in a write of its own here: the lock is had first.
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut lock)
+        .await
+        .unwrap();
+    signal(house, Signal::STOP);
+    let pid = house.pid();
+    let set = ["--set", "storage.busy_timeout=200ms"];
+    let asked = ["migrate", "emergency-rollback", "--why", "the alarm"];
+    let output = house.run(&[&asked[..], &set[..]].concat());
+    house.kill();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        told.contains(&format!("the server (pid {pid}) lives and holds the store")),
+        "{told}"
+    );
+    let hint = String::from_utf8_lossy(&output.stderr).into_owned();
+    let end =
+        format!("pid {pid} holds the store; end it with `kill -9 {pid}`, then run this again");
+    assert!(hint.contains(&end), "{hint}");
+
+    // What it says helps.
+    sqlx::query("ROLLBACK").execute(&mut lock).await.unwrap();
+    lock.close().await.unwrap();
+    let (output, told) = act(house, "emergency-rollback", "1s");
+    assert!(output.status.success(), "{output:?} {told:#}");
+    house.open().await;
+    until_phase(house, "rolled_back").await;
+}
+
+/// The data disk is gone and the flags are elsewhere: the lever is moved, and what is missing is said.
+#[tokio::test]
+async fn flags_that_are_kept_elsewhere_are_lowered_also_where_the_data_directory_is_gone() {
+    let store = "poll = \"100ms\"\nstore = \"file:flags.json\"";
+    let configuration = rehearsal().replace("poll = \"100ms\"", store);
+    assert!(configuration.contains("flags.json"));
+    let mut house = House::with(&configuration);
+    house.open().await;
+    house.create("echo").await;
+    into_a_stage(&house).await;
+    house.kill();
+    std::fs::rename(house.path("data"), house.path("unmounted")).unwrap();
+    let (output, told) = act(&house, "emergency-rollback", "1s");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(told["flags_revision"].is_u64(), "{told:#}");
+    assert!(told["server"]["alive"].is_null(), "{told:#}");
+    let trouble = told["command_trouble"].as_str().unwrap();
+    assert!(trouble.contains("there is no database"), "{trouble}");
+    let hint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(hint.contains("--data-dir"), "{hint}");
+
+    std::fs::rename(house.path("unmounted"), house.path("data")).unwrap();
+    house.open().await;
+    let answer = house.execute("echo", "s", json!({"text": "x"})).await;
+    assert_eq!(answer.lane.as_deref(), Some("stable"), "{answer:?}");
 }
 
 #[test]

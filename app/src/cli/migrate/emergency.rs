@@ -4,6 +4,8 @@
 //! Invariants: traffic first. The flags say 0 % before anything else is tried, and what could not be
 //! written is said. A server that lives and does not obey is told apart from none.
 
+mod words;
+
 use std::time::Duration;
 
 use clap::Args;
@@ -13,11 +15,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use self::words::{locked, remedy, verdict, words};
 use crate::cli::client::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Output;
 use crate::cli::settings::Settings;
-use crate::cli::style::{Paint, Tone};
 use crate::cli::who::Who;
 use crate::offline::{Holder, Offline, OfflineError, holder};
 use crate::paths::DataDir;
@@ -75,12 +77,16 @@ struct Done {
     command: Option<u64>,
     command_trouble: Option<String>,
     server: Server,
+    /// What to do where something could not be written.
+    #[serde(skip)]
+    remedy: String,
 }
 
 /// The server on this data directory.
 #[derive(Debug, Default, Serialize)]
 struct Server {
-    alive: bool,
+    /// None where the data directory cannot be seen, and so not who holds it.
+    alive: Option<bool>,
     pid: Option<u32>,
     /// Whether it has taken the command.
     obeyed: bool,
@@ -113,6 +119,7 @@ impl Emergency {
             }
             Ask::Pause | Ask::Resume => (None, Ok(store.journal().await?)),
         };
+        let mut missing = None;
         let (posted, server) = match opened {
             Ok(journal) => {
                 let before = newest(&journal).await;
@@ -126,11 +133,15 @@ impl Emergency {
                 let server = watched.until_obeyed(asked, before, self.wait).await;
                 (posted, server)
             }
-            Err(error) => (Err(error.to_string()), Server::of(store.dir())),
+            Err(error) => {
+                missing = matches!(error, OfflineError::NoDatabase(_)).then(|| error.hint());
+                (Err(error.to_string()), Server::of(store.dir()))
+            }
         };
+        let inside = store.has_the_flags();
         store.close().await;
         let command = posted.as_ref().ok().and_then(Option::as_ref);
-        let done = Done {
+        let mut done = Done {
             flags_revision: lowered
                 .as_ref()
                 .and_then(|flags| flags.as_ref().ok().map(|revision| revision.get())),
@@ -141,6 +152,11 @@ impl Emergency {
             command: command.map(|posted| posted.number),
             command_trouble: posted.as_ref().err().cloned(),
             server,
+            remedy: String::new(),
+        };
+        done.remedy = match missing {
+            Some(hint) => hint.to_owned(),
+            None => remedy(&done, inside),
         };
         output.either(&done, |paint| words(ask, &done, paint))?;
         verdict(ask, &done)
@@ -151,7 +167,7 @@ type Lowered = Result<dspex_flags::Revision, String>;
 type Asked = Result<Option<Posted>, String>;
 
 /// Takes traffic to 0 % in the store of the flags, and then only looks for the journal: it may lie
-/// elsewhere, or be locked.
+/// elsewhere, be gone, or be locked.
 async fn first_the_traffic(
     store: &Offline,
     who: &str,
@@ -165,8 +181,11 @@ async fn first_the_traffic(
     };
     let journal = store.journal().await;
     match journal {
-        // There is nothing to act on.
-        Err(neither) if !usable => Err(neither.into()),
+        // There is nothing to act on. A lock has a holder, though, which is told with it; and of two stores
+        // the trouble of each is.
+        Err(neither) if !usable && store.has_the_flags() && !locked(&neither.to_string()) => {
+            Err(neither.into())
+        }
         journal => Ok((lowered.map_err(|error| error.to_string()), journal)),
     }
 }
@@ -200,10 +219,15 @@ impl Server {
         server
     }
 
+    fn lives(&self) -> bool {
+        self.alive == Some(true)
+    }
+
     fn look(&mut self, dir: &DataDir) {
         match holder(dir) {
-            Holder::Server(pid) => (self.alive, self.pid) = (true, pid),
-            Holder::Nobody => self.alive = false,
+            Holder::Server(pid) => (self.alive, self.pid) = (Some(true), pid),
+            Holder::Nobody => self.alive = Some(false),
+            Holder::Unseen => self.alive = None,
         }
     }
 }
@@ -232,7 +256,7 @@ impl Watched<'_> {
             }
             let all = server.refused.is_some()
                 || (server.obeyed && (server.acknowledged || self.ask != Ask::Rollback));
-            if all || !server.alive || posted.is_none() || began.elapsed() >= wait {
+            if all || !server.lives() || posted.is_none() || began.elapsed() >= wait {
                 return server;
             }
             tokio::time::sleep(LOOK).await;
@@ -262,95 +286,4 @@ impl Watched<'_> {
         }
         after
     }
-}
-
-fn words(ask: Ask, done: &Done, paint: Paint) -> String {
-    let mut lines = Vec::new();
-    match (done.flags_revision, &done.flags_trouble) {
-        (Some(revision), _) => lines.push(paint.text(
-            Tone::Good,
-            &format!("traffic is at 0 % in the store (flags at revision {revision})"),
-        )),
-        (None, Some(trouble)) => lines.push(paint.text(
-            Tone::Bad,
-            &format!("traffic could not be taken to 0 %: {trouble}"),
-        )),
-        (None, None) => {}
-    }
-    let verb = ask.verb();
-    match (&done.migration, done.command, &done.command_trouble) {
-        (Some(migration), Some(number), _) => {
-            lines.push(format!("{verb} is asked of {migration} (command {number})"));
-        }
-        (_, _, Some(trouble)) => lines.push(paint.text(
-            Tone::Bad,
-            &format!("the {verb} could not be left in the journal: {trouble}"),
-        )),
-        _ => lines.push("there is no migration to be asked: nothing else is to be done".to_owned()),
-    }
-    lines.extend(server_in_words(ask, done, paint));
-    lines.join("\n")
-}
-
-fn server_in_words(ask: Ask, done: &Done, paint: Paint) -> Option<String> {
-    let server = &done.server;
-    let named = match server.pid {
-        Some(pid) => format!("the server (pid {pid})"),
-        None => "the server".to_owned(),
-    };
-    if let Some(refused) = &server.refused {
-        return Some(paint.text(Tone::Warn, &format!("{named} has refused: {refused}")));
-    }
-    let traffic = if server.acknowledged {
-        ", and every router serves 0 %"
-    } else {
-        ""
-    };
-    if server.obeyed {
-        return Some(paint.text(Tone::Good, &format!("{named} has obeyed{traffic}")));
-    }
-    if server.alive {
-        // Where nothing was asked, nothing is to be obeyed.
-        done.command?;
-        return Some(paint.text(Tone::Bad, &format!("{named} lives and has not obeyed")));
-    }
-    Some(match ask {
-        Ask::Rollback => {
-            "no server runs here: nothing sends traffic, and the next start obeys before \
-                          it serves the candidate (`dspex serve`)"
-                .to_owned()
-        }
-        Ask::Pause | Ask::Resume => {
-            "no server runs here: the next start obeys (`dspex serve`)".to_owned()
-        }
-    })
-}
-
-/// What the process ends with.
-fn verdict(ask: Ask, done: &Done) -> Result<(), Failure> {
-    if done.flags_trouble.is_some() || done.command_trouble.is_some() {
-        return Err(
-            Failure::new(Exit::Failed, "not everything could be written to the store")
-                .hint("run it again: writing it twice does no harm"),
-        );
-    }
-    let server = &done.server;
-    if server.refused.is_some() {
-        return Err(Failure::silent(Exit::Refused));
-    }
-    let obeyed = server.obeyed && (server.acknowledged || ask != Ask::Rollback);
-    if !server.alive || obeyed || done.command.is_none() {
-        return Ok(());
-    }
-    let stop = match server.pid {
-        Some(pid) => format!("end it with `kill -9 {pid}` and start it again with `dspex serve`"),
-        None => "end it and start it again with `dspex serve`".to_owned(),
-    };
-    Err(
-        Failure::new(Exit::Failed, "the server lives and has not obeyed in time").hint(
-            format_args!(
-                "it hangs, or the disk does: {stop}; it comes up with what the store says"
-            ),
-        ),
-    )
 }
