@@ -56,7 +56,7 @@ pub struct Rules {
     /// whatever their bucket. At 0 % nobody is in, not even they: zero is what a rollback writes.
     pub allow: BTreeSet<String>,
     /// The variants among which keys are divided by their weights; without a key, and where there
-    /// are none, the flag has its value. Not for shares.
+    /// are none or only such as keys are pinned to, the flag has its value. Not for shares.
     pub variants: Vec<Variant>,
     /// Keys that get the variant of that name, whatever their bucket.
     pub pins: BTreeMap<String, String>,
@@ -100,6 +100,16 @@ impl Rules {
             return Err("a share divides keys by itself; it has no variants".to_owned());
         }
         let variants = Variants::new(&self.variants, kind)?;
+        if variants.weight() == 0 && !self.variants.is_empty() {
+            let pinned: HashSet<&String> = self.pins.values().collect();
+            let mut unpinned = self.variants.iter().map(|variant| &variant.name);
+            if let Some(name) = unpinned.find(|name| !pinned.contains(name)) {
+                return Err(format!(
+                    "every weight is 0 and no key is pinned to `{}`, so nobody would get it",
+                    shown(name)
+                ));
+            }
+        }
         let mut overrides =
             HashMap::with_capacity(self.allow.len() + self.deny.len() + self.pins.len());
         overrides.extend(
@@ -227,9 +237,6 @@ impl Variants {
                 _ => return Err(format!("the weights add up to more than {HEAVIEST}")),
             }
         }
-        if !variants.is_empty() && sum == 0 {
-            return Err("every weight is 0, so nobody would get a variant".to_owned());
-        }
         Ok(Self {
             ends: ends.into(),
             names: variants
@@ -240,10 +247,16 @@ impl Variants {
         })
     }
 
-    /// Which one a hash gets; none where there are none.
+    /// The sum of all weights.
+    pub(crate) fn weight(&self) -> u32 {
+        self.ends.last().copied().unwrap_or(0)
+    }
+
+    /// Which one a hash gets; none where there are none, or only such as keys are pinned to.
     pub(crate) fn choose(&self, hash: u32) -> Option<usize> {
-        let sum = u64::from(*self.ends.last()?);
+        let sum = u64::from(self.weight());
         let place = (u64::from(hash) * sum) >> 32;
-        Some(self.ends.partition_point(|end| u64::from(*end) <= place))
+        let chosen = self.ends.partition_point(|end| u64::from(*end) <= place);
+        (chosen < self.ends.len()).then_some(chosen)
     }
 }

@@ -139,7 +139,8 @@ impl<'a> Export<'a> {
                 points => json!({"fractional": [[on, points], [off, 10_000 - points]]}),
             };
         }
-        if self.rules.variants.is_empty() {
+        // Variants may be there for pinned keys alone.
+        if self.rules.variants.iter().all(|part| part.weight == 0) {
             return json!(default);
         }
         let parts = self.rules.variants.iter();

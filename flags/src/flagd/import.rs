@@ -14,11 +14,13 @@ use crate::value::{FlagValue, Kind};
 /// the rules of each flag that is defined.
 ///
 /// Understood is what [`super::export`] writes, and what people write by hand in the same forms: a
-/// fixed variant, `fractional` by targetingKey, and around them `if` with targetingKey `in` a list.
+/// fixed variant, `fractional` by targetingKey, and around them `if` with targetingKey `in` a list. Of
+/// two lists that name a key the first decides, as in flagd.
 ///
 /// # Errors
 ///
-/// [`FlagdError`] for a flag that is not declared, and for targeting in another form.
+/// [`FlagdError`] for a flag that is not declared, for targeting in another form, and for keys that are
+/// on in a share that is off for all others: here nobody is within 0 %.
 pub fn import(
     declarations: &[Declaration],
     definitions: &Value,
@@ -84,7 +86,8 @@ impl<'a> Definition<'a> {
             else {
                 return Err("has an `if` that is not of three parts".to_owned());
             };
-            let keys = keys(condition)?;
+            let mut keys = keys(condition)?;
+            keys.retain(|key| !is_listed(&rules, key));
             let variant = then.as_str().ok_or_else(|| other(then))?;
             self.list(&mut rules, keys, variant)?;
             rest = Some(otherwise);
@@ -97,12 +100,24 @@ impl<'a> Definition<'a> {
                 self.divide(&mut rules, parts.ok_or_else(|| other(rest))?)?
             }
         };
+        if value == FlagValue::Percent(Percent::ZERO)
+            && let Some(key) = rules.allow.first()
+        {
+            let key = crate::error::shown(key);
+            return Err(format!(
+                "is on for `{key}` and off for who is on no list: here nobody is within a share of 0 %, and \
+                 a switch can say it"
+            ));
+        }
         Ok((value, rules))
     }
 
     /// Keys that are all given one variant.
     fn list(&self, rules: &mut Rules, keys: BTreeSet<String>, variant: &str) -> Result<(), String> {
         if !matches!(self.kind, Kind::Bool | Kind::Percent) || rules_name(variant, self) {
+            if keys.is_empty() {
+                return Ok(());
+            }
             rules
                 .pins
                 .extend(keys.into_iter().map(|key| (key, variant.to_owned())));
@@ -215,6 +230,11 @@ fn rules_name(variant: &str, definition: &Definition<'_>) -> bool {
         && definition
             .targeting
             .is_some_and(|targeting| within(targeting, variant))
+}
+
+/// Whether an `if` before this one has decided about the key.
+fn is_listed(rules: &Rules, key: &str) -> bool {
+    rules.allow.contains(key) || rules.deny.contains(key) || rules.pins.contains_key(key)
 }
 
 fn keys(condition: &Value) -> Result<BTreeSet<String>, String> {

@@ -135,19 +135,17 @@ fn keys() -> Vec<Option<String>> {
     some.chain([None]).collect()
 }
 
-#[tokio::test]
-async fn flagd_s_own_evaluator_gives_the_same_answers() {
+/// What flagd's own evaluator answers for each key; none where it is not there.
+fn theirs(definitions: &Value, keys: &[Option<String>]) -> Option<Vec<Value>> {
     let Some(python) = std::env::var_os("DSPEX_TEST_OPENFEATURE_PYTHON") else {
         assert!(
             std::env::var_os("CI").is_none(),
             "CI may skip nothing: set DSPEX_TEST_OPENFEATURE_PYTHON to a Python with openfeature-flagd-core"
         );
         eprintln!("skipped: DSPEX_TEST_OPENFEATURE_PYTHON is not set");
-        return;
+        return None;
     };
-    let snapshot = everything().await;
-    let keys = keys();
-    let asked = json!({"definitions": export(&snapshot).unwrap(), "keys": keys});
+    let asked = json!({"definitions": definitions, "keys": keys});
     #[expect(
         clippy::disallowed_methods,
         reason = "the test waits for its child, which ends with its input"
@@ -165,9 +163,76 @@ async fn flagd_s_own_evaluator_gives_the_same_answers() {
     assert!(output.status.success(), "{}", output.status);
     let theirs: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(theirs.len(), keys.len());
-    for (key, theirs) in keys.iter().zip(theirs) {
+    Some(theirs)
+}
+
+#[tokio::test]
+async fn flagd_s_own_evaluator_gives_the_same_answers() {
+    let snapshot = everything().await;
+    let keys = keys();
+    let theirs = theirs(&export(&snapshot).unwrap(), &keys);
+    for (key, theirs) in keys.iter().zip(theirs.into_iter().flatten()) {
         assert_eq!(ours(&snapshot, key.as_deref()), theirs, "{key:?}");
     }
+}
+
+/// Definitions as people write them, and what was exported of what they were imported as.
+#[tokio::test]
+async fn what_people_write_by_hand_is_imported_with_flagd_s_own_answers() {
+    let one_of = |keys: Value| json!({"in": [{"var": "targetingKey"}, keys]});
+    let flag = |variants: Value, default: &str, targeting: Value| {
+        json!({"state": "ENABLED", "variants": variants, "defaultVariant": default,
+               "targeting": targeting})
+    };
+    let texts = json!({"one": "first", "two": "second", "three": "third"});
+    let switch = json!({"on": true, "off": false});
+    let definitions = json!({"flags": {
+        // A key in two lists: the first one decides.
+        "text": flag(texts, "three", json!({"if": [
+            one_of(json!(["session-1", "session-2"])), "one",
+            {"if": [one_of(json!(["session-2", "session-3"])), "two", "three"]}]})),
+        "plain": flag(switch.clone(), "off", json!({"if": [
+            one_of(json!(["session-1", "session-2"])), "off",
+            {"if": [one_of(json!(["session-2", "session-3"])), "on", "off"]}]})),
+        "split": flag(switch.clone(), "off", json!({"if": [
+            one_of(json!(["session-1"])), "on",
+            {"if": [one_of(json!(["session-1", "session-2"])), "off",
+                {"fractional": [["on", 1], ["off", 3]]}]}]})),
+        "share": flag(switch, "off", json!({"if": [
+            one_of(json!(["session-1", "session-2"])), "on",
+            {"if": [one_of(json!(["session-2", "session-3"])), "off",
+                {"fractional": [["on", 1], ["off", 3]]}]}]})),
+        "number": flag(json!({"low": 1, "high": 2}), "low",
+            json!({"if": [one_of(json!(["session-1"])), "high", "low"]})),
+    }});
+    let flags = Flags::open(Arc::new(MemoryStore::new()), declarations())
+        .await
+        .unwrap();
+    let write = Write {
+        expected: None,
+        set: import(&declarations(), &definitions).unwrap(),
+        who: "ada".to_owned(),
+        why: "imported".to_owned(),
+    };
+    flags.write(write).await.unwrap();
+    let after = flags.snapshot();
+    let exported = export(&after).unwrap();
+    let defined = definitions["flags"].as_object().unwrap();
+    let keys = keys();
+    let by_hand = theirs(&definitions, &keys).into_iter().flatten();
+    let back = theirs(&exported, &keys).into_iter().flatten();
+    for (key, (by_hand, back)) in keys.iter().zip(by_hand.zip(back)) {
+        let ours = ours(&after, key.as_deref());
+        for flag in defined.keys() {
+            assert_eq!(ours[flag], by_hand[flag], "{flag} for {key:?}");
+            assert_eq!(ours[flag], back[flag], "{flag} exported again for {key:?}");
+        }
+    }
+    let ours = ours(&after, Some("session-2"));
+    assert_eq!(
+        (&ours["text"], &ours["plain"], &ours["share"]),
+        (&json!("first"), &json!(false), &json!(true))
+    );
 }
 
 #[tokio::test]
@@ -240,6 +305,13 @@ async fn what_cannot_be_said_in_the_other_is_refused_by_name() {
                 json!({"fractional": [{"var": "email"}, ["on", 1]]}),
             ),
             "targetingKey alone",
+        ),
+        (
+            definition(
+                "share",
+                json!({"if": [{"in": [{"var": "targetingKey"}, ["ada"]]}, "on", "off"]}),
+            ),
+            "flag `share` is on for `ada` and off for who is on no list",
         ),
     ] {
         let error = import(&declarations(), &definitions).map(|set| format!("{set:?}"));
