@@ -4,7 +4,7 @@
 //! machine does hits all alike; a figure is the median of its rounds, with the smallest and the
 //! largest beside it; what could not be measured is said, with the reason, and never filled in.
 //! Nothing here fails because a machine is slow: limits are reported as met or not, and only
-//! `--compare` judges, by ratios within one run.
+//! `--compare` judges: by what means the same on every machine, and by whether it could be measured.
 
 mod compare;
 mod contenders;
@@ -56,7 +56,7 @@ A whole run, with --rivals and without --quick or --only, is written to bench/re
 README. Every other run is only printed.
 
 Exit code 0: it was measured, whether or not the limits are met. With --compare, 1 where a figure is
-worse than in the checked-in result.")]
+worse than in the checked-in result, or was measured there and failed here.")]
 struct Core {
     /// Measure other crates of the kind too
     #[arg(long)]
@@ -64,7 +64,7 @@ struct Core {
     /// One short round, for a first look
     #[arg(long)]
     quick: bool,
-    /// Hold the ratios against the checked-in result and write nothing
+    /// Hold the ratios and counts against the checked-in result and write nothing
     #[arg(long)]
     compare: bool,
     /// Measure only what begins with this, such as `breaker/` or `router/execute`
@@ -88,7 +88,7 @@ DSPEX_BENCH_PYTHON    the Python (3.10 or newer) that the venvs are made with; p
 DSPEX_CACHE           where the venvs are kept; inside the target folder otherwise
 
 Exit code 0: it was measured, whether or not the limits are met. With --compare, 1 where a figure is
-worse than in the checked-in result.")]
+worse than in the checked-in result, or was measured there and failed here.")]
 struct Pool {
     /// Measure loky, pebble and Ray too, installed into venvs of their own
     #[arg(long)]
@@ -96,7 +96,7 @@ struct Pool {
     /// Fewer and shorter rounds, for a first look
     #[arg(long)]
     quick: bool,
-    /// Hold the ratios against the checked-in result and write nothing
+    /// Hold the ratios and counts against the checked-in result and write nothing
     #[arg(long)]
     compare: bool,
     /// Measure only what begins with this, such as `echo` or `kills`
@@ -158,6 +158,7 @@ fn run_pool(pool: &Pool, places: &Places, interrupt: &Interrupt) -> Result<bool>
     let surroundings = Surroundings::of(places, versions);
     surroundings.warn_if_busy();
     let mut samples = Samples::default();
+    samples.part = pool.only.is_some();
     rounds::run(&contenders, &mut samples, interrupt)?;
     let record = Record::of(surroundings, &contenders, &samples);
     println!("{}", page::text(&record));

@@ -26,6 +26,9 @@ pub(super) struct Figure {
     /// Why it could not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) lacks: Option<String>,
+    /// It was asked for, and could not be measured.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) failed: bool,
     /// Whether the median is within the limit.
     pub(super) met: Option<bool>,
 }
@@ -48,7 +51,25 @@ impl Limit {
 }
 
 /// What a figure was made from: its values, or why there are none.
-pub(super) type Made = Result<Spread, String>;
+pub(super) type Made = Result<Spread, Lack>;
+
+/// Why a figure has no values.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Lack {
+    pub(super) why: String,
+    /// It was asked for: not left out by the options, nor something that is not to be had here.
+    pub(super) failed: bool,
+}
+
+impl Lack {
+    /// It should have been measured.
+    pub(super) fn failed(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            failed: true,
+        }
+    }
+}
 
 /// All figures, measured or not.
 pub(super) fn all(samples: &Samples, absent: &[(String, String)]) -> Vec<Figure> {
@@ -118,14 +139,14 @@ pub(super) fn all(samples: &Samples, absent: &[(String, String)]) -> Vec<Figure>
                 source.total("kills/dspy", "failed"),
             )
         },
-        absolute(
+        memory(
             "uss-idle",
             "own memory (USS) of a further DSPy worker, idle",
             AtMost(3.0),
             " MB",
             own_memory("idle_mb"),
         ),
-        absolute(
+        memory(
             "uss-used",
             "the same after 100 Predicts and a full collection",
             AtMost(10.0),
@@ -138,7 +159,7 @@ pub(super) fn all(samples: &Samples, absent: &[(String, String)]) -> Vec<Figure>
             AtLeast(0.95),
             source.numbers("waiting/dspex", "share"),
         ),
-        absolute(
+        memory(
             "session-bytes",
             "1,000,000 sessions known: memory of each",
             AtMost(200.0),
@@ -169,15 +190,25 @@ pub(super) struct Source<'a> {
 
 impl Source<'_> {
     /// Why a contender has no values.
-    fn lacks(&self, contender: &str) -> String {
+    fn lacks(&self, contender: &str) -> Lack {
+        let told = |why: &str| format!("{contender}: {}", why.lines().next().unwrap_or_default());
         let known = self.absent.iter().find(|(name, _)| name == contender);
-        known
-            .map(|(_, why)| why)
-            .or_else(|| self.samples.failed.get(contender))
-            .map_or_else(
-                || format!("nothing in this run measures {contender}"),
-                |why| format!("{contender}: {}", why.lines().next().unwrap_or_default()),
-            )
+        if let Some((_, why)) = known {
+            return Lack {
+                why: told(why),
+                failed: false,
+            };
+        }
+        if let Some(why) = self.samples.failed.get(contender) {
+            return Lack::failed(told(why));
+        }
+        if self.samples.contenders().any(|name| name == contender) {
+            return Lack::failed(told("it ran, and has not said this"));
+        }
+        Lack {
+            why: format!("nothing in this run measures {contender}"),
+            failed: !self.samples.part,
+        }
     }
 
     fn spread(&self, contender: &str, values: &[f64]) -> Made {
@@ -217,11 +248,13 @@ impl Source<'_> {
         let all = self.samples.pooled("kills/dspy", "back_ms");
         let spread = self.spread("kills/dspy", &all)?;
         if all.len() < ENOUGH_KILLS {
-            return Err(format!(
+            let why = format!(
                 "{} kills are too few for a p99 (median {:.0} ms)",
                 all.len(),
                 spread.median
-            ));
+            );
+            // A short run kills no more.
+            return Err(Lack { why, failed: false });
         }
         let median = percentile(&all, 0.99).unwrap_or(f64::NAN);
         Ok(Spread { median, ..spread })
@@ -235,10 +268,18 @@ pub(super) fn ratio(id: &str, what: &str, limit: Limit, made: Made) -> Figure {
     }
 }
 
+/// Memory depends on what is imported and kept, hardly on the machine.
+fn memory(id: &str, what: &str, limit: Limit, unit: &str, made: Made) -> Figure {
+    Figure {
+        portable: true,
+        ..absolute(id, what, limit, unit, made)
+    }
+}
+
 pub(super) fn absolute(id: &str, what: &str, limit: Limit, unit: &str, made: Made) -> Figure {
-    let (measured, lacks) = match made {
+    let (measured, lack) = match made {
         Ok(spread) => (Some(spread), None),
-        Err(why) => (None, Some(why)),
+        Err(lack) => (None, Some(lack)),
     };
     Figure {
         id: id.to_owned(),
@@ -248,7 +289,8 @@ pub(super) fn absolute(id: &str, what: &str, limit: Limit, unit: &str, made: Mad
         portable: false,
         met: measured.map(|spread| limit.met(spread.median)),
         measured,
-        lacks,
+        failed: lack.as_ref().is_some_and(|lack| lack.failed),
+        lacks: lack.map(|lack| lack.why),
     }
 }
 
@@ -284,6 +326,34 @@ mod tests {
                 .expect("a reason")
                 .contains("multiprocessing-pool")
         );
+    }
+
+    #[test]
+    fn what_failed_is_told_from_what_was_not_asked_for() {
+        let mut samples = Samples::default();
+        samples.note("echo/dspex", json!({ "rate": 1.0 }));
+        samples.note("echo/loky", json!({ "rate": 1.0 }));
+        samples.failed.insert("kills/dspy".into(), "crashed".into());
+        let absent = [("together/dspex".to_owned(), "one core".to_owned())];
+        let lack = |samples: &Samples, contender, field| {
+            let source = Source {
+                samples,
+                absent: &absent,
+            };
+            let lack = source.numbers(contender, field).expect_err("no values");
+            assert!(lack.why.contains(contender), "{lack:?}");
+            lack.failed
+        };
+        assert!(lack(&samples, "kills/dspy", "failed"));
+        assert!(lack(&samples, "echo/dspex", "p50_us"), "it ran");
+        assert!(lack(&samples, "echo/gone", "rate"), "nobody left it out");
+        assert!(!lack(&samples, "together/dspex", "p50_us"));
+        samples.part = true;
+        assert!(!lack(&samples, "echo/gone", "rate"), "another part");
+        assert!(lack(&samples, "kills/dspy", "failed"));
+        let kills = figure(&samples, "kill-failed");
+        assert_eq!((kills.met, kills.failed), (None, true));
+        assert!(figure(&samples, "uss-used").portable);
     }
 
     #[test]

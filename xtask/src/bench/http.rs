@@ -51,7 +51,7 @@ DSPEX_BENCH_PYTHON    the Python (3.10 or newer) that the venvs are made with; p
 DSPEX_CACHE           where the venvs are kept; inside the target folder otherwise
 
 Exit code 0: it was measured, whether or not the limits are met. With --compare, 1 where a figure is
-worse than in the checked-in result.")]
+worse than in the checked-in result, or was measured there and failed here.")]
 pub(super) struct Http {
     /// Measure LitServe, BentoML and Ray Serve too, installed into venvs of their own
     #[arg(long)]
@@ -84,7 +84,8 @@ pub(super) fn run(http: &Http, places: &Places, interrupt: &Interrupt) -> Result
     let surroundings = Surroundings::of(places, contenders.versions.clone());
     surroundings.warn_if_busy();
     let amount = Amount::of(http.quick);
-    let samples = rounds::run(&contenders, amount, interrupt)?;
+    let mut samples = rounds::run(&contenders, amount, interrupt)?;
+    samples.part = http.only.is_some();
     let absent = &contenders.absent;
     let record = Record {
         surroundings,

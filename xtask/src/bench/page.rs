@@ -227,6 +227,7 @@ mod tests {
             portable: true,
             measured,
             lacks: Some("no rival".to_owned()),
+            failed: false,
             met,
         };
         let spread = Spread {

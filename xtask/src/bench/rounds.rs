@@ -24,6 +24,8 @@ pub(super) struct Samples {
     values: BTreeMap<String, Vec<Value>>,
     /// Contenders that failed, with the reason: they are not run again.
     pub(super) failed: BTreeMap<String, String>,
+    /// Only a part of the contenders was asked for.
+    pub(super) part: bool,
 }
 
 impl Samples {

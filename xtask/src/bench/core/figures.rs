@@ -2,7 +2,7 @@
 //!
 //! A ratio is taken within each round; the figure is the median of the rounds' ratios.
 
-use super::super::figures::{Figure, Limit};
+use super::super::figures::{Figure, Lack, Limit, Made, absolute, ratio};
 use super::super::spread::Spread;
 use super::rounds::Samples;
 
@@ -15,8 +15,13 @@ const BESIDE_RIVALS: &str = "flags/decision with key, beside rivals";
 /// All figures, measured or not.
 pub(super) fn all(samples: &Samples) -> Vec<Figure> {
     use Limit::{AtLeast, AtMost};
-    let against =
-        |id, what: &str, ours, theirs| ratio(id, what, AtLeast(1.0), samples.ratio(theirs, ours));
+    let against = |id, what: &str, ours, theirs| {
+        let made = samples.ratio(theirs, ours).map_err(|lack| Lack {
+            failed: lack.failed && samples.rivals,
+            ..lack
+        });
+        ratio(id, what, AtLeast(1.0), made)
+    };
     let grown = |id, what: &str, many: &str, few: &str| {
         let ratio_of = samples.ratio(&format!("{DECISION}{many}"), &format!("{DECISION}{few}"));
         ratio(id, what, AtMost(2.0), ratio_of)
@@ -127,59 +132,43 @@ pub(super) fn all(samples: &Samples) -> Vec<Figure> {
 }
 
 impl Samples {
-    /// The rounds' ratios of two benchmarks, or the one that is missing.
-    fn ratio(&self, above: &str, below: &str) -> Result<Spread, String> {
-        let of = |name: &str| {
-            let found = self.nanos.get(name);
-            found.ok_or_else(|| format!("there is no benchmark {name:?}"))
-        };
-        let ratios: Vec<f64> = of(above)?
-            .iter()
-            .zip(of(below)?)
-            .map(|(above, below)| above / below)
-            .collect();
-        Spread::of(&ratios).ok_or_else(|| "no round has both".to_owned())
+    /// Why a benchmark has given nothing. One that the run was to measure has failed.
+    fn lacks(&self, why: String, name: &str) -> Lack {
+        let only = self.only.as_deref();
+        let failed = only.is_none_or(|only| name.starts_with(only));
+        Lack { why, failed }
+    }
+
+    /// The rounds' values of a benchmark, or that it is missing.
+    fn values(&self, name: &str) -> Result<&[f64], Lack> {
+        let missing = || self.lacks(format!("there is no benchmark {name:?}"), name);
+        self.nanos.get(name).map(Vec::as_slice).ok_or_else(missing)
+    }
+
+    /// The rounds' ratios of two benchmarks.
+    fn ratio(&self, above: &str, below: &str) -> Made {
+        let (above, below) = (self.values(above)?, self.values(below)?);
+        let each = above.iter().zip(below);
+        let ratios: Vec<f64> = each.map(|(above, below)| above / below).collect();
+        Spread::of(&ratios).ok_or_else(|| Lack::failed("no round has both"))
     }
 }
 
 fn time(samples: &Samples, id: &str, what: &str, name: &str, limit: f64) -> Figure {
-    let made = samples.nanos.get(name).and_then(|nanos| Spread::of(nanos));
-    let made = made.ok_or_else(|| format!("there is no benchmark {name:?}"));
-    figure(id, what, Limit::AtMost(limit), " ns", false, made)
+    let none = || Lack::failed(format!("no round has {name:?}"));
+    let values = samples.values(name);
+    let made = values.and_then(|nanos| Spread::of(nanos).ok_or_else(none));
+    absolute(id, what, Limit::AtMost(limit), " ns", made)
 }
 
 fn count(samples: &Samples, id: &str, what: &str, name: &str, limit: f64) -> Figure {
     let made = samples.allocations.get(name);
     let made = made.and_then(|counts| Spread::of(counts));
-    let made = made.ok_or_else(|| format!("the benchmark {name:?} does not count them"));
-    figure(id, what, Limit::AtMost(limit), "", true, made)
-}
-
-fn ratio(id: &str, what: &str, limit: Limit, made: Result<Spread, String>) -> Figure {
-    figure(id, what, limit, " ×", true, made)
-}
-
-fn figure(
-    id: &str,
-    what: &str,
-    limit: Limit,
-    unit: &str,
-    portable: bool,
-    made: Result<Spread, String>,
-) -> Figure {
-    let (measured, lacks) = match made {
-        Ok(spread) => (Some(spread), None),
-        Err(why) => (None, Some(why)),
-    };
+    let why = || format!("the benchmark {name:?} does not count them");
+    let made = made.ok_or_else(|| samples.lacks(why(), name));
     Figure {
-        id: id.to_owned(),
-        what: what.to_owned(),
-        limit,
-        unit: unit.to_owned(),
-        portable,
-        met: measured.map(|spread| limit.met(spread.median)),
-        measured,
-        lacks,
+        portable: true,
+        ..absolute(id, what, Limit::AtMost(limit), "", made)
     }
 }
 
@@ -222,6 +211,22 @@ mod tests {
             assert_eq!((figure.met, figure.measured), (None, None), "{}", figure.id);
             assert!(figure.lacks.as_deref().is_some_and(|why| why.contains('/')));
         }
+    }
+
+    #[test]
+    fn what_was_asked_for_and_is_missing_has_failed() {
+        let failed = |rivals: bool, only: Option<&str>| {
+            let figures = all(&Samples {
+                rivals,
+                only: only.map(str::to_owned),
+                ..Samples::default()
+            });
+            ["flag", "permit-failsafe", "router-allocations"].map(|id| found(&figures, id).failed)
+        };
+        assert_eq!(failed(true, None), [true, true, true]);
+        assert_eq!(failed(false, None), [true, false, true]);
+        assert_eq!(failed(true, Some("breaker/")), [false, true, false]);
+        assert_eq!(failed(true, Some("router/exec")), [false, false, true]);
     }
 
     #[test]

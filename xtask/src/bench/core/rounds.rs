@@ -33,6 +33,10 @@ pub(super) struct Samples {
     /// By benchmark: allocations a call.
     pub(super) allocations: BTreeMap<String, Vec<f64>>,
     pub(super) rounds: usize,
+    /// What was asked for: names that begin with this,
+    pub(super) only: Option<String>,
+    /// and other crates too.
+    pub(super) rivals: bool,
 }
 
 /// A benchmark binary.
@@ -81,6 +85,8 @@ pub(super) fn run(core: &Core, places: &Places, interrupt: &Interrupt) -> Result
     let rounds = if core.quick { 1 } else { ROUNDS };
     let mut samples = Samples {
         rounds,
+        only: core.only.clone(),
+        rivals: core.rivals,
         ..Samples::default()
     };
     for round in 1..=rounds {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::bench::figures::{Figure, Limit, Made, absolute};
+use crate::bench::figures::{Figure, Lack, Limit, Made, absolute};
 use crate::bench::spread::Spread;
 
 /// The normal distribution's 97.5th percentile.
@@ -20,11 +20,11 @@ pub(super) fn all(results: &BTreeMap<String, Value>) -> Vec<Figure> {
     let told = |name: &str| {
         let result = results.get(name).ok_or("it is not in the result")?;
         let of = |field: &str| result[field].as_f64().ok_or("it is not in the result");
-        Ok(share(of("told")?, of("runs")?))
+        Ok::<_, &str>(share(of("told")?, of("runs")?))
     };
     let figure = |name: &str, what: &str, limit| Figure {
         portable: true,
-        ..absolute(name, what, limit, " %", told(name).map_err(str::to_owned))
+        ..absolute(name, what, limit, " %", told(name).map_err(Lack::failed))
     };
     let cost = |name: &str, what: &str, limit, unit: &str, fields: &[&str]| {
         let made = rounds(results, name, fields);
@@ -43,7 +43,7 @@ pub(super) fn all(results: &BTreeMap<String, Value>) -> Vec<Figure> {
                 // The hold of the default plan's first stage: told later, more calls went there.
                 Limit::AtMost(3600.0),
                 " s",
-                spread.ok_or_else(|| "it was never told".to_owned()),
+                spread.ok_or_else(|| Lack::failed("it was never told")),
             )
         }
     };
@@ -102,7 +102,7 @@ fn rounds(results: &BTreeMap<String, Value>, name: &str, fields: &[&str]) -> Mad
     });
     spreads
         .next()
-        .ok_or_else(|| format!("no {name} is in the result"))
+        .ok_or_else(|| Lack::failed(format!("no {name} is in the result")))
 }
 
 /// A share in percent, within its bounds.
@@ -158,6 +158,11 @@ mod tests {
         let missed = worse(&results(3, 700, 300.0));
         assert_eq!(missed, ["candidates with 5 % more failures that were told"]);
         assert_eq!(worse(&results(3, 1000, 600.0)).len(), 2, "both are later");
+        let mut never = results(3, 1000, 300.0);
+        for name in ["errors", "latency"] {
+            never.get_mut(name).expect("it is there")["after_p50_s"] = Value::Null;
+        }
+        assert_eq!(worse(&never).len(), 2, "they were never told");
     }
 
     #[test]
