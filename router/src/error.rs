@@ -203,6 +203,9 @@ pub enum CatalogError {
         /// The database's words.
         source: sqlx::Error,
     },
+    /// The task that writes broke off, so it is not known whether the change was kept.
+    #[error("the change of the catalog broke off: read the program again")]
+    Interrupted,
 }
 
 /// A setting of the router is out of its range.

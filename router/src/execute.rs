@@ -254,16 +254,17 @@ impl Router {
         let mut first = self
             .attempt_stable(&stable, call.clone(), entry, permit)
             .await;
-        if let Err(RouterError::Pool(PoolError::Draining)) = first {
+        while let Err(RouterError::Pool(PoolError::Draining)) = first {
             let now = self.stable_lane();
-            if !Arc::ptr_eq(&now, &stable) {
-                // Another pool took the lane after this call had chosen it. Nothing was started.
-                stable = now;
-                let permit = stable.last_resort(Instant::now())?;
-                first = self
-                    .attempt_stable(&stable, call.clone(), entry, permit)
-                    .await;
+            if Arc::ptr_eq(&now, &stable) {
+                break;
             }
+            // Another pool took the lane after this call had chosen it. Nothing was started.
+            stable = now;
+            let permit = stable.last_resort(Instant::now())?;
+            first = self
+                .attempt_stable(&stable, call.clone(), entry, permit)
+                .await;
         }
         let mut rescued: Option<Rescued> = None;
         for _ in 0..REPEATS {

@@ -3,16 +3,18 @@
 //! Invariants: what stands in the catalog was built by a worker of stable before it was written, or of the
 //! candidate while stable rests;
 //! a program that was deleted is answered by nobody, because a new one of its name has another
-//! version.
+//! version; what is written, and what follows from it, is one change that outlives its caller (`change`).
+
+mod change;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use dspex_pool::{Definition, Program, ProgramId, ProgramKey, SharedPool};
 
+use self::change::Change;
 use crate::catalog::cache::Entry;
 use crate::catalog::{CorruptRow, Page, Versions};
-use crate::clock;
 use crate::error::RouterError;
 use crate::router::Router;
 
@@ -107,20 +109,13 @@ impl Router {
             return Err(RouterError::AlreadyExists { id });
         }
         let program = Arc::new(self.numbered(id, draft).await?);
-        let kept = self.build_and_keep(&program, None).await;
-        if let Err(error) = kept {
-            self.forget(&program.key).await;
-            return Err(error);
-        }
-        tracing::info!(program = %program.key, "program created");
+        self.build(&program).await?;
+        Change::of(self).keep(Arc::clone(&program), None).await?;
         Ok(program)
     }
 
-    async fn build_and_keep(
-        &self,
-        program: &Arc<Program>,
-        in_place_of: Option<u64>,
-    ) -> Result<(), RouterError> {
+    /// Has the program built by a worker; where that fails, nothing of it stays in any.
+    async fn build(&self, program: &Arc<Program>) -> Result<(), RouterError> {
         let (mut stable, mut candidate) = (self.stable(), self.candidate());
         // A pool that rests is not woken for this while the other serves everybody: it builds the
         // program where a call of it comes.
@@ -145,23 +140,10 @@ impl Router {
         // Side by side: the candidate must not make the caller wait longer than it has to. Where
         // stable refuses, what the candidate thinks does not matter any more.
         let (stable, ()) = tokio::join!(on_stable, on_candidate);
-        stable?;
-        if in_place_of.is_some() {
-            self.catalog
-                .keep(program, in_place_of, clock::wall())
-                .await?;
-            // From here on new calls find the new version: what was read of the old one is not filed.
-            self.known.remove(&program.key.id);
-            let before = self.known.generation(&program.key.id);
-            self.known.file(Arc::clone(program), before);
-            return Ok(());
+        if stable.is_err() {
+            self.forget(&program.key).await;
         }
-        let before = self.known.generation(&program.key.id);
-        self.catalog
-            .keep(program, in_place_of, clock::wall())
-            .await?;
-        self.known.file(Arc::clone(program), before);
-        Ok(())
+        stable
     }
 
     /// Makes a program, or a new version of the one that has this name. A draft that says the same as
@@ -182,6 +164,7 @@ impl Router {
         draft: Draft,
         expected: Option<u64>,
     ) -> Result<Put, RouterError> {
+        let before = self.known.generation(id);
         let Some(served) = self.catalog.get(id).await? else {
             if expected.is_some() {
                 return Err(self.unknown(id));
@@ -202,19 +185,18 @@ impl Router {
         let same = draft.definition == served.definition
             && marks(&draft) == (served.repeatable, served.stateful, served.side_effects);
         if same {
-            return Ok(Put::Unchanged(Arc::new(served)));
+            let served = Arc::new(served);
+            // Another server may have written it: whoever is told that it is served finds it so.
+            let known = self.known.get(id);
+            if known.is_some_and(|known| known.program.key != served.key) {
+                self.known.supersede(Arc::clone(&served), before);
+            }
+            return Ok(Put::Unchanged(served));
         }
         let program = Arc::new(self.numbered(id.clone(), draft).await?);
-        let kept = self
-            .build_and_keep(&program, Some(served.key.version))
-            .await;
-        if let Err(error) = kept {
-            self.forget(&program.key).await;
-            return Err(error);
-        }
-        self.forget(&served.key).await;
-        self.sessions.forget(&served.key).await;
-        tracing::info!(program = %program.key, before = served.key.version, "program replaced");
+        self.build(&program).await?;
+        let change = Change::of(self);
+        change.keep(Arc::clone(&program), Some(served.key)).await?;
         Ok(Put::Replaced(program))
     }
 
@@ -305,16 +287,10 @@ impl Router {
     ///
     /// [`RouterError::UnknownProgram`], or [`RouterError::Catalog`].
     pub async fn delete(&self, id: &ProgramId) -> Result<(), RouterError> {
-        let removed = self.catalog.delete(id).await?;
-        self.known.remove(id);
-        let Some(key) = removed else {
-            return Err(self.unknown(id));
-        };
-        self.forget(&key).await;
-        self.sessions.forget(&key).await;
-        self.shadow.forget(id);
-        tracing::info!(program = %key, "program deleted");
-        Ok(())
+        match Change::of(self).delete(id.clone()).await? {
+            Some(_) => Ok(()),
+            None => Err(self.unknown(id)),
+        }
     }
 
     /// The program from what is known, or else from the catalog.

@@ -41,8 +41,8 @@ pub struct RouterParts {
     pub catalog: Arc<dyn Catalog>,
     /// Where the states of stateful programs' sessions are kept.
     pub sessions: Arc<dyn SessionStore>,
-    /// Where states are written, also for callers that have left: wait for it before the store is
-    /// closed.
+    /// Where states and programs are written, also for callers that have left: wait for it before the
+    /// stores are closed.
     pub tracker: TaskTracker,
     /// Timeouts, limits and circuits.
     pub config: RouterConfig,
@@ -55,13 +55,14 @@ pub struct Router {
     pub(crate) served: ArcSwap<Snapshot>,
     pub(crate) streams: Streams,
     pub(crate) catalog: Arc<dyn Catalog>,
-    pub(crate) known: Cache,
+    pub(crate) known: Arc<Cache>,
     pub(crate) sessions: Arc<States>,
-    pub(crate) shadow: Shadow,
+    pub(crate) shadow: Arc<Shadow>,
     pub(crate) rescue: Rescue,
     pub(crate) circuits: CircuitLog,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) config: RouterConfig,
+    pub(crate) tracker: TaskTracker,
     flags: Arc<Flags>,
     /// Taken by changes only: a new candidate and new flags must not miss one another. Holds the
     /// subscription from the beginning, so that no write counts as acknowledged before
@@ -88,14 +89,15 @@ impl Router {
             served: ArcSwap::new(subscriber.current()),
             streams: Streams::default(),
             catalog: parts.catalog,
-            known: Cache::new(),
+            known: Arc::new(Cache::new()),
             rescue: Rescue::new(&parts.config.retry_budget, &parts.config.recovery)?,
             sessions: Arc::new(States::new(
                 parts.sessions,
                 parts.config.sessions.clone(),
-                parts.tracker,
+                parts.tracker.clone(),
             )),
-            shadow: Shadow::new(parts.config.shadow.clone())?,
+            tracker: parts.tracker,
+            shadow: Arc::new(Shadow::new(parts.config.shadow.clone())?),
             circuits: CircuitLog::new(),
             telemetry: parts.telemetry,
             config: parts.config,

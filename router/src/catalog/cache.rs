@@ -91,29 +91,50 @@ impl Cache {
         Generation(*self.shard(id).writing())
     }
 
-    /// Files a program, unless one was removed from its shard since `before`.
+    /// Files a program, unless one was removed from its shard since `before`, or this version of it
+    /// or a newer one is there: then that one is answered.
     pub(crate) fn file(&self, program: Arc<Program>, before: Generation) -> Arc<Entry> {
         let shard = self.shard(&program.key.id);
         let removals = shard.writing();
         let entries = shard.entries.load();
-        if let Some(known) = entries
-            .get(&program.key.id)
-            .filter(|known| known.program.key == program.key)
-        {
+        if let Some(known) = not_older(&entries, &program) {
             return Arc::clone(known);
         }
         let entry = entry(program);
         if *removals == before.0 {
             let mut next = HashMap::clone(&entries);
-            if next.len() >= self.room && !next.contains_key(&entry.program.key.id) {
-                // Whichever comes first in the table: to know who was used last, every call would write.
-                let first = next.keys().next().cloned();
-                first.and_then(|id| next.remove(&id));
-            }
-            next.insert(entry.program.key.id.clone(), Arc::clone(&entry));
+            self.insert(&mut next, &entry);
             shard.entries.store(Arc::new(next));
         }
         entry
+    }
+
+    /// Puts a version that was written in the place of any older one, which is not filed any more,
+    /// whoever read it. Where something was removed since `before`, the program may be gone again:
+    /// then the older one goes, and the next call reads the catalog.
+    pub(crate) fn supersede(&self, program: Arc<Program>, before: Generation) {
+        let shard = self.shard(&program.key.id);
+        let mut removals = shard.writing();
+        let entries = shard.entries.load();
+        if not_older(&entries, &program).is_some() {
+            return;
+        }
+        let mut next = HashMap::clone(&entries);
+        next.remove(&program.key.id);
+        if *removals == before.0 {
+            self.insert(&mut next, &entry(program));
+        }
+        *removals += 1;
+        shard.entries.store(Arc::new(next));
+    }
+
+    fn insert(&self, next: &mut HashMap<ProgramId, Arc<Entry>>, entry: &Arc<Entry>) {
+        if next.len() >= self.room && !next.contains_key(&entry.program.key.id) {
+            // Whichever comes first in the table: to know who was used last, every call would write.
+            let first = next.keys().next().cloned();
+            first.and_then(|id| next.remove(&id));
+        }
+        next.insert(entry.program.key.id.clone(), Arc::clone(entry));
     }
 
     /// Files many programs at once, at start, when nothing is removed yet.
@@ -174,6 +195,15 @@ impl Cache {
     }
 }
 
+/// This version of the program or a newer one, where it is known.
+fn not_older<'a>(
+    entries: &'a HashMap<ProgramId, Arc<Entry>>,
+    program: &Program,
+) -> Option<&'a Arc<Entry>> {
+    let known = entries.get(&program.key.id);
+    known.filter(|known| known.program.key.version >= program.key.version)
+}
+
 fn entry(program: Arc<Program>) -> Arc<Entry> {
     Arc::new(Entry {
         name: program.key.id.as_str().into(),
@@ -205,6 +235,43 @@ mod tests {
         assert!(cache.get(&id("a")).is_none());
         cache.file(program("a", 2, "m:f"), cache.generation(&id("a")));
         assert_eq!(cache.get(&id("a")).unwrap().program.key.version, 2);
+    }
+
+    #[test]
+    fn an_older_version_is_never_filed_over_a_newer_one() {
+        let cache = Cache::new();
+        let served = |cache: &Cache| cache.get(&id("a")).map(|entry| entry.program.key.version);
+        let before = cache.generation(&id("a"));
+        cache.file(program("a", 2, "m:f"), before);
+        let entry = cache.file(program("a", 1, "m:f"), before);
+        assert_eq!(entry.program.key.version, 2, "who read the older one too");
+        cache.supersede(program("a", 1, "m:f"), before);
+        assert_eq!(served(&cache), Some(2));
+
+        // Two writers: the later one's version stays, in whichever order they come here.
+        let before = cache.generation(&id("a"));
+        cache.supersede(program("a", 4, "m:f"), before);
+        cache.supersede(program("a", 3, "m:f"), before);
+        assert_eq!(served(&cache), Some(4));
+    }
+
+    #[test]
+    fn what_was_replaced_is_not_filed_again_and_what_was_removed_does_not_come_back() {
+        let cache = Cache::new();
+        let before = cache.generation(&id("a"));
+        cache.supersede(program("a", 2, "m:f"), before);
+        cache.remove(&id("a"));
+        cache.file(program("a", 1, "m:f"), before);
+        assert!(cache.get(&id("a")).is_none(), "read before it was replaced");
+
+        let before = cache.generation(&id("a"));
+        cache.file(program("a", 1, "m:f"), before);
+        cache.remove(&id("a"));
+        cache.supersede(program("a", 2, "m:f"), before);
+        assert!(
+            cache.get(&id("a")).is_none(),
+            "deleted after it was written"
+        );
     }
 
     #[test]

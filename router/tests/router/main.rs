@@ -6,6 +6,7 @@
 )]
 
 mod catalog;
+mod changes;
 mod circuits;
 mod comparisons;
 mod failover;
