@@ -1,12 +1,15 @@
 //! What must hold in every drill, whatever it did: judged by what callers saw, by what is left on
 //! the machine, and by the journals.
 
+mod sides;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use self::sides::Excuses;
 use super::rehearsal::Rehearsal;
 use super::report::{Allowed, Calls, Latency, PerLane, Reaction};
 use crate::live::ledger::{Failure, Kind, Lane, Sample, quantile};
@@ -15,8 +18,6 @@ use crate::live::timeline::Timeline;
 
 /// How long what a server started may outlive it: the guardian looks every second.
 const LEFT_BEHIND: Duration = Duration::from_secs(10);
-/// After a restart the candidate comes up beside the traffic: until then stable answers for it.
-const COMING_UP: Duration = Duration::from_secs(5);
 /// Each exception of a program is told with its traceback, and a drill raises some dozens a second.
 const LOG_LINES: f64 = 300.0;
 /// Examples of each kind of failure that a report names.
@@ -25,13 +26,15 @@ const EXAMPLES: usize = 3;
 /// Adds the claims that every drill makes, and adds up its calls.
 pub(super) fn judge(rehearsal: &mut Rehearsal<'_>) -> Result<Calls> {
     let samples = rehearsal.ledger.samples().clone();
-    let timeline = rehearsal
-        .observer
-        .take()
-        .map_or_else(Timeline::default, |observer| {
-            std::mem::take(&mut observer.seen().timeline)
-        });
-    let calls = add_up(rehearsal, &samples, &timeline);
+    let seen = rehearsal.observer.take().map(|observer| {
+        let mut seen = observer.seen();
+        (std::mem::take(&mut seen.timeline), seen.settled.clone())
+    });
+    let (timeline, settled) = seen.unwrap_or_default();
+    let excuses = Excuses::of(rehearsal, &settled);
+    let sides = excuses.judged(&samples, &timeline);
+    let mut calls = add_up(rehearsal, &samples, &timeline, &excuses);
+    (calls.sides, calls.sides_judged) = (sides.of, sides.calls);
 
     let unexplained: usize = calls.failures.values().sum();
     rehearsal.claim(
@@ -49,8 +52,14 @@ pub(super) fn judge(rehearsal: &mut Rehearsal<'_>) -> Result<Calls> {
     );
     rehearsal.claim(
         "no session is lost: each keeps its state, and its side while the percentage stays",
-        calls.lost_sessions == 0,
-        format!("{} lost of {}", calls.lost_sessions, calls.sessions),
+        // Of a stage in which nobody's side was judged, nobody knows.
+        calls.lost_sessions == 0 && sides.blind.is_empty(),
+        format!(
+            "{} lost of {}; {}",
+            calls.lost_sessions,
+            calls.sessions,
+            sides.told()
+        ),
     );
     let late = after_zero(&samples, &timeline);
     rehearsal.claim(
@@ -129,7 +138,12 @@ fn is_wrong(sample: &Sample) -> bool {
     matches!(&sample.failure, Some(failure) if failure.kind == Kind::Wrong)
 }
 
-fn add_up(rehearsal: &Rehearsal<'_>, samples: &[Sample], timeline: &Timeline) -> Calls {
+fn add_up(
+    rehearsal: &Rehearsal<'_>,
+    samples: &[Sample],
+    timeline: &Timeline,
+    excuses: &Excuses,
+) -> Calls {
     let mut calls = Calls {
         requests: samples.len(),
         ..Calls::default()
@@ -169,13 +183,8 @@ fn add_up(rehearsal: &Rehearsal<'_>, samples: &[Sample], timeline: &Timeline) ->
     let sessions: std::collections::BTreeSet<usize> =
         samples.iter().map(|sample| sample.session).collect();
     calls.sessions = sessions.len();
-    let excused = |sample: &Sample| {
-        let mut unseen = rehearsal.unseen.iter();
-        unseen.any(|(from, until)| {
-            sample.ended >= *from && sample.started <= until.saturating_add(COMING_UP)
-        })
-    };
-    let mut lost: BTreeMap<usize, String> = sessions::astray(samples, timeline, excused)
+    let astray = sessions::astray(samples, timeline, |sample| excuses.excuse(sample));
+    let mut lost: BTreeMap<usize, String> = astray
         .into_iter()
         .map(|lost| (lost.session, lost.why))
         .collect();

@@ -61,6 +61,14 @@ pub(super) struct Trigger {
     pub(super) what: &'static str,
 }
 
+/// A time in which no server ran.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Away {
+    pub(super) from: Duration,
+    /// When the next one said that it serves.
+    pub(super) back: Duration,
+}
+
 /// See the module.
 pub(super) struct Rehearsal<'a> {
     pub(super) drill: &'static Drill,
@@ -76,9 +84,11 @@ pub(super) struct Rehearsal<'a> {
     pub(super) journals: Vec<Journal>,
     /// Facts that belong into the report and are no claims.
     pub(super) notes: Vec<String>,
-    /// When a session could change its side without that being seen from outside: the server was
-    /// away or coming up, or had lowered the share and could not write it down.
+    /// When a session could change its side without that being seen from outside, by the drill's own
+    /// doing: both lanes had one pool, or the server had lowered the share and could not write it down.
     pub(super) unseen: Vec<(Duration, Duration)>,
+    /// When the server was away.
+    pub(super) aways: Vec<Away>,
     pub(super) observer: Option<Observer>,
     pub(super) log: PathBuf,
     programs: Vec<Program>,
@@ -129,6 +139,7 @@ impl<'a> Rehearsal<'a> {
             journals: Vec::new(),
             notes: Vec::new(),
             unseen: Vec::new(),
+            aways: Vec::new(),
             observer: None,
             log,
             programs: Vec::new(),
@@ -344,7 +355,7 @@ impl<'a> Rehearsal<'a> {
         self.note_first_fault();
         if self.is_open() {
             let ended = self.terminate();
-            self.unseen.pop();
+            self.aways.pop();
             let seen = ended.as_ref().err().map_or_else(
                 || "it ended with 0 after SIGTERM".to_owned(),
                 |error| format!("{error:#}"),

@@ -73,6 +73,10 @@ pub(super) struct Calls {
     pub(super) failed_over: usize,
     pub(super) sessions: usize,
     pub(super) lost_sessions: usize,
+    /// Calls whose answer names their side, and those of them whose side was judged: a session's side
+    /// says nothing while the server comes back.
+    pub(super) sides: usize,
+    pub(super) sides_judged: usize,
     /// Calls of the program that must not be repeated, and those of them that ran twice.
     pub(super) orders: usize,
     pub(super) orders_twice: usize,

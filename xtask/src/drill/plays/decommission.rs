@@ -67,7 +67,7 @@ pub(in crate::drill) fn play(drill: &mut Rehearsal<'_>) -> Result<()> {
         old.is_empty(),
         listed(&old),
     );
-    let since = drill.unseen.last().map_or(Duration::ZERO, |away| away.1);
+    let since = drill.aways.last().map_or(Duration::ZERO, |away| away.back);
     let answered = drill
         .ledger
         .samples()

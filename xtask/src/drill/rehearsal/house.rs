@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use rustix::process::Signal;
 
-use super::{FAULTS, InVain, Rehearsal, Trigger};
+use super::{Away, FAULTS, InVain, Rehearsal, Trigger};
 
 impl Rehearsal<'_> {
     /// Breaks the candidate: see `faults.py`.
@@ -39,26 +39,41 @@ impl Rehearsal<'_> {
     /// SIGKILL to the server alone.
     pub(in crate::drill) fn kill(&mut self) -> Result<()> {
         let server = self.server.take().context("no server runs")?;
-        self.unseen.push((self.ledger.now(), Duration::MAX));
+        self.goes_away();
         server.kill();
+        self.look_for_candidate();
         Ok(())
     }
 
     /// SIGTERM to the server, and waits until it has ended well.
     pub(in crate::drill) fn terminate(&mut self) -> Result<()> {
         let server = self.server.take().context("no server runs")?;
-        self.unseen.push((self.ledger.now(), Duration::MAX));
-        server
-            .stop()
-            .map_err(|error| InVain(format!("{error:#}")).into())
+        self.goes_away();
+        let ended = server.stop();
+        self.look_for_candidate();
+        ended.map_err(|error| InVain(format!("{error:#}")).into())
+    }
+
+    fn goes_away(&mut self) {
+        self.aways.push(Away {
+            from: self.ledger.now(),
+            back: Duration::MAX,
+        });
+    }
+
+    /// The next server's candidate is waited for. The last one is gone: nobody hears it speak of its own.
+    fn look_for_candidate(&self) {
+        if let Some(observer) = &self.observer {
+            observer.look_for_candidate(self.ledger.now());
+        }
     }
 
     /// Starts the server again, on the same folder and port.
     pub(in crate::drill) fn start_again(&mut self) -> Result<()> {
         let server = self.launch.start(self.interrupt);
         self.server = Some(server.map_err(|error| InVain(format!("{error:#}")))?);
-        if let Some(unseen) = self.unseen.last_mut() {
-            unseen.1 = self.ledger.now();
+        if let Some(away) = self.aways.last_mut() {
+            away.back = self.ledger.now();
         }
         Ok(())
     }

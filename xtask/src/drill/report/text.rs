@@ -117,7 +117,10 @@ impl Report {
             ),
             (
                 "lost sessions",
-                format!("{} of {}", calls.lost_sessions, calls.sessions),
+                format!(
+                    "{} of {}, sides judged on {} of {} calls",
+                    calls.lost_sessions, calls.sessions, calls.sides_judged, calls.sides
+                ),
             ),
             ("tried again by their caller", calls.tried_again.to_string()),
             (
