@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -12,6 +13,10 @@ use tar::{Builder, EntryType, Header};
 
 use super::build::Source;
 use super::layers::{Layers, SUMS};
+
+/// What anybody may read: who offers the archive to others is seldom who has made it. A temporary file
+/// is its maker's alone, and keeps that mode under its new name.
+const FOR_ALL: u32 = 0o644;
 
 /// Writes it, whole or not at all. Answers its sum.
 pub(super) fn write(archive: &Path, source: &Source, layers: &Layers) -> Result<String> {
@@ -30,6 +35,7 @@ pub(super) fn write(archive: &Path, source: &Source, layers: &Layers) -> Result<
     let mut file = tempfile::NamedTempFile::new_in(folder)
         .with_context(|| format!("cannot write into {}", folder.display()))?;
     file.write_all(&bytes)
+        .and_then(|()| for_all(file.path()))
         .and_then(|()| file.as_file().sync_all())
         .with_context(|| format!("cannot write {}", archive.display()))?;
     file.persist(archive)
@@ -38,8 +44,13 @@ pub(super) fn write(archive: &Path, source: &Source, layers: &Layers) -> Result<
     let name = archive.file_name().unwrap_or_default().to_string_lossy();
     let beside = archive.with_file_name(format!("{name}.sha256"));
     fs::write(&beside, format!("{sum}  {name}\n"))
+        .and_then(|()| for_all(&beside))
         .with_context(|| format!("cannot write {}", beside.display()))?;
     Ok(sum)
+}
+
+fn for_all(path: &Path) -> std::io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(FOR_ALL))
 }
 
 fn pack(source: &Source, files: &[(&str, &[u8], bool)]) -> Result<Vec<u8>> {
@@ -135,6 +146,10 @@ mod tests {
         let second = write(&two, &source(), &layers(&["a", "bin/x"])).expect("written");
         assert_eq!(first, second);
         assert_eq!(first, sum_of(&one).expect("read"));
+        for written in [one.clone(), folder.path().join("1.tar.gz.sha256")] {
+            let mode = fs::metadata(&written).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o644, "{} is for all", written.display());
+        }
         let packed = fs::File::open(&one).expect("there");
         let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(packed));
         let mut seen = Vec::new();

@@ -6,7 +6,10 @@ mod run;
 mod tools;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -91,13 +94,26 @@ pub(super) fn run(
 
 fn unpack(archive: &Path, source: &Source, around: &Path) -> Result<Unpacked> {
     let packed = fs::File::open(archive).context("cannot read the archive")?;
-    tar::Archive::new(flate2::read::GzDecoder::new(packed))
-        .unpack(around)
-        .context("cannot unpack the archive")?;
+    // Where it lies, another user may not be let in; what is ours is the file's own mode.
+    let mode = packed.metadata().context("cannot look at the archive")?;
+    let mode = mode.permissions().mode() & 0o777;
+    if mode & 0o444 != 0o444 {
+        bail!("the archive has mode {mode:o}: others cannot read it");
+    }
     let root = around.join(source.name());
     let user = rustix::process::geteuid().is_root().then_some(65_534);
+    let mut tar = Command::new("tar");
+    tar.args(["--extract", "--gzip", "--file", "-", "--directory"])
+        .arg(around)
+        .stdin(Stdio::from(packed));
     if let Some(user) = user {
         hand_over(around, user)?;
+        tar.uid(user).gid(user);
+    }
+    let done = tar.output().context("cannot run tar")?;
+    if !done.status.success() {
+        let words = String::from_utf8_lossy(&done.stderr);
+        bail!("the archive cannot be unpacked: {}", words.trim());
     }
     Ok(Unpacked {
         root,
@@ -143,4 +159,25 @@ fn sums(root: &Path) -> Result<String> {
         }
     }
     Ok(format!("{} files", named.len() - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_that_only_its_maker_can_read_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let archive = folder.path().join("x.tar.gz");
+        fs::write(&archive, "").expect("written");
+        fs::set_permissions(&archive, fs::Permissions::from_mode(0o600)).expect("ours");
+        let source = Source {
+            version: "1.2.3".to_owned(),
+            commit: "abc".to_owned(),
+            time: 0,
+            target: "t".to_owned(),
+        };
+        let error = unpack(&archive, &source, folder.path()).expect_err("refused");
+        assert!(error.to_string().contains("600"), "{error}");
+    }
 }
