@@ -1,7 +1,7 @@
 //! Backups of everything that a server keeps, and archives of pools that were taken away.
 //!
 //! Read in this order: [`snapshot`] (the database as it was at one moment), [`contents`] (what goes
-//! into the file), [`place`] (where files are kept, and how many), [`prove`] (whether a server can be
+//! into the file), [`place`] (where files are kept, and how many), [`spared`] (which is not let go), [`prove`] (whether a server can be
 //! started from one).
 //!
 //! Invariants: a backup is of one moment, beside a running server or without one, and holds up nobody
@@ -15,6 +15,7 @@ mod looks;
 mod place;
 mod prove;
 mod snapshot;
+mod spared;
 #[cfg(test)]
 mod tests;
 
@@ -107,7 +108,8 @@ impl BackupError {
     }
 }
 
-/// Writes a backup into the data directory, and lets go of the oldest beyond those that are kept.
+/// Writes a backup into the data directory, and lets go of the oldest beyond those that are kept; but not of
+/// that of a migration which may still be taken back.
 pub(crate) async fn create(
     config: &Config,
     reason: &str,
@@ -123,13 +125,27 @@ pub(crate) async fn create(
     let copy = scratch.path().join("dspex.db");
     let tables = snapshot::take(&database, &copy, config.storage.busy_timeout).await?;
     let flags = flags::copy(&config.flags.store).await?;
+    let copied = copy.clone();
     let (manifest, members) = contents::backup(config, reason, now, tables, copy, flags, live);
     let keep = config.storage.keep_backups;
     let folder = dir.backups();
+    let into = folder.clone();
+    let written = blocking(move || {
+        let name = place::name(Kind::Backup, now);
+        Ok(archive::write(&into, &name, manifest, &members)?)
+    })
+    .await?;
+    // Only now: the copy in the file is as it was taken.
+    let spared = spared::of_the_newest_migration(&copied).await;
     blocking(move || {
-        let written = archive::write(&folder, &place::name(Kind::Backup, now), manifest, &members)?;
         drop(scratch);
-        place::prune(&folder, keep, &written.path);
+        match spared {
+            Ok(spared) => place::prune(&folder, keep, &written.path, spared.as_deref()),
+            Err(error) => tracing::warn!(
+                %error,
+                "no old backup is removed: whether a migration needs one cannot be told"
+            ),
+        }
         Ok(written)
     })
     .await

@@ -1,5 +1,6 @@
 //! The folders of backups and archives: names, what is there, and what is let go.
 
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -77,14 +78,16 @@ fn files(folder: &Path, kind: Kind) -> Result<Vec<PathBuf>, ArchiveError> {
     Ok(paths)
 }
 
-/// Removes the oldest backups beyond `keep`; never the one that was just written. What cannot be
-/// removed is told in the log: a backup that was made is not undone for it.
-pub(super) fn prune(folder: &Path, keep: usize, newest: &Path) {
+/// Removes the oldest backups beyond `keep`; never the one that was just written, nor the one whose name is
+/// `spared`, which may be one more then. What cannot be removed is told in the log: a backup that was made is
+/// not undone for it.
+pub(super) fn prune(folder: &Path, keep: usize, newest: &Path, spared: Option<&OsStr>) {
     let Ok(paths) = files(folder, Kind::Backup) else {
         return;
     };
     let beyond = paths.len().saturating_sub(keep);
-    for path in paths.iter().take(beyond).filter(|path| *path != newest) {
+    let stays = |path: &Path| path == newest || (spared.is_some() && path.file_name() == spared);
+    for path in paths.iter().take(beyond).filter(|path| !stays(path)) {
         match std::fs::remove_file(path) {
             Ok(()) => tracing::info!(path = %path.display(), keep, "an old backup is removed"),
             Err(error) => {

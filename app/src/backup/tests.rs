@@ -8,7 +8,7 @@ use dspex_flags::{FileStore, Flags, Write};
 use dspex_migration::recording_conformance::look;
 use dspex_migration::{
     Event, Gate, Journal as _, JournalError, MemoryJournal, MemoryRecorder, MigrationId, Phase,
-    Recorded, Recorder,
+    Recorded, Recorder, Step,
 };
 use dspex_pool::PoolStatus;
 use dspex_router::Catalog as _;
@@ -192,6 +192,75 @@ async fn the_oldest_backups_are_let_go_and_the_newest_never() {
         kept.iter()
             .all(|listed| listed.manifest.is_ok() && listed.bytes > 0)
     );
+    store.close().await;
+}
+
+#[tokio::test]
+async fn the_backup_of_a_migration_is_kept_until_that_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), &["storage.keep_backups=2"]);
+    let (store, stores) = lived_in(dir.path()).await;
+    let id = MigrationId::from_text("m");
+    let plan = dspex_migration::Settings::default().plan("v1", "v2", None);
+    let at = clock::now();
+    let start = dspex_migration::Start {
+        plan: &plan.unwrap(),
+        who: "ada",
+        why: "a test",
+        at,
+    };
+    stores.journal.create(&id, start).await.unwrap();
+    let back_up = async || {
+        // Names are in the order of milliseconds.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        create(&config, "a test", None).await.unwrap()
+    };
+    let first = back_up().await;
+    let append = async |expected_seq, event, phase| {
+        let append = dspex_migration::Append {
+            expected_seq,
+            events: &[event],
+            at,
+            phase,
+            outcome: None,
+        };
+        stores.journal.append(&id, append).await.unwrap();
+    };
+    let saved = Event::StepDone {
+        step: Step::Backup,
+        checks: Vec::new(),
+        // The data directory was elsewhere then.
+        saved: Some(Saved {
+            place: format!(
+                "/elsewhere/{}",
+                first.path.file_name().unwrap().to_string_lossy()
+            ),
+            bytes: first.bytes,
+            sha256: first.sha256.clone(),
+        }),
+        removed: None,
+    };
+    append(1, saved, Phase::Deploy).await;
+    let kept = || {
+        let listed = list(&DataDir::new(dir.path()).backups()).unwrap();
+        let paths: Vec<_> = listed.into_iter().map(|listed| listed.path).collect();
+        paths
+    };
+    let mut written = Vec::new();
+    for _ in 0..4 {
+        written.push(back_up().await.path);
+    }
+    assert_eq!(
+        kept(),
+        [written[3].clone(), written[2].clone(), first.path.clone()]
+    );
+    // Complete, and yet it may be taken back.
+    append(2, Event::Completed, Phase::Complete).await;
+    let fifth = back_up().await.path;
+    assert_eq!(kept(), [fifth.clone(), written[3].clone(), first.path]);
+    append(3, Event::RolledBack, Phase::RolledBack).await;
+    let last = back_up().await.path;
+    assert_eq!(kept(), [last, fifth]);
     store.close().await;
 }
 
