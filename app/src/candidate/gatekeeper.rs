@@ -55,12 +55,7 @@ impl Gatekeeper for WebhookGates {
         let body = json!({
             "type": "dspex.migration.gate",
             "timestamp": at,
-            "text": format!(
-                "May migration {} leave stage {} ({:?})?",
-                question.migration,
-                question.stage + 1,
-                question.percent
-            ),
+            "text": text(question),
             "data": question,
         });
         // Asked anew each time, so each question is its own message.
@@ -77,6 +72,16 @@ impl Gatekeeper for WebhookGates {
         read(&answered.map_err(|problem| format!("the gate {to} does not answer: {problem}"))?)
             .map_err(|problem| format!("the gate {to} {problem}"))
     }
+}
+
+/// The question for people.
+fn text(question: &Question) -> String {
+    format!(
+        "May migration {} leave stage {} ({})?",
+        question.migration,
+        question.stage + 1,
+        question.percent
+    )
 }
 
 fn read(answered: &Answered) -> Result<Answer, String> {
@@ -126,6 +131,18 @@ mod tests {
         ] {
             assert!(read(&answered(status, body)).is_err(), "{status} {body}");
         }
+    }
+
+    #[test]
+    fn people_are_asked_in_their_words() {
+        let question = Question {
+            migration: dspex_migration::MigrationId::from_text("m-1"),
+            stage: 0,
+            percent: "5%".parse().unwrap(),
+            next: None,
+            analysis: None,
+        };
+        assert_eq!(text(&question), "May migration m-1 leave stage 1 (5%)?");
     }
 
     #[tokio::test]
