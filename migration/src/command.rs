@@ -17,7 +17,8 @@ pub enum Command {
     Resume,
     /// Do not wait for what is left of the hold.
     Promote {
-        /// Not to the next stage, but to all traffic, and complete.
+        /// Not to the next stage, but straight to the last, without its hold. The validation and a healthy look
+        /// still come before it is complete.
         to_end: bool,
     },
     /// Traffic to 0 % at once, then take the candidate away.

@@ -151,7 +151,8 @@ struct CommandBody {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PromoteBody {
-    /// Not to the next stage, but to all traffic, and complete.
+    /// Not to the next stage, but straight to the last, without its hold. The validation and a healthy look
+    /// still come before it is complete.
     #[serde(default)]
     to_end: bool,
     /// Who; `admin` where absent.
