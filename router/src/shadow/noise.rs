@@ -1,12 +1,13 @@
-//! Where stable differs from itself.
+//! Where stable differs from itself, and in what.
 //!
-//! Invariants: what is noise follows from counts alone; a place under a place that is noise is noise
-//! too. Bounded: beyond [`PLACES`] places no further one is learnt, and differences there count.
+//! Invariants: what is noise follows from counts alone; noise in words excuses words, and never a field
+//! that is missing or of another type; words and numbers under a place that is noise are noise too.
+//! Bounded: beyond [`PLACES`] places no further one is learnt, and differences there count.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::NoiseConfig;
-use crate::compare::Difference;
+use crate::compare::{Difference, Tier};
 
 /// How many places of one program's answers are remembered.
 const PLACES: usize = 500;
@@ -15,33 +16,59 @@ const PLACES: usize = 500;
 pub(super) struct Noise {
     /// How often stable was compared with itself.
     pub(super) seen: u64,
-    /// How often it differed, by place.
-    places: HashMap<String, u64>,
+    /// How often it differed, by place and by the rule that found it.
+    places: HashMap<String, HashMap<Tier, u64>>,
 }
 
 impl Noise {
     /// Stable was compared with itself, and this is what differed.
     pub(super) fn learn(&mut self, differences: &[Difference]) {
         self.seen += 1;
-        let mut places: Vec<String> = differences.iter().map(Difference::place).collect();
-        places.sort_unstable();
-        places.dedup();
-        for place in places {
+        let once: BTreeSet<(String, Tier)> = differences
+            .iter()
+            .map(|difference| (difference.place(), difference.rule))
+            .collect();
+        for (place, rule) in once {
             if self.places.len() < PLACES || self.places.contains_key(&place) {
-                *self.places.entry(place).or_default() += 1;
+                *self
+                    .places
+                    .entry(place)
+                    .or_default()
+                    .entry(rule)
+                    .or_default() += 1;
             }
         }
     }
 
     /// Whether a difference here says nothing about the candidate.
     pub(super) fn covers(&self, difference: &Difference, floor: f64) -> bool {
-        let place = difference.place();
-        let above = |end: usize| self.is_noise(&place[..end], floor);
-        self.is_noise(&place, floor) || place.match_indices('/').skip(1).any(|(end, _)| above(end))
+        self.hides(&difference.place(), difference.rule, floor)
     }
 
-    fn is_noise(&self, place: &str, floor: f64) -> bool {
-        let differed = self.places.get(place).copied().unwrap_or(0);
+    /// Whether what this rule would find at this place says nothing about the candidate.
+    pub(super) fn hides(&self, place: &str, rule: Tier, floor: f64) -> bool {
+        let differed = self.places.get(place).and_then(|rules| rules.get(&rule));
+        if differed.is_some_and(|differed| self.is_noise(*differed, floor)) {
+            return true;
+        }
+        // Where stable does not have the same fields twice, or as many elements, it does not have the
+        // same words beneath either. A form, such as a field of an element, is its own matter.
+        matches!(rule, Tier::Text | Tier::Numbers)
+            && place
+                .match_indices('/')
+                .skip(1)
+                .any(|(end, _)| self.wavers(&place[..end], floor))
+    }
+
+    /// Whether stable differs from itself here, in whichever way.
+    fn wavers(&self, place: &str, floor: f64) -> bool {
+        let rules = self.places.get(place).into_iter().flatten();
+        rules
+            .into_iter()
+            .any(|(_, differed)| self.is_noise(*differed, floor))
+    }
+
+    fn is_noise(&self, differed: u64, floor: f64) -> bool {
         differed > 0 && differed as f64 > floor * self.seen as f64
     }
 
@@ -49,7 +76,7 @@ impl Noise {
     pub(super) fn places(&self, floor: f64) -> Vec<String> {
         let noise = self.places.keys();
         let mut noise: Vec<String> = noise
-            .filter(|place| self.is_noise(place, floor))
+            .filter(|place| self.wavers(place, floor))
             .cloned()
             .collect();
         noise.sort_unstable();
@@ -70,10 +97,13 @@ impl Noise {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::Tier;
 
     fn at(path: &str) -> Difference {
-        Difference::new(path, Tier::Text, String::new(), None, None)
+        found(path, Tier::Text)
+    }
+
+    fn found(path: &str, rule: Tier) -> Difference {
+        Difference::new(path, rule, String::new(), None, None)
     }
 
     #[test]
@@ -92,6 +122,33 @@ mod tests {
             "once in 200 is a slip"
         );
         assert_eq!(noise.places(0.01), ["/time"]);
+    }
+
+    #[test]
+    fn noise_in_words_excuses_no_missing_field_and_no_wrong_type() {
+        let mut noise = Noise::default();
+        noise.learn(&[at("/answer")]);
+        assert!(noise.covers(&at("/answer"), 0.01));
+        for rule in [Tier::Schema, Tier::Fields, Tier::Numbers, Tier::Failure] {
+            assert!(!noise.covers(&found("/answer", rule), 0.01), "{rule:?}");
+            assert!(!noise.covers(&found("", rule), 0.01), "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn where_the_form_wavers_so_do_the_words_beneath_it() {
+        let mut noise = Noise::default();
+        noise.learn(&[found("/items", Tier::Fields)]);
+        assert!(
+            noise.covers(&found("/items", Tier::Fields), 0.01),
+            "its length"
+        );
+        for rule in [Tier::Text, Tier::Numbers] {
+            assert!(noise.covers(&found("/items/0/id", rule), 0.01), "{rule:?}");
+        }
+        let missing = found("/items/0/id", Tier::Fields);
+        assert!(!noise.covers(&missing, 0.01), "each element has it");
+        assert_eq!(noise.places(0.01), ["/items"]);
     }
 
     #[test]

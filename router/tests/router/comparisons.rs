@@ -96,6 +96,41 @@ async fn what_stable_does_not_answer_twice_alike_does_not_count() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn words_that_waver_hide_no_missing_field_and_no_wrong_type() {
+    let house = house(ShadowConfig {
+        noise: NoiseConfig {
+            learn_first: 3,
+            share: 0.0,
+            floor: 0.01,
+        },
+        ..config()
+    })
+    .await;
+    let program = house.program("p", true).await;
+    let said = AtomicU64::new(0);
+    house.stable.answer_with(move |_| {
+        let words = format!("in the {}. words", said.fetch_add(1, SeqCst));
+        Ok(FakePool::reply(&json!({"answer": words})))
+    });
+    house.candidate.answer(&json!({"answer": "in other words"}));
+    for _ in 0..3 {
+        house.call(&program, "s").await.unwrap();
+        pause().await;
+    }
+    assert_eq!(told(&house, &program).noise, ["/answer"]);
+    for broken in [json!({}), json!({"answer": 5}), json!({"answer": null})] {
+        let before = told(&house, &program).different;
+        house.candidate.answer(&broken);
+        house.call(&program, "s").await.unwrap();
+        pause().await;
+        let seen = told(&house, &program);
+        assert_eq!(seen.different, before + 1, "{broken}: {seen:?}");
+        let case = &house.router.shadow_cases(None, 1)[0];
+        assert_eq!(case.differences[0].rule, Tier::Fields, "{case:?}");
+    }
+}
+
 fn with_comparer() -> ShadowConfig {
     let rules = RulesConfig {
         comparer: Some("judge".parse().unwrap()),
