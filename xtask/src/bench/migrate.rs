@@ -50,6 +50,9 @@ pub(super) struct Migrate {
     /// Measure only what verdicts cost, and keep the simulations of the checked-in result
     #[arg(long, value_enum, conflicts_with = "compare")]
     only: Option<Part>,
+    /// Changes nothing: nobody else judges migrations, so there is nothing to measure beside this
+    #[arg(long)]
+    rivals: bool,
     /// Calls a second, over the day
     #[arg(long, default_value_t = 10.0, value_name = "N")]
     rate: f64,
@@ -63,6 +66,9 @@ enum Part {
 }
 
 pub(super) fn run(migrate: &Migrate, places: &Places, interrupt: &Interrupt) -> Result<bool> {
+    if migrate.rivals {
+        eprintln!("bench migrate has no rivals: nobody else judges migrations");
+    }
     let wanted = migrate.compare || migrate.only.is_some();
     let before: Option<Record> = Results::MIGRATE.before(wanted, places)?;
     let surroundings = Surroundings::of(places, BTreeMap::new());
@@ -200,6 +206,17 @@ pub(super) mod tests {
         let bars = page::bars(&record("today"));
         assert_eq!(bars.len(), 3);
         assert!((bars[0].spread.median - 0.3).abs() < 1e-9, "{bars:?}");
+    }
+
+    #[test]
+    fn rivals_may_be_asked_for_as_with_every_subject() {
+        #[derive(clap::Parser)]
+        struct Asked {
+            #[command(flatten)]
+            migrate: Migrate,
+        }
+        let asked = <Asked as clap::Parser>::try_parse_from(["migrate", "--rivals", "--quick"]);
+        assert!(asked.expect("no usage error").migrate.rivals);
     }
 
     #[test]
