@@ -48,7 +48,8 @@ pub struct Rule {
     pub strategy: Strategy,
     /// How many further tries are allowed.
     pub retries: u32,
-    /// The waits between them. Checked with the rule, by the matrix, which names the class.
+    /// The waits between them, for a [`Recovery`](crate::Recovery). A [`Retry`](crate::Retry) has waits
+    /// of its own. Checked with the rule, by the matrix, which names the class.
     #[serde(deserialize_with = "Backoff::unchecked")]
     pub backoff: Backoff,
 }

@@ -10,6 +10,9 @@ use tokio::time::Instant;
 use crate::{Backoff, Classify, Draw, InvalidConfig, Matrix, RetryBudget, Strategy};
 
 /// How often a call is made at most, and what waits between. What exists is valid.
+///
+/// The waits are these and not those of the matrix: a caller who retries knows how long it may wait for
+/// this call. Of the matrix's rule count the strategy, and the retries as a second limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct Retry {
@@ -45,7 +48,7 @@ impl Retry {
         self.attempts
     }
 
-    /// The waits between them.
+    /// The waits between them, for classes whose strategy is to wait.
     #[must_use]
     pub fn backoff(&self) -> &Backoff {
         &self.backoff
@@ -64,7 +67,8 @@ impl Retry {
 
     /// Makes a call until it succeeds, its failure is of a class that `matrix` does not retry, the
     /// attempts or the budget are used up, or the wait for the next attempt would end after
-    /// `deadline`. Answers with the last attempt's end.
+    /// `deadline`. Answers with the last attempt's end. Between attempts it waits as [`Retry::backoff`]
+    /// says, whatever the backoff of the matrix's rule is.
     ///
     /// Only for calls that may be repeated: it cannot know whether a failed attempt had an effect.
     ///

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use dspex_breaker::{
     Backoff, BudgetConfig, Classified, Draw, ErrorClass, Exhausted, Matrix, Retry, RetryBudget,
+    Rule,
 };
 use proptest::prelude::*;
 use tokio::time::Instant;
@@ -169,6 +170,16 @@ async fn a_call_is_tried_as_often_as_it_may_be() {
     let begun = Instant::now();
     assert_eq!(run(&generous, ErrorClass::Connection, 2, far).await, Ok(3));
     assert_eq!(begun.elapsed(), Duration::from_secs(3), "1 s and 2 s");
+    // The waits of the retry, whatever the matrix has for those who follow it alone.
+    let slow = Rule {
+        backoff: Backoff::custom([Duration::from_secs(60)]),
+        ..matrix.lookup(ErrorClass::Connection).clone()
+    };
+    let slow = Matrix::default().with(ErrorClass::Connection, slow);
+    let begun = Instant::now();
+    let call = async || Err::<(), _>(ErrorClass::Connection);
+    let failed = retry.run(&generous, &slow, &judge, far, call).await;
+    assert!(failed.is_err() && begun.elapsed() == Duration::from_secs(3));
     let never = u32::MAX;
     let failed = run(&generous, ErrorClass::Connection, never, far).await;
     assert_eq!((failed, attempts.get()), (Err(ErrorClass::Connection), 3));
