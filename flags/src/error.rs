@@ -63,7 +63,8 @@ pub enum FlagError {
         laggards: Vec<String>,
     },
 
-    /// The store holds something that cannot be read as a flag's value or as a change of one.
+    /// The store holds something that cannot be read as a flag's value or as a change of one: set the
+    /// flag again.
     #[error(
         "the flag store holds `{text}` for `{key}`, which cannot be read: {problem}; set the flag \
          again or repair its row"
@@ -72,6 +73,20 @@ pub enum FlagError {
         /// The flag concerned.
         key: String,
         /// What is stored, cut to a readable length.
+        text: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// The store's file is no file of flags: put another in its place. Nothing is written over it.
+    #[error(
+        "`{path}` is no file of flags: {problem}; it begins with `{text}`; restore it from a backup, or move \
+         it away and restart to begin with none"
+    )]
+    BrokenFile {
+        /// The file.
+        path: String,
+        /// How it begins, cut to a readable length.
         text: String,
         /// What is wrong with it.
         problem: String,

@@ -60,7 +60,8 @@ impl FileStore {
     /// # Errors
     ///
     /// [`FlagError::SchemaTooNew`] if a newer program has written it, [`FlagError::ByHand`] if somebody
-    /// has changed it, [`FlagError::Store`] if it cannot be read, or its folder cannot be written.
+    /// has changed it, [`FlagError::BrokenFile`] if it is no file of flags, [`FlagError::Store`] if it
+    /// cannot be read, or its folder cannot be written.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self, FlagError> {
         let store = Self(Arc::new(Inner {
             path: path.into(),

@@ -75,20 +75,20 @@ impl Document {
         struct Format {
             format: i64,
         }
-        let corrupt = |error: serde_json::Error| FlagError::Corrupt {
-            key: path.display().to_string(),
+        let broken = |error: serde_json::Error| FlagError::BrokenFile {
+            path: path.display().to_string(),
             text: shown(&String::from_utf8_lossy(text)),
-            problem: format!("it is no file of flags: {error}"),
+            problem: error.to_string(),
         };
         // A newer form may have anything beside its number.
-        let Format { format } = serde_json::from_slice(text).map_err(corrupt)?;
+        let Format { format } = serde_json::from_slice(text).map_err(broken)?;
         if format > FORMAT {
             return Err(FlagError::SchemaTooNew {
                 found: format,
                 known: FORMAT,
             });
         }
-        let document: Self = serde_json::from_slice(text).map_err(corrupt)?;
+        let document: Self = serde_json::from_slice(text).map_err(broken)?;
         document.check()?;
         Ok(document)
     }

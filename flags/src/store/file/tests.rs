@@ -114,9 +114,12 @@ async fn a_broken_file_is_refused_named_and_left_alone_while_the_last_flags_serv
     let whole = std::fs::read_to_string(&path).unwrap();
     let newer = whole.replace("\"format\": 1", "\"format\": 2, \"more\": []");
     for (text, says) in [
-        (&whole[..whole.len() / 2], "it is no file of flags"),
-        ("", "it is no file of flags"),
-        ("dear diary", "it is no file of flags"),
+        (
+            &whole[..whole.len() / 2],
+            "restore it from a backup, or move it away",
+        ),
+        ("", "restore it from a backup, or move it away"),
+        ("dear diary", "restore it from a backup, or move it away"),
         (&newer, "schema version 2, and this program knows up to 1"),
         (
             &whole.replace("bool", "colour"),
@@ -126,6 +129,7 @@ async fn a_broken_file_is_refused_named_and_left_alone_while_the_last_flags_serv
         std::fs::write(&path, text).unwrap();
         let error = flags.refresh().await.unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
+        assert!(!error.contains("set the flag again") || text.contains("colour"));
         assert_eq!(flags.store_error().unwrap().to_string(), error);
         assert!(flags.snapshot().enabled(&dspex::POOL_V2_ENABLED));
         if !text.contains("colour") {
@@ -138,6 +142,9 @@ async fn a_broken_file_is_refused_named_and_left_alone_while_the_last_flags_serv
     std::fs::remove_file(&path).unwrap();
     let error = flags.refresh().await.unwrap_err();
     assert!(matches!(*error, FlagError::WentBack { .. }), "{error}");
+    // As the message says: moved away, a start begins with none.
+    let begun = open(&folder).await.unwrap();
+    assert_eq!(begun.revision().await.unwrap(), Revision::ZERO);
     assert!(flags.snapshot().enabled(&dspex::POOL_V2_ENABLED));
     std::fs::write(&path, &whole).unwrap();
     flags.refresh().await.unwrap();
