@@ -56,7 +56,7 @@ pub(crate) struct Options {
     /// Print one JSON object on standard output, and nothing else there
     #[arg(long)]
     json: bool,
-    /// The short forms: fewer kills, shorter waits
+    /// Fewer kills, in the drill that kills (controller-kill); the others have no short form
     #[arg(long)]
     quick: bool,
     /// Chooses the moments that are left to chance; the same number chooses the same
@@ -236,11 +236,11 @@ fn one(
         must: drill.must,
         outcome: Outcome::CouldNotRun,
         trouble: None,
-        quick: options.quick,
+        quick: false,
         seed: options.seed,
         seconds: 0.0,
         calls: Calls::default(),
-        reaction: None,
+        reactions: Vec::new(),
         migrations: Vec::new(),
         verdicts: Vec::new(),
         claims: Vec::new(),
@@ -283,6 +283,7 @@ fn play(
     report.log = rehearsal.log.display().to_string();
     let ended = (drill.play)(&mut rehearsal);
     let ended = ended.and_then(|()| rehearsal.close());
+    report.quick = rehearsal.shortened;
     if let Err(error) = ended {
         let Some(in_vain) = error.downcast_ref::<InVain>() else {
             return Err(error);
@@ -291,8 +292,7 @@ fn play(
         // As much as can be told all the same. What fails now has failed for the same reason.
         let _ = rehearsal.close();
     }
-    report.calls = judge::judge(&mut rehearsal)?;
-    report.reaction = judge::reaction(&rehearsal);
+    (report.calls, report.reactions) = judge::judge(&mut rehearsal)?;
     for journal in &rehearsal.journals {
         report.migrations.push(Migration {
             id: journal.id.clone(),

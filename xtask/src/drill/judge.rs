@@ -1,6 +1,7 @@
 //! What must hold in every drill, whatever it did: judged by what callers saw, by what is left on
 //! the machine, and by the journals.
 
+pub(super) mod reaction;
 mod sides;
 
 use std::collections::BTreeMap;
@@ -23,8 +24,8 @@ const LOG_LINES: f64 = 300.0;
 /// Examples of each kind of failure that a report names.
 const EXAMPLES: usize = 3;
 
-/// Adds the claims that every drill makes, and adds up its calls.
-pub(super) fn judge(rehearsal: &mut Rehearsal<'_>) -> Result<Calls> {
+/// Adds the claims that every drill makes, adds up its calls, and tells how fast it was reacted.
+pub(super) fn judge(rehearsal: &mut Rehearsal<'_>) -> Result<(Calls, Vec<Reaction>)> {
     let samples = rehearsal.ledger.samples().clone();
     let seen = rehearsal.observer.take().map(|observer| {
         let mut seen = observer.seen();
@@ -114,24 +115,8 @@ pub(super) fn judge(rehearsal: &mut Rehearsal<'_>) -> Result<Calls> {
         rate <= LOG_LINES,
         format!("{lines} lines, {rate:.0} a second"),
     );
-    Ok(calls)
-}
-
-/// How fast it was noticed, and how fast traffic was off the candidate, by the journal's clock.
-pub(super) fn reaction(rehearsal: &Rehearsal<'_>) -> Option<Reaction> {
-    let trigger = rehearsal.trigger?;
-    let millis_to = |kind: &str| {
-        let entry = rehearsal.journals.iter().rev().find_map(|journal| {
-            let mut entries = journal.entries.iter();
-            entries.find(|entry| entry.kind() == kind && entry.at >= trigger.at)
-        })?;
-        Some(entry.at.duration_since(trigger.at).as_millis())
-    };
-    Some(Reaction {
-        from: trigger.what,
-        to_rollback_ms: millis_to("rollback_began"),
-        to_zero_ms: millis_to("traffic_zeroed"),
-    })
+    let reactions = reaction::all(rehearsal, &samples, &timeline);
+    Ok((calls, reactions))
 }
 
 fn is_wrong(sample: &Sample) -> bool {

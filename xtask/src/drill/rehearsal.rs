@@ -58,6 +58,8 @@ pub(super) struct Allowance {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Trigger {
     pub(super) at: Timestamp,
+    /// The same moment by the ledger.
+    pub(super) seen: Duration,
     pub(super) what: &'static str,
 }
 
@@ -74,13 +76,16 @@ pub(super) struct Rehearsal<'a> {
     pub(super) drill: &'static Drill,
     pub(super) setup: &'a Setup<'a>,
     pub(super) interrupt: &'a Interrupt,
-    /// Whether it is to be over soon.
-    pub(super) quick: bool,
+    /// Whether the short form is asked for, where there is one.
+    quick: bool,
+    /// Whether the drill has one, and plays it.
+    pub(super) shortened: bool,
     pub(super) seed: u64,
     pub(super) ledger: Arc<Ledger>,
     pub(super) claims: Vec<Claim>,
     pub(super) allowances: Vec<Allowance>,
-    pub(super) trigger: Option<Trigger>,
+    /// The oldest first.
+    pub(super) triggers: Vec<Trigger>,
     pub(super) journals: Vec<Journal>,
     /// Facts that belong into the report and are no claims.
     pub(super) notes: Vec<String>,
@@ -131,11 +136,12 @@ impl<'a> Rehearsal<'a> {
             setup,
             interrupt,
             quick,
+            shortened: false,
             seed,
             ledger: Arc::new(Ledger::begin()),
             claims: Vec::new(),
             allowances: Vec::new(),
-            trigger: None,
+            triggers: Vec::new(),
             journals: Vec::new(),
             notes: Vec::new(),
             unseen: Vec::new(),
@@ -253,7 +259,13 @@ impl<'a> Rehearsal<'a> {
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Sleeps, shorter where it is to be over soon.
+    /// Whether to play the drill's short form. The report says so, and that is no evidence of the whole.
+    pub(super) fn is_short(&mut self) -> bool {
+        self.shortened = self.quick;
+        self.shortened
+    }
+
+    /// Sleeps, until it is interrupted.
     pub(super) fn rest(&self, wait: Duration) -> Result<()> {
         self.interrupt.sleep(wait)
     }

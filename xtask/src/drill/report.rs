@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::surroundings::Surroundings;
 
 /// The form of the JSON. It changes when a member changes its meaning.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 /// How a drill ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -91,8 +91,12 @@ pub(super) struct Reaction {
     pub(super) from: &'static str,
     /// Until the journal says that the rollback began.
     pub(super) to_rollback_ms: Option<i128>,
-    /// Until every router had acknowledged 0 %.
+    /// Until the journal says that every router had acknowledged 0 %. Where it could not be written,
+    /// callers were off the candidate before.
     pub(super) to_zero_ms: Option<i128>,
+    /// Until the last call began that a caller made and that was sent to the candidate; none where no
+    /// call was, after what set it off.
+    pub(super) to_last_call_ms: Option<u128>,
 }
 
 /// A verdict, and when it was first told.
@@ -120,12 +124,14 @@ pub(super) struct Report {
     pub(super) outcome: Outcome,
     /// Why it could not be played.
     pub(super) trouble: Option<String>,
+    /// Whether this was a short form of it.
     pub(super) quick: bool,
     /// Chance's own: the same seed makes the same choices.
     pub(super) seed: u64,
     pub(super) seconds: f64,
     pub(super) calls: Calls,
-    pub(super) reaction: Option<Reaction>,
+    /// One for each rollback that was set off, the oldest first.
+    pub(super) reactions: Vec<Reaction>,
     /// How each migration of the drill ended, the oldest first.
     pub(super) migrations: Vec<Migration>,
     pub(super) verdicts: Vec<Told>,
@@ -246,11 +252,20 @@ mod tests {
                 failures: BTreeMap::from([("worker-crashed".to_owned(), 3)]),
                 ..Calls::default()
             },
-            reaction: Some(Reaction {
-                from: "the first fault",
-                to_rollback_ms: Some(400),
-                to_zero_ms: None,
-            }),
+            reactions: vec![
+                Reaction {
+                    from: "the first fault",
+                    to_rollback_ms: Some(400),
+                    to_zero_ms: Some(900),
+                    to_last_call_ms: Some(30),
+                },
+                Reaction {
+                    from: "the command",
+                    to_rollback_ms: Some(300),
+                    to_zero_ms: None,
+                    to_last_call_ms: None,
+                },
+            ],
             migrations: Vec::new(),
             verdicts: Vec::new(),
             claims: vec![claim],
@@ -277,8 +292,14 @@ mod tests {
             text.contains("| **NO** | no \\| caller fails | 3 failed |"),
             "{text}"
         );
-        assert!(text.contains("400 ms after the first fault"), "{text}");
-        assert!(text.contains("never after the first fault"), "{text}");
+        assert!(
+            text.contains("| the first fault | 400 ms | 900 ms | 30 ms |"),
+            "{text}"
+        );
+        assert!(
+            text.contains("| the command | 300 ms | never | none |"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -292,7 +313,7 @@ mod tests {
         let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(json["drills"][1]["outcome"], "failed");
         assert_eq!(
-            json["drills"][0]["reaction"]["to_zero_ms"],
+            json["drills"][0]["reactions"][1]["to_zero_ms"],
             serde_json::Value::Null
         );
         assert!(folder.path().join("happy.md").exists());
@@ -301,6 +322,9 @@ mod tests {
             table.contains("happy: no | caller fails: 3\nfailed"),
             "{table}"
         );
-        assert!(table.contains("400 ms"), "{table}");
+        // The slowest of each.
+        let row = table.lines().find(|line| line.starts_with("happy "));
+        let words: Vec<&str> = row.expect("a row").split_whitespace().collect();
+        assert_eq!(words[5..10], ["400", "ms", "never", "30", "ms"], "{table}");
     }
 }

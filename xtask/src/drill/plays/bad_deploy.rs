@@ -18,6 +18,7 @@ pub(in crate::drill) fn play(drill: &mut Rehearsal<'_>) -> Result<()> {
     drill.open(SETTINGS, &PLAIN)?;
     drill.crowd(callers())?;
     drill.rest(BASELINE)?;
+    drill.reacts_to("the candidate was asked for");
     drill.migrate()?;
     let status = drill.until("the end", SOON, |status| !status.live())?;
     drill.claim(

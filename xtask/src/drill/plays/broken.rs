@@ -83,7 +83,7 @@ fn play(drill: &mut Rehearsal<'_>, faults: &str, within: Duration) -> Result<()>
         cause.is_the_controller(),
         cause.why(),
     );
-    let reaction = crate::drill::judge::reaction(drill);
+    let reaction = crate::drill::judge::reaction::newest(drill);
     let zeroed = reaction.and_then(|reaction| reaction.to_zero_ms);
     drill.claim(
         format!(

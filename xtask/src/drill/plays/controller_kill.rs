@@ -35,7 +35,7 @@ pub(in crate::drill) fn play(drill: &mut Rehearsal<'_>) -> Result<()> {
             sample.program == "order" && cut
         },
     );
-    let kills = if drill.quick { 4 } else { 20 };
+    let kills = if drill.is_short() { 4 } else { 20 };
     let mut chance = Chance::new(drill.seed);
     drill.open(STAGES, &PLAIN)?;
     drill.crowd(patient())?;

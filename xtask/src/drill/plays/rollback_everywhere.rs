@@ -140,7 +140,7 @@ fn roll_back(drill: &mut Rehearsal<'_>, when: When) -> Result<()> {
     );
     // A second rollback finds the work of the first done already.
     if when != When::RollingBack {
-        let to_zero = crate::drill::judge::reaction(drill).and_then(|seen| seen.to_zero_ms);
+        let to_zero = crate::drill::judge::reaction::newest(drill).and_then(|seen| seen.to_zero_ms);
         let limit = match when {
             When::Stage(_) | When::Paused => ZERO_WITHIN_MS,
             _ => ZERO_ELSEWHERE_WITHIN_MS,

@@ -35,7 +35,7 @@ pub(super) fn taken_back(drill: &mut Rehearsal<'_>, fault: &str, limit: Duration
     );
     drill.rest(AFTERWARDS)?;
     drill.note_first_fault();
-    let struck = usize::from(drill.trigger.is_some());
+    let struck = usize::from(!drill.triggers.is_empty());
     drill.claims.push(took_place(fault, struck));
     let journal = drill.keep_journal()?;
     let began = journal.first("rollback_began");

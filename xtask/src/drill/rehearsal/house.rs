@@ -30,9 +30,16 @@ impl Rehearsal<'_> {
             let micros = (seconds * 1e6) as i64;
             Timestamp::from_microsecond(micros).ok()
         });
-        if let Some(at) = at {
-            let what = "the first fault";
-            self.trigger.get_or_insert(Trigger { at, what });
+        if let Some(at) = at
+            && self.triggers.is_empty()
+        {
+            let ago = Timestamp::now().duration_since(at);
+            let ago = Duration::try_from(ago).unwrap_or_default();
+            self.triggers.push(Trigger {
+                at,
+                seen: self.ledger.now().saturating_sub(ago),
+                what: "the first fault",
+            });
         }
     }
 

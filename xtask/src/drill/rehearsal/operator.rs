@@ -54,6 +54,15 @@ impl Rehearsal<'_> {
         command
     }
 
+    /// From now on it is measured how fast is reacted to this.
+    pub(in crate::drill) fn reacts_to(&mut self, what: &'static str) {
+        self.triggers.push(Trigger {
+            at: Timestamp::now(),
+            seen: self.ledger.now(),
+            what,
+        });
+    }
+
     /// Starts a migration.
     pub(in crate::drill) fn migrate(&self) -> Result<()> {
         let why = format!("drill {}", self.drill.name);
@@ -79,10 +88,7 @@ impl Rehearsal<'_> {
         &mut self,
         wait: Duration,
     ) -> Result<(Option<i32>, String, String)> {
-        self.trigger = Some(Trigger {
-            at: Timestamp::now(),
-            what: "the command",
-        });
+        self.reacts_to("the command");
         let why = format!("drill {}", self.drill.name);
         let (config, wait) = (self.launch.file(), format!("{}ms", wait.as_millis()));
         let config = config.to_string_lossy();
@@ -113,20 +119,14 @@ impl Rehearsal<'_> {
 
     /// Asks for a rollback, and takes the time of it.
     pub(in crate::drill) fn roll_back(&mut self) -> Result<()> {
-        self.trigger = Some(Trigger {
-            at: Timestamp::now(),
-            what: "the command",
-        });
+        self.reacts_to("the command");
         self.steer("rollback")
     }
 
     /// Asks for a rollback as [`roll_back`](Self::roll_back) does, and does not wait for the answer:
     /// a server whose store is in trouble may take its time for it. Dropping the guard takes it back.
     pub(in crate::drill) fn ask_for_rollback(&mut self) -> Result<Group> {
-        self.trigger = Some(Trigger {
-            at: Timestamp::now(),
-            what: "the command",
-        });
+        self.reacts_to("the command");
         let why = format!("drill {}", self.drill.name);
         self.begin(&["migrate", "rollback", "--why", &why])
     }

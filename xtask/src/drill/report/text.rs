@@ -56,6 +56,19 @@ impl Report {
                 let _ = writeln!(text, "- {}", cell(example));
             }
         }
+        if !self.reactions.is_empty() {
+            text.push_str(
+                "\n| from | rollback began | 0 % acknowledged | last call to the candidate |\n|---|---|---|---|\n",
+            );
+        }
+        for reaction in &self.reactions {
+            let row = Row::of_reactions(std::slice::from_ref(reaction));
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} |",
+                reaction.from, row.rollback, row.zero, row.last_call
+            );
+        }
         if !self.migrations.is_empty() {
             text.push_str("\n| migration | ended | entries |\n|---|---|---|\n");
             for migration in &self.migrations {
@@ -145,14 +158,6 @@ impl Report {
                 ));
             }
         }
-        if let Some(reaction) = &self.reaction {
-            let after = |millis: Option<i128>| {
-                let millis = millis.map_or("never".to_owned(), |millis| format!("{millis} ms"));
-                format!("{millis} after {}", reaction.from)
-            };
-            figures.push(("rollback began", after(reaction.to_rollback_ms)));
-            figures.push(("0 % acknowledged", after(reaction.to_zero_ms)));
-        }
         figures
     }
 }
@@ -164,13 +169,13 @@ impl Summary {
             self.passed, self.failed, self.could_not_run
         );
         text.push_str(
-            "| drill | result | requests | failures | lost sessions | to rollback | to 0 % | seconds |\n|---|---|---|---|---|---|---|---|\n",
+            "| drill | result | requests | failures | lost sessions | to rollback | to 0 % | to the last call | seconds |\n|---|---|---|---|---|---|---|---|---|\n",
         );
         for drill in &self.drills {
             let row = Row::of(drill);
             let _ = writeln!(
                 text,
-                "| [{}]({}.md) | {} | {} | {} | {} | {} | {} | {:.1} |",
+                "| [{}]({}.md) | {} | {} | {} | {} | {} | {} | {} | {:.1} |",
                 drill.drill,
                 drill.drill,
                 drill.outcome.word(),
@@ -179,6 +184,7 @@ impl Summary {
                 drill.calls.lost_sessions,
                 row.rollback,
                 row.zero,
+                row.last_call,
                 drill.seconds
             );
         }
@@ -188,14 +194,22 @@ impl Summary {
     /// For the terminal.
     pub(in crate::drill) fn table(&self) -> String {
         let mut text = format!(
-            "\n{:<20} {:<13} {:>8} {:>8} {:>5} {:>11} {:>9} {:>8}\n",
-            "drill", "result", "requests", "failures", "lost", "to rollback", "to 0 %", "seconds"
+            "\n{:<20} {:<13} {:>8} {:>8} {:>5} {:>11} {:>9} {:>9} {:>8}\n",
+            "drill",
+            "result",
+            "requests",
+            "failures",
+            "lost",
+            "to rollback",
+            "to 0 %",
+            "last call",
+            "seconds"
         );
         for drill in &self.drills {
             let row = Row::of(drill);
             let _ = writeln!(
                 text,
-                "{:<20} {:<13} {:>8} {:>8} {:>5} {:>11} {:>9} {:>8.1}",
+                "{:<20} {:<13} {:>8} {:>8} {:>5} {:>11} {:>9} {:>9} {:>8.1}",
                 drill.drill,
                 drill.outcome.word(),
                 drill.calls.requests,
@@ -203,6 +217,7 @@ impl Summary {
                 drill.calls.lost_sessions,
                 row.rollback,
                 row.zero,
+                row.last_call,
                 drill.seconds
             );
         }
@@ -223,23 +238,42 @@ impl Summary {
     }
 }
 
-/// The cells of a drill that need words.
+/// The cells of a drill that need words: of its reactions the slowest.
 struct Row {
     failures: usize,
     rollback: String,
     zero: String,
+    last_call: String,
 }
 
 impl Row {
     fn of(drill: &Report) -> Self {
-        let millis = |of: fn(&Reaction) -> Option<i128>| {
-            let millis = drill.reaction.as_ref().and_then(of);
-            millis.map_or("–".to_owned(), |millis| format!("{millis} ms"))
-        };
         Self {
             failures: drill.calls.failures.values().sum(),
-            rollback: millis(|reaction| reaction.to_rollback_ms),
-            zero: millis(|reaction| reaction.to_zero_ms),
+            ..Self::of_reactions(&drill.reactions)
+        }
+    }
+
+    fn of_reactions(reactions: &[Reaction]) -> Self {
+        let slowest = |of: fn(&Reaction) -> Option<i128>| {
+            let all: Option<Vec<i128>> = reactions.iter().map(of).collect();
+            match all.map(|all| all.into_iter().max()) {
+                None => "never".to_owned(),
+                Some(None) => "–".to_owned(),
+                Some(Some(millis)) => format!("{millis} ms"),
+            }
+        };
+        let last = reactions.iter().filter_map(|one| one.to_last_call_ms).max();
+        let last_call = match last {
+            None if reactions.is_empty() => "–".to_owned(),
+            None => "none".to_owned(),
+            Some(millis) => format!("{millis} ms"),
+        };
+        Self {
+            failures: 0,
+            rollback: slowest(|reaction| reaction.to_rollback_ms),
+            zero: slowest(|reaction| reaction.to_zero_ms),
+            last_call,
         }
     }
 }
