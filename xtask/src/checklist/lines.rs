@@ -11,7 +11,7 @@ mod signature;
 mod stage;
 mod telemetry;
 
-pub(super) use self::finding::{Finding, Verdict};
+pub(super) use self::finding::{Finding, Place, Verdict};
 use super::Phase;
 use super::evidence::{Evidence, Server};
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Phase;
 use super::evidence::Evidence;
-use super::lines::{Finding, Line, Verdict};
+use super::lines::{Finding, Line, Place, Verdict};
 
 type Judged<'a> = [(Phase, Vec<(&'a Line, Finding)>)];
 
@@ -46,12 +46,9 @@ pub(super) fn markdown(judged: &Judged<'_>, evidence: &Evidence) -> String {
                     line.id
                 );
             }
-            if let Some(place) = &finding.place {
-                let age = finding
-                    .age
-                    .as_ref()
-                    .map(|age| format!(", {age} old"))
-                    .unwrap_or_default();
+            for Place { place, age } in &finding.evidence {
+                let age = age.as_ref().map(|age| format!(", {age} old"));
+                let age = age.unwrap_or_default();
                 let _ = writeln!(text, "  - {}{age}", plain(place));
             }
         }

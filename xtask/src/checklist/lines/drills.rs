@@ -6,7 +6,7 @@ use super::{Evidence, Finding};
 /// These drills have passed on this commit, in their whole form.
 pub(super) fn drills(evidence: &Evidence, names: &[&str]) -> Finding {
     let (mut passed, mut failed, mut missing) = (Vec::new(), Vec::new(), Vec::new());
-    let mut last = None;
+    let mut reports = Vec::new();
     for name in names {
         let how = format!("cargo xtask drill {name}");
         let found = match fresh(evidence, evidence.drills.get(*name), &how) {
@@ -16,7 +16,7 @@ pub(super) fn drills(evidence: &Evidence, names: &[&str]) -> Finding {
                 continue;
             }
         };
-        last = Some(found);
+        reports.push(found);
         if found.value["passed"] != true {
             failed.push(*name);
         } else if found.value["quick"] != false {
@@ -35,8 +35,5 @@ pub(super) fn drills(evidence: &Evidence, names: &[&str]) -> Finding {
         let value = format!("drills passed: {}", passed.join(", "));
         Finding::measured(true, value, "all pass")
     };
-    match last {
-        Some(last) => found.in_found(last),
-        None => found,
-    }
+    reports.into_iter().fold(found, Finding::in_found)
 }

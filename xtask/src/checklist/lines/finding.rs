@@ -20,16 +20,22 @@ pub(in crate::checklist) enum Verdict {
     Failed,
 }
 
+/// Where a piece of evidence lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(in crate::checklist) struct Place {
+    pub(in crate::checklist) place: String,
+    /// How old it is, for people.
+    pub(in crate::checklist) age: Option<String>,
+}
+
 /// What was found for a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(in crate::checklist) struct Finding {
     pub(in crate::checklist) verdict: Verdict,
     pub(in crate::checklist) value: String,
     pub(in crate::checklist) limit: String,
-    /// How old the evidence is, for people.
-    pub(in crate::checklist) age: Option<String>,
-    /// Where it lies.
-    pub(in crate::checklist) place: Option<String>,
+    /// All that it was judged by.
+    pub(in crate::checklist) evidence: Vec<Place>,
     /// All that is open is what no machine can judge: a named person's signature stands for it.
     pub(in crate::checklist) signable: bool,
 }
@@ -67,15 +73,26 @@ impl Finding {
             verdict,
             value: value.into(),
             limit: limit.into(),
-            age: None,
-            place: None,
+            evidence: Vec::new(),
             signable: false,
         }
     }
 
-    pub(super) fn from(mut self, place: impl Into<String>, age: Option<Duration>) -> Self {
-        self.place = Some(place.into());
-        self.age = age.map(ago);
+    /// With a piece of evidence beside those that it has.
+    pub(super) fn from(self, place: impl Into<String>, age: Option<Duration>) -> Self {
+        let place = Place {
+            place: place.into(),
+            age: age.map(ago),
+        };
+        self.with([place])
+    }
+
+    fn with(mut self, places: impl IntoIterator<Item = Place>) -> Self {
+        for place in places {
+            if !self.evidence.contains(&place) {
+                self.evidence.push(place);
+            }
+        }
         self
     }
 
@@ -83,12 +100,12 @@ impl Finding {
         self.from(found.place.clone(), found.age)
     }
 
-    /// Of a running server, now.
+    /// Of what a running server says of this moment.
     pub(super) fn live(self, server: &Server, path: &str) -> Self {
         self.from(format!("{}{path}", server.url), Some(Duration::ZERO))
     }
 
-    /// Both must hold; the worse one is what is told, with both values.
+    /// Both must hold: told with the worse one's verdict, both values, and the evidence of both.
     pub(super) fn and(self, other: Self) -> Self {
         let signable = [&self, &other]
             .iter()
@@ -98,6 +115,8 @@ impl Finding {
             format!("{}; {}", self.value, other.value),
             format!("{}; {}", self.limit, other.limit),
         );
+        let evidence = self.evidence.clone();
+        let others = other.evidence.clone();
         let leads = if other.verdict > self.verdict {
             other
         } else {
@@ -107,14 +126,37 @@ impl Finding {
             value,
             limit,
             signable,
+            evidence,
             ..leads
         }
+        .with(others)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_evidence_of_both_is_told_once_each() {
+        let measured = |places: &[(&str, u64)]| {
+            let places = places.iter();
+            places.fold(
+                Finding::measured(true, "v", "l"),
+                |finding, (place, age)| finding.from(*place, Some(Duration::from_secs(*age))),
+            )
+        };
+        let both = measured(&[("a", 60), ("b", 5)]).and(measured(&[("c", 7_200), ("a", 60)]));
+        let told: Vec<(&str, Option<&str>)> = both
+            .evidence
+            .iter()
+            .map(|place| (place.place.as_str(), place.age.as_deref()))
+            .collect();
+        assert_eq!(
+            told,
+            [("a", Some("1 min")), ("b", Some("5 s")), ("c", Some("2 h"))]
+        );
+    }
 
     #[test]
     fn the_worse_of_two_is_told_and_a_signature_stands_for_a_persons_part_alone() {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::super::ago;
 use super::before::{bench, performance};
 use super::drills::drills;
 use super::fresh::fresh;
 use super::metrics::{by, label, series, sum};
-use super::stage::{Stage, stage};
+use super::stage::{STATUS, Stage, since, stage};
 use super::{Evidence, Finding, Server, server};
 
 /// Affinity hits of the design's targets.
@@ -293,6 +294,16 @@ pub(super) fn features(evidence: &Evidence) -> Finding {
         )
         .live(server, "/admin/v1/migrations/current");
     };
+    let place = format!("{}{STATUS}, entry {}", server.url, done["seq"]);
+    let age = since(&done["at"]);
+    if age.is_none_or(|age| age > evidence.max_age) {
+        let value = match age {
+            Some(age) => format!("the validation suite ran {} ago", ago(age)),
+            None => "the validation suite says no time that has been".to_owned(),
+        };
+        let needs = "the migration's own run of it: migration.validation.run";
+        return Finding::open(value, needs).from(place, age);
+    }
     let checks = done["event"]["checks"].as_array();
     let (all, well) = checks.map_or((0, 0), |checks| {
         (
@@ -301,10 +312,7 @@ pub(super) fn features(evidence: &Evidence) -> Finding {
         )
     });
     let holds = done["event"]["type"] == "step_done" && all > 0 && well == all;
-    Finding::measured(holds, format!("{well} of {all} checks"), "all of them").live(
-        server,
-        &format!("/admin/v1/migrations/current, entry {}", done["seq"]),
-    )
+    Finding::measured(holds, format!("{well} of {all} checks"), "all of them").from(place, age)
 }
 
 pub(super) fn targets(evidence: &Evidence) -> Finding {

@@ -38,8 +38,12 @@ pub(super) fn stands_for(line: &str, found: Finding, evidence: &Evidence) -> Fin
         match read(entry, evidence.max_age) {
             Ok((word, age)) => {
                 let value = format!("{word}; {}", found.value);
-                return Finding::measured(true, value, "a named person's word")
-                    .from(place(server, entry), Some(age));
+                let signed = Finding::measured(true, value, "a named person's word");
+                return Finding {
+                    evidence: found.evidence,
+                    ..signed
+                }
+                .from(place(server, entry), Some(age));
             }
             // The newest one says best why.
             Err(why) => {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::super::ago;
 use super::{Evidence, Finding, Server, server};
 
 /// Where a migration says how its stages went.
@@ -21,6 +22,9 @@ pub(super) struct Stage<'a> {
     /// Entries of the journal, the oldest first, each with an analysis.
     looks: Vec<&'a Value>,
     needs: String,
+    /// How long ago it was left; none where it was not, or does not say a time that has been.
+    age: Option<Duration>,
+    max_age: Duration,
 }
 
 impl<'a> Stage<'a> {
@@ -52,6 +56,8 @@ impl<'a> Stage<'a> {
             record,
             looks,
             needs,
+            age: since(&record["left_at"]),
+            max_age: evidence.max_age,
         })
     }
 
@@ -159,14 +165,18 @@ impl<'a> Stage<'a> {
 
     /// What to say where the controller has not held it to its end, or its last look was not healthy.
     pub(super) fn not_held(&self) -> Option<Finding> {
-        let left = !self.record["left_at"].is_null();
         let by_controller = self.record["left_by"]["by"] == "controller";
         let healthy = self
             .looks
             .last()
             .is_some_and(|look| look["event"]["analysis"]["verdict"] == "healthy");
-        if left && by_controller && healthy {
-            return None;
+        match self.age {
+            Some(age) if by_controller && healthy && age <= self.max_age => return None,
+            Some(age) if age > self.max_age => {
+                let value = format!("this stage was left {} ago", ago(age));
+                return Some(self.place(Finding::open(value, self.needs.clone())));
+            }
+            _ => {}
         }
         let value = format!(
             "{} calls on the candidate so far, {} looks",
@@ -191,9 +201,12 @@ impl<'a> Stage<'a> {
         Some(self.place(Finding::open(text(unjudged, "text"), needs)))
     }
 
-    /// Where what is said of it stands.
+    /// Where what is said of it stands, as old as its end, or as now where it is not at its end.
     pub(super) fn place(&self, finding: Finding) -> Finding {
-        finding.live(self.server, STATUS)
+        let index = &self.record["stage"];
+        let place = format!("{}{STATUS}, stage {index}", self.server.url);
+        let left = !self.record["left_at"].is_null();
+        finding.from(place, if left { self.age } else { Some(Duration::ZERO) })
     }
 
     fn calls(&self) -> u64 {
@@ -204,6 +217,12 @@ impl<'a> Stage<'a> {
         let looks = self.looks.iter();
         looks.flat_map(|look| reasons(look, rules)).collect()
     }
+}
+
+/// How long ago that was; none where it says no time that has been.
+pub(super) fn since(at: &Value) -> Option<Duration> {
+    let at: Timestamp = at.as_str()?.parse().ok()?;
+    Duration::try_from(Timestamp::now() - at).ok()
 }
 
 /// How the stage of this share went by these rules.

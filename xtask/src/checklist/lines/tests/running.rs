@@ -94,6 +94,41 @@ fn a_stage_counts_where_it_was_held_healthy_to_its_end() {
 }
 
 #[test]
+fn a_stage_is_as_old_as_its_end() {
+    let finding = judged(&with(server(5.0, &[json!([])])), "error-rate");
+    let told = &finding.evidence[0];
+    assert!(told.place.ends_with("/current, stage 0"), "{finding:?}");
+    assert_eq!(told.age.as_deref(), Some("1 min"), "{finding:?}");
+    let mut long_ago = server(5.0, &[json!([])]);
+    long_ago.migration["stages"][0]["left_at"] = json!(ago(7_200));
+    let finding = judged(&with(long_ago), "error-rate");
+    assert_eq!(finding.verdict, Verdict::Open, "{finding:?}");
+    assert!(finding.value.contains("left 2 h ago"), "{finding:?}");
+    let mut to_come = server(5.0, &[json!([])]);
+    to_come.migration["stages"][0]["left_at"] = json!(ago(-600));
+    assert_eq!(verdict(to_come, "error-rate"), Verdict::Open);
+}
+
+#[test]
+fn the_validation_suite_is_as_old_as_its_entry() {
+    let judge = |seconds: i64| {
+        let mut server = server(100.0, &[json!([])]);
+        let event = json!({
+            "type": "step_done", "step": "validate", "checks": [{ "name": "a", "ok": true }],
+        });
+        server.events.push(entry(seconds, &event));
+        judged(&with(server), "features")
+    };
+    let young = judge(120);
+    assert_eq!(young.verdict, Verdict::Passed, "{young:?}");
+    assert_eq!(young.evidence[0].age.as_deref(), Some("2 min"));
+    let old = judge(7_200);
+    assert_eq!(old.verdict, Verdict::Open, "{old:?}");
+    assert!(old.value.contains("2 h ago"), "{old:?}");
+    assert_eq!(judge(-600).verdict, Verdict::Open);
+}
+
+#[test]
 fn a_rule_that_the_last_look_did_not_judge_is_open_and_says_what_it_lacks() {
     for (line, rule, percent) in [
         ("leaks", "memory_growth", 5.0),
