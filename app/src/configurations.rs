@@ -6,6 +6,7 @@
 //! - A version is never changed. Another configuration is another version, so that a migration and a
 //!   restart bring up exactly what was asked for.
 
+mod known;
 mod store;
 mod sync;
 
@@ -18,12 +19,13 @@ use serde_json::{Map, Value};
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool};
 
+pub(crate) use self::known::Known;
 pub use self::store::StoreError;
 use self::store::Table;
 pub(crate) use self::store::{Row, Source};
 use self::sync::Change;
 use crate::clock;
-use crate::config::{Config, ConfigError, nearest};
+use crate::config::{Config, ConfigError};
 use crate::pools::{PoolSettings, PoolVersion, Record};
 
 /// Who writes what the file says.
@@ -157,24 +159,7 @@ impl Configurations {
     /// What to say where there is none.
     pub(crate) fn find(&self, name: &str, version: Option<u32>) -> Result<PoolVersion, String> {
         let rows = self.rows();
-        let versions = rows.iter().filter(|row| row.pool.name == name);
-        let Some(newest) = versions.clone().map(|row| row.pool.version).max() else {
-            let mut known: Vec<&str> = rows.iter().map(|row| row.pool.name.as_str()).collect();
-            known.dedup();
-            return Err(match nearest(name, known.iter().copied()) {
-                Some(near) => format!("there is no pool {name:?}; did you mean {near:?}?"),
-                None => format!("there is no pool {name:?}; there are: {}", known.join(", ")),
-            });
-        };
-        match version {
-            None => Ok(PoolVersion::new(name, newest)),
-            Some(version) if versions.clone().any(|row| row.pool.version == version) => {
-                Ok(PoolVersion::new(name, version))
-            }
-            Some(version) => Err(format!(
-                "the pool {name:?} has no version {version}; its newest is {newest}"
-            )),
-        }
+        known::find(rows.iter().map(|row| &row.pool), name, version)
     }
 
     /// The settings of a version, ready to be started from.
