@@ -9,9 +9,12 @@ use serde::Serialize;
 
 use crate::analysis::{Analysis, Verdict, analyse};
 use crate::event::{Entry, Event};
+use crate::id::MigrationId;
 use crate::ledger::Ledger;
+use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::recording::Recorded;
+use crate::state::State;
 use crate::thresholds::{Action, Thresholds};
 use crate::windows::{Judged, Windows};
 
@@ -74,7 +77,7 @@ pub struct Judgement {
 }
 
 /// Judges the looks of a run again. `entries` is its journal: where a person went on after a pause,
-/// what was proved before does not count.
+/// what was proved before does not count, and after the last stage there is less that a rule may do.
 #[must_use]
 pub fn backtest(
     plan: &Plan,
@@ -92,6 +95,7 @@ pub fn backtest(
         .map(|entry| entry.seq)
         .peekable();
     let (mut windows, mut ledger) = (Windows::default(), Ledger::default());
+    let mut life = Life::of(&plan, entries);
     let mut epoch = None;
     let mut verdicts = Vec::with_capacity(looks.len());
     for look in looks {
@@ -104,6 +108,8 @@ pub fn backtest(
         let Judged { evidence, .. } = windows.add(&plan, &ledger, look.epoch, &look.sample);
         let analysis = analyse(thresholds, &evidence);
         ledger = evidence.ledger;
+        let now = life.judge(analysis);
+        life.goes_on_until(look.seq);
         verdicts.push(Verdicts {
             at: look.at,
             seq: look.seq,
@@ -113,7 +119,7 @@ pub fn backtest(
                 action: look.action,
                 why: look.summary.clone(),
             },
-            now: Judgement::of(&analysis),
+            now,
         });
     }
     let first = |which: fn(&Verdicts) -> &Judgement, least: Action| {
@@ -142,11 +148,46 @@ pub fn backtest(
     }
 }
 
-impl Judgement {
-    fn of(analysis: &Analysis) -> Self {
+/// Where the migration was when a look was made: by what was written down before it.
+struct Life<'a> {
+    state: Option<State>,
+    to_come: std::iter::Peekable<std::slice::Iter<'a, Entry>>,
+}
+
+impl<'a> Life<'a> {
+    fn of(plan: &Plan, entries: &'a [Entry]) -> Self {
+        let mut to_come = entries.iter();
+        let began = to_come.next();
+        let state = began.map(|first| {
+            let id = MigrationId::from_text("backtest".to_owned());
+            State::begin(id, plan.clone(), String::new(), String::new(), first.at)
+        });
         Self {
+            state,
+            to_come: to_come.peekable(),
+        }
+    }
+
+    fn goes_on_until(&mut self, seq: u64) {
+        while let Some(entry) = self.to_come.next_if(|entry| entry.seq <= seq) {
+            self.state = self.state.take().map(|state| state.next(entry));
+        }
+    }
+
+    /// As the controller would have judged it then.
+    fn judge(&self, analysis: Analysis) -> Judgement {
+        let watched = self
+            .state
+            .as_ref()
+            .filter(|state| state.is_watched() && state.phase != Phase::Rollout);
+        let analysis = match watched {
+            Some(_) => analysis.with_all_traffic(),
+            None => analysis,
+        };
+        let action = analysis.action();
+        Judgement {
             verdict: analysis.verdict,
-            action: analysis.action(),
+            action: watched.map_or(action, |state| state.comes_of(action)),
             why: analysis.summary(),
         }
     }
@@ -158,7 +199,6 @@ mod tests {
 
     use super::*;
     use crate::cause::Cause;
-    use crate::id::MigrationId;
     use crate::settings::Settings;
     use crate::simulation::{Difference, Load, Traffic};
     use crate::thresholds::percent;
@@ -253,5 +293,54 @@ mod tests {
             "the very next look begins anew"
         );
         assert!(replayed.changed > 0);
+    }
+
+    /// A journal of a migration whose old pool is cold after entry 7.
+    fn complete_and_cold() -> Vec<Entry> {
+        let ends = r#"[{"type": "started", "plan": PLAN, "who": "ada", "why": "newer"},
+            {"type": "step_done", "step": "backup", "checks": []}, {"type": "step_done", "step": "deploy", "checks": []},
+            {"type": "step_done", "step": "verify", "checks": []},
+            {"type": "stage_entered", "stage": 0, "percent": 5, "waived": false},
+            {"type": "completed"}, {"type": "rested", "finished": 0, "abandoned": 0}]"#;
+        let plan = serde_json::to_string(&plan()).expect("written");
+        let events: Vec<Event> =
+            serde_json::from_str(&ends.replace("PLAN", &plan)).expect("events");
+        let entries = (1..).zip(events).map(|(seq, event)| Entry {
+            seq,
+            at: Timestamp::UNIX_EPOCH,
+            event,
+        });
+        entries.collect()
+    }
+
+    #[test]
+    fn once_it_is_complete_and_cold_a_broken_rule_is_told_and_no_more() {
+        let entries = complete_and_cold();
+        let state = State::replay(&MigrationId::from_text("m-1"), &entries).expect("a journal");
+        assert!(state.rested && state.phase == Phase::Complete, "{state:?}");
+        let mut looks = recorded(0.5);
+        assert!(
+            looks
+                .iter()
+                .any(|look| look.action == Some(Action::Rollback))
+        );
+        for look in &mut looks {
+            look.seq = 7;
+            look.watched = true;
+            look.action = state.comes_of(look.action);
+        }
+        // The first was made while the entries were still to come.
+        looks[0].sample.lanes = Default::default();
+        let replayed = backtest(&plan(), &entries, &looks, &plan().thresholds);
+        assert_eq!((replayed.then, replayed.rollback), (None, None));
+        assert!(replayed.verdicts.last().expect("looked").now.verdict == Verdict::Critical);
+        let mut down = looks;
+        for look in &mut down {
+            look.sample.lanes[1] = dspex_telemetry::LaneWindow::default();
+            look.sample.candidate_pool = None;
+        }
+        let replayed = backtest(&plan(), &entries, &down, &plan().thresholds);
+        let last = &replayed.verdicts.last().expect("looked").now;
+        assert_eq!(last.verdict, Verdict::Critical, "nobody serves: {last:?}");
     }
 }

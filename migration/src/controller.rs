@@ -100,10 +100,17 @@ pub fn decide(state: &State, seen: &Observation, now: Timestamp) -> Decision {
     }
     deciding.go_on();
     let wants = deciding.state.wants();
-    // In a freeze nobody is asked to let anything go up, and the way back stays as short as it is. Nor
-    // does a pool go to rest that may be the only one that serves.
+    let served = seen.flags.effective();
+    let raises = |act: &Act| matches!(act, Act::Raise { to, .. } if *to > served);
+    if wants.as_ref().is_some_and(raises) {
+        deciding.freezes();
+    }
+    // In a freeze nothing is raised, be it a share that a person wants back, and nobody is asked to let
+    // anything go up; the way back stays as short as it is. Nor does a pool go to rest that may be the
+    // only one that serves.
     let ready = seen.look.as_ref().is_some_and(Look::is_ready);
     let waits = |act: &Act| match act {
+        Act::Raise { .. } => deciding.frozen.is_some() && raises(act),
         Act::Ask { .. } => deciding.frozen.is_some(),
         Act::Rest => deciding.frozen.is_some() || !ready,
         _ => false,

@@ -221,7 +221,9 @@ impl Driver {
         at: jiff::Timestamp,
     ) {
         if let (Some(look), Some(analysis)) = (&seen.look, &decision.analysis)
-            && let Some(look) = self.keeping.seen(state, look, analysis, at)
+            && let Some(before) = &self.state
+            && let judged = (analysis, before.comes_of(analysis.action()))
+            && let Some(look) = self.keeping.seen(state, look, judged, at)
         {
             self.house.parts.recorder.record(look);
         }
@@ -254,7 +256,7 @@ impl Driver {
     }
 
     /// Begins the act, unless it is under way. Only a rollback cuts another act off; what only asks
-    /// or looks is dropped once nobody wants to know.
+    /// or looks, and what raises traffic, is dropped once nobody wants it.
     fn act(&mut self, act: Option<Act>, rolls_back_now: bool) {
         let Some(state) = &self.state else { return };
         let wanted = state.wants();

@@ -67,6 +67,15 @@ pub enum MigrationError {
         /// Which.
         id: MigrationId,
     },
+    /// The newest is complete, and its old pool is still there.
+    #[error(
+        "migration {id} is complete, and its old pool is still kept for the way back: decommission it first \
+         (`dspex decommission`), or roll it back; leave the flags as they are"
+    )]
+    NotDecommissioned {
+        /// Which.
+        id: MigrationId,
+    },
     /// No migration has ever been begun.
     #[error("there is no migration: start one first")]
     None,

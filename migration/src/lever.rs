@@ -64,8 +64,12 @@ pub enum Act {
 }
 
 impl Act {
-    /// Whether it only asks or looks, so that it is dropped once nobody wants to know.
+    /// Whether it is dropped once nobody wants it any more: it only asks or looks, or it raises traffic,
+    /// which a pause forbids. A write that is on its way may still arrive; it is what the state says.
     pub(crate) fn may_be_dropped(self) -> bool {
-        matches!(self, Self::Ask { .. } | Self::Step(Step::Validate))
+        matches!(
+            self,
+            Self::Ask { .. } | Self::Raise { .. } | Self::Step(Step::Validate)
+        )
     }
 }

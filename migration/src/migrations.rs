@@ -103,6 +103,7 @@ impl Migrations {
     /// # Errors
     ///
     /// [`MigrationError::AlreadyRunning`] where one is under way,
+    /// [`MigrationError::NotDecommissioned`] where one is complete and its old pool still there,
     /// [`MigrationError::TrafficNotAtRest`] where the candidate's lane has traffic already,
     /// [`MigrationError::InvalidPlan`], [`MigrationError::Unsigned`], or the journal's.
     pub async fn start(
@@ -113,9 +114,15 @@ impl Migrations {
     ) -> Result<MigrationId, MigrationError> {
         signed(who, why)?;
         plan.validate()?;
-        let live = self.parts.journal.history(1).await?.pop();
-        if let Some(live) = live.filter(|newest| newest.phase.is_live()) {
-            return Err(MigrationError::AlreadyRunning { id: live.id });
+        match self.parts.journal.history(1).await?.pop() {
+            Some(newest) if newest.phase.is_live() => {
+                return Err(MigrationError::AlreadyRunning { id: newest.id });
+            }
+            // The candidate serves everything, and stable is still the old pool: there is no lane free.
+            Some(newest) if newest.phase == Phase::Complete => {
+                return Err(MigrationError::NotDecommissioned { id: newest.id });
+            }
+            _ => {}
         }
         // A store that cannot be read now is no reason to trust an old snapshot.
         let refreshed = self.parts.flags.refresh().await;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ pub struct FaultyStore {
     inner: Mutex<Arc<MemoryStore>>,
     reads_fail: AtomicBool,
     writes_fail: AtomicBool,
+    writes_wait: AtomicBool,
     writes_hang: AtomicBool,
     history_hangs: AtomicBool,
 }
@@ -35,6 +37,11 @@ impl FaultyStore {
     /// Whether writes fail from now on, without writing.
     pub fn fail_writes(&self, fail: bool) {
         self.writes_fail.store(fail, Ordering::SeqCst);
+    }
+
+    /// Whether writes wait, from now on until this is taken back, before they write anything.
+    pub fn wait_before_writes(&self, wait: bool) {
+        self.writes_wait.store(wait, Ordering::SeqCst);
     }
 
     /// Whether writes, from now on, write and then never return.
@@ -77,6 +84,9 @@ impl FlagStore for FaultyStore {
     async fn write(&self, write: &Write, at: Timestamp) -> Result<Revision, FlagError> {
         if self.writes_fail.load(Ordering::SeqCst) {
             return Err(FlagError::store("writing", "writes fail on request"));
+        }
+        while self.writes_wait.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let written = self.inner().write(write, at).await;
         if self.writes_hang.load(Ordering::SeqCst) {

@@ -92,7 +92,10 @@ impl Deciding {
     /// After the last stage: say what has changed, and count the time that the old pool is kept.
     fn watch(&mut self, analysis: &Analysis) {
         let told = self.state.analysis.as_ref();
-        let changed = told.map(|told| loudness(told.verdict)) != Some(loudness(analysis.verdict));
+        let changed = told.is_none_or(|told| {
+            loudness(told.verdict) != loudness(analysis.verdict)
+                || !telling(told).eq(telling(analysis))
+        });
         let unserved = self.unserved;
         let grain = self.state.plan.retention.grain();
         let due = self.serving_counts() && unserved >= grain;
@@ -103,8 +106,7 @@ impl Deciding {
             self.write_served(analysis);
         }
         // A person weighs what may not, or not any more, be done by itself.
-        let stops = matches!(analysis.action(), Some(Action::Pause | Action::Rollback));
-        if stops && self.state.phase != Phase::Complete {
+        if self.state.comes_of(analysis.action()) == Some(Action::Pause) {
             self.pause(analysis.summary());
         }
     }
@@ -142,6 +144,14 @@ fn loudness(verdict: Verdict) -> u8 {
         Verdict::Warning => 1,
         Verdict::Critical => 2,
     }
+}
+
+/// The rules that a look warns of: one more beside one that stands is news too.
+fn telling(analysis: &Analysis) -> impl Iterator<Item = (&str, Verdict)> {
+    let reasons = analysis.reasons.iter();
+    reasons
+        .filter(|reason| loudness(reason.verdict) > 0)
+        .map(|reason| (&*reason.rule, reason.verdict))
 }
 
 fn milliseconds(span: Duration) -> u64 {

@@ -26,19 +26,19 @@ pub(super) struct Keeping {
 }
 
 impl Keeping {
-    /// What is to be recorded of this look, if anything is yet.
+    /// What is to be recorded of this look, if anything is yet; `action` is what comes of it.
     pub(super) fn seen(
         &mut self,
         state: &State,
         look: &Look,
-        analysis: &Analysis,
+        (analysis, action): (&Analysis, Option<Action>),
         at: jiff::Timestamp,
     ) -> Option<Recorded> {
         let sample = match self.waiting.take() {
             Some(earlier) => added(earlier, &look.sample),
             None => look.sample.clone(),
         };
-        let (watched, action) = (state.completed_at.is_some(), analysis.action());
+        let watched = state.completed_at.is_some();
         let told = Some((analysis.verdict, action));
         if watched && self.told == told && sample.lanes[1].seconds < GRAIN {
             self.waiting = Some(sample);
@@ -119,7 +119,8 @@ mod tests {
                 sample,
                 ..Look::default()
             };
-            keeping.seen(state, &look, &analysis, Timestamp::UNIX_EPOCH)
+            let judged = (&analysis, analysis.action());
+            keeping.seen(state, &look, judged, Timestamp::UNIX_EPOCH)
         });
         let recorded = recorded.collect();
         (calls, recorded)

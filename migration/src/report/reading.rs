@@ -22,12 +22,13 @@ use crate::state::State;
 /// a look, and does not skip it.
 const LATE: Duration = Duration::from_secs(2);
 
-/// A look at the lanes.
+/// A look at the lanes that was written down: in a stage, after the last one, or as the reason of a
+/// rollback, which is not told otherwise.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look<'a> {
     pub(super) seq: u64,
     pub(super) at: Timestamp,
-    /// The stage it was made in, from 0.
+    /// The stage it was made in, from 0; none where it was made after the last.
     pub(super) stage: Option<usize>,
     pub(super) analysis: &'a Analysis,
 }
@@ -58,6 +59,15 @@ pub(super) struct Reading<'a> {
 /// From one label to another; nothing where the second is earlier.
 pub(super) fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+/// What is asked of the state before an entry.
+#[derive(Clone, Copy)]
+struct Before {
+    lever: Lever,
+    paused: bool,
+    /// The stage that it was in, while it was in one.
+    stage: Option<usize>,
 }
 
 impl<'a> Reading<'a> {
@@ -92,7 +102,11 @@ impl<'a> Reading<'a> {
             ) {
                 decided = entry.at;
             }
-            let was = (at.lever, at.paused.is_some());
+            let was = Before {
+                lever: at.lever,
+                paused: at.paused.is_some(),
+                stage: at.stage.filter(|_| at.phase == Phase::Rollout),
+            };
             at = at.next(entry);
             reading.take(entry, was, &at, decided);
             before = entry;
@@ -100,19 +114,29 @@ impl<'a> Reading<'a> {
         reading
     }
 
-    /// Takes one entry in; `before` is where the lever was, and whether it was paused.
-    fn take(&mut self, entry: &'a Entry, before: (Lever, bool), after: &State, decided: Timestamp) {
+    /// Takes one entry in.
+    fn take(&mut self, entry: &'a Entry, before: Before, after: &State, decided: Timestamp) {
         let (seq, at) = (entry.seq, entry.at);
-        if let Event::Ticked { analysis, .. } = &entry.event {
+        let looked = match &entry.event {
+            Event::Ticked { analysis, .. } | Event::Watched { analysis, .. } => Some(analysis),
+            // The look that asks for a rollback comes to nothing else. One that was told is repeated here
+            // where a person asks.
+            Event::RollbackBegan { snapshot, .. } => {
+                let told = self.looks.last().map(|look| look.analysis);
+                snapshot.as_ref().filter(|seen| told != Some(*seen))
+            }
+            _ => None,
+        };
+        if let Some(analysis) = looked {
             self.looks.push(Look {
                 seq,
                 at,
-                stage: after.stage,
+                stage: before.stage,
                 analysis,
             });
         }
         let settled = |lever| matches!(lever, Lever::At { .. } | Lever::Zero);
-        if settled(after.lever) && before.0 != after.lever {
+        if settled(after.lever) && before.lever != after.lever {
             self.shares.push(Share {
                 seq,
                 at,
@@ -120,7 +144,7 @@ impl<'a> Reading<'a> {
                 took: between(decided, at),
             });
         }
-        match (before.1, &after.paused) {
+        match (before.paused, &after.paused) {
             (false, Some(cause)) => self.pauses.push(Pause {
                 seq,
                 from: at,

@@ -43,6 +43,9 @@ impl State {
                     self.lever = Lever::At { percent: *percent };
                     self.revision = Some(*revision);
                     self.problem = None;
+                    // What kept it from being raised is over.
+                    self.waiting
+                        .take_if(|waiting| matches!(waiting, Waiting::Freeze { .. }));
                 }
             }
             Event::TrafficDelayed { reason } => {
@@ -118,8 +121,16 @@ impl State {
             }
             Event::Resumed { .. } => self.resume(),
             Event::RollbackBegan {
-                cause, scenario, ..
-            } => self.begin_rollback(cause, *scenario, at),
+                cause,
+                scenario,
+                snapshot,
+            } => {
+                // The look that asks for a rollback is told by nothing else.
+                if let Some(seen) = snapshot.as_ref().filter(|_| self.may_roll_back()) {
+                    self.looked(seen, at);
+                }
+                self.begin_rollback(cause, *scenario, at);
+            }
             Event::TrafficZeroed { revision } => {
                 if self.lever == Lever::Falling {
                     self.lever = Lever::Zero;

@@ -9,6 +9,7 @@ use crate::gate::Gate;
 use crate::lever::{Act, Lever};
 use crate::phase::Phase;
 use crate::step::Step;
+use crate::thresholds::Action;
 
 impl State {
     /// What is to be done now, if anything.
@@ -86,6 +87,18 @@ impl State {
     #[must_use]
     pub fn evidence_rolls_back(&self) -> bool {
         self.may_roll_back() && self.is_watched() && !self.rested
+    }
+
+    /// What a rule's action comes to here: a rollback from which there is no way back by itself pauses,
+    /// and where there is nothing to pause, as once it is complete, it is told and no more.
+    #[must_use]
+    pub fn comes_of(&self, action: Option<Action>) -> Option<Action> {
+        match action? {
+            Action::Rollback if self.evidence_rolls_back() => Some(Action::Rollback),
+            Action::Rollback | Action::Pause if self.phase == Phase::Complete => None,
+            Action::Rollback => Some(Action::Pause),
+            other => Some(other),
+        }
     }
 
     /// Whether the candidate is stable for good: there is no way back to a pool that may be gone.

@@ -3,8 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use dspex_migration::report::Met;
 use dspex_migration::{
-    Action, Command, Event, Phase, Removed, Scenario, Status, Step, Validate, Verdict,
+    Action, Command, Entry, Event, Phase, Removed, Scenario, Status, Step, Validate, Verdict,
+    report,
 };
 use dspex_telemetry::Lane;
 
@@ -125,6 +127,7 @@ async fn complete_and_warm_the_evidence_rolls_back_and_cold_it_alerts() {
         if !cold {
             let status = controller.until(rolled_back).await;
             assert_eq!(status.scenario, Some(Scenario::ErrorRateSpike));
+            tells_what_broke(&status, &controller.entries().await);
             continue;
         }
         let critical = |status: &Status| {
@@ -142,6 +145,23 @@ async fn complete_and_warm_the_evidence_rolls_back_and_cold_it_alerts() {
         );
         rolls_back(&house, &controller).await;
     }
+}
+
+/// The look that asks for a rollback is told by the rollback alone: the report and the alerts have it.
+fn tells_what_broke(status: &Status, entries: &[Entry]) {
+    let mut alerts = status.alerts.iter();
+    assert!(
+        alerts.any(|alert| alert.verdict == Verdict::Critical && alert.ended_at.is_some()),
+        "{:?}",
+        status.alerts
+    );
+    let report = report(&status.id, entries).expect("a whole journal");
+    let impact = &report.criteria[0];
+    assert!(impact.name.contains("customer impact"), "{impact:?}");
+    assert_eq!(impact.met, Met::No, "{impact:?}");
+    let told = report.markdown();
+    assert!(told.contains("Mend what broke"), "{told}");
+    assert!(!told.contains("No rule warned."), "{told}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -337,7 +337,10 @@ async fn a_start_is_refused_where_it_makes_no_sense() {
         .until(|status| status.phase == Phase::Complete)
         .await;
     let refused = start("ada", "newer").await.expect_err("refused");
-    assert!(refused.contains("100 % of the traffic"), "{refused}");
+    assert!(
+        refused.contains("decommission it first") && refused.contains(first.as_str()),
+        "{refused}"
+    );
     controller.command(Command::Rollback).await.expect("obeyed");
     controller.until(rolled_back).await;
     let second = start("ada", "once more").await.expect("begun");

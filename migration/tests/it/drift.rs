@@ -79,6 +79,36 @@ async fn traffic_that_somebody_sends_before_the_first_stage_pauses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lever_that_is_up_already_lets_no_migration_begin() {
+    let house = House::new().await;
+    set_by_hand(&house, true, 5_000).await;
+    let controller = house.open().await;
+    let start = controller
+        .migrations
+        .start(house.plan.clone(), "ada", "why");
+    let refused = start.await.expect_err("refused").to_string();
+    assert!(refused.contains("50 % of the traffic"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_raise_that_waits_for_the_store_is_dropped_by_a_pause() {
+    let store = Arc::new(FaultyStore::new());
+    let house = House::with(Arc::new(MemoryJournal::new()), store.clone()).await;
+    house.traffic(100, Duration::from_secs(5));
+    let controller = house.start().await;
+    controller.until(at_stage(0)).await;
+    store.wait_before_writes(true);
+    controller.until(|status| status.stage == Some(1)).await;
+    controller.command(Command::Pause).await.expect("paused");
+    store.wait_before_writes(false);
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(house.share(), 500, "paused, nothing is raised");
+    controller.command(Command::Resume).await.expect("resumed");
+    controller.until(at_stage(1)).await;
+    assert_eq!(house.share(), 1_000);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_history_that_never_answers_holds_nothing_up() {
     let store = Arc::new(FaultyStore::new());
     let house = House::with(Arc::new(MemoryJournal::new()), store.clone()).await;

@@ -11,7 +11,7 @@ mod world;
 
 use std::collections::{HashMap, VecDeque};
 
-use dspex_migration::{Decision, Observation, Phase, State};
+use dspex_migration::{Act, Decision, Observation, Phase, State};
 use jiff::Timestamp;
 
 use laws::broken;
@@ -106,7 +106,7 @@ fn no_state_breaks_a_law_and_none_is_a_dead_end() {
 }
 
 /// Controllers that are broken in one way each, and what the explorer must say of them.
-const BROKEN: [(&str, Decide); 9] = [
+const BROKEN: [(&str, Decide); 10] = [
     ("without Healthy", |state, seen, now| {
         let mut seen = seen.clone();
         // Too few calls are taken for enough.
@@ -131,6 +131,15 @@ const BROKEN: [(&str, Decide); 9] = [
     }),
     ("in a freeze", |state, seen, _| {
         dspex_migration::decide(state, seen, when(false))
+    }),
+    ("raised in a freeze", |state, seen, now| {
+        let mut decision = dspex_migration::decide(state, seen, now);
+        let quiet = decision.events.is_empty() && decision.actions.is_empty();
+        if quiet && now == when(true) {
+            let raises = |act: &Act| matches!(act, Act::Raise { .. });
+            decision.actions = Vec::from_iter(state.wants().filter(raises));
+        }
+        decision
     }),
     ("a rollback that was asked for", |state, seen, now| {
         let mut seen = seen.clone();

@@ -266,6 +266,12 @@ impl From<MigrationError> for Problem {
                 "A migration is under way",
             )
             .with("migration", id.as_str()),
+            MigrationError::NotDecommissioned { id } => of(
+                StatusCode::CONFLICT,
+                "migration-not-decommissioned",
+                "The old pool is still there",
+            )
+            .with("migration", id.as_str()),
             MigrationError::None => of(StatusCode::NOT_FOUND, "no-migration", "No migration"),
             MigrationError::Unknown { .. } => of(
                 StatusCode::NOT_FOUND,

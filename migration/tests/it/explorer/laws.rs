@@ -15,6 +15,7 @@ pub fn broken(before: &World, told: &Told, after: &World) -> Option<String> {
         rollback_wins(before, told, after),
         the_share_follows_the_plan(before, told, after),
         paused_nothing_moves(before, told, after),
+        paused_nothing_is_raised(before, told, after),
         nothing_follows_a_rollback(told, after),
         a_stage_is_left_for_a_reason(before, told),
         a_freeze_holds(told),
@@ -110,6 +111,16 @@ fn paused_nothing_moves(before: &World, told: &Told, after: &World) -> Option<St
     )
 }
 
+/// The lever itself, and not what the controller has in mind for it.
+fn paused_nothing_is_raised(before: &World, told: &Told, after: &World) -> Option<String> {
+    let paused = before.state.paused.is_some() && after.state.paused.is_some();
+    let by_hand = matches!(told.happens, Happens::SetByHand(_));
+    law(
+        !paused || by_hand || after.lever <= before.lever,
+        "traffic was raised while it is paused",
+    )
+}
+
 fn settled(told: &Told) -> bool {
     any(&told.decision, |event| {
         matches!(
@@ -170,10 +181,19 @@ fn a_freeze_holds(told: &Told) -> Option<String> {
         )
     });
     let rests = told.decision.actions.contains(&Act::Rest);
+    let served = told.observation.flags.effective();
+    let raises = |act: &Act| matches!(act, Act::Raise { to, .. } if *to > served);
+    let raised = told.decision.actions.iter().any(raises);
     law(
         !is_frozen(told) || !(goes_on || rests),
         "it went on in a freeze",
     )
+    .or_else(|| {
+        law(
+            !is_frozen(told) || !raised,
+            "traffic was raised in a freeze",
+        )
+    })
 }
 
 fn the_old_pool_goes_for_a_reason(before: &World, told: &Told, after: &World) -> Option<String> {

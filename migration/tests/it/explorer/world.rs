@@ -258,10 +258,16 @@ impl World {
         ))
     }
 
-    /// As the driver does: one act at a time, cut off by a rollback, or dropped where it only asks.
+    /// As the driver does: one act at a time, cut off by a rollback, or dropped where it only asks or
+    /// raises traffic.
     fn begin(&mut self, decision: &Decision) {
         let wanted = self.state.wants();
-        let idle = |act: &Act| matches!(act, Act::Ask { .. } | Act::Step(Step::Validate));
+        let idle = |act: &Act| {
+            matches!(
+                act,
+                Act::Ask { .. } | Act::Raise { .. } | Act::Step(Step::Validate)
+            )
+        };
         if self
             .running
             .is_some_and(|running| idle(&running) && wanted != Some(running))
