@@ -2,7 +2,8 @@
 //!
 //! Invariant: keys are unique and well formed, and the order is that of the keys.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 use crate::error::{FlagError, UnknownFlag, shown};
 use crate::flag::Declaration;
@@ -16,6 +17,8 @@ pub(crate) struct Declared {
     declarations: Vec<Declaration>,
     placers: Vec<Placer>,
     places: HashMap<String, usize>,
+    /// The keys of handles that were asked and do not fit: each is told once.
+    misfits: Mutex<BTreeSet<&'static str>>,
 }
 
 impl Declared {
@@ -42,6 +45,7 @@ impl Declared {
             placers: placers.collect(),
             declarations,
             places,
+            misfits: Mutex::default(),
         })
     }
 
@@ -99,6 +103,31 @@ impl Declared {
                 expected: Kind::Rules,
                 problem,
             })
+    }
+
+    /// A handle was asked that is not declared, or is as another kind: says it, once.
+    #[cold]
+    pub(crate) fn tell_misfit(&self, key: &'static str) {
+        // Nothing is left half-done: a panic elsewhere spoils nothing.
+        let mut misfits = self.misfits.lock().unwrap_or_else(PoisonError::into_inner);
+        if !misfits.insert(key) {
+            return;
+        }
+        drop(misfits);
+        let problem = match self.get(key) {
+            Err(unknown) => unknown.to_string(),
+            Ok(declaration) => format!("`{key}` is declared as a {}", declaration.kind()),
+        };
+        tracing::warn!(
+            key,
+            problem,
+            "a handle answers with its own default, whatever anybody writes"
+        );
+    }
+
+    pub(crate) fn misfits(&self) -> Vec<&'static str> {
+        let misfits = self.misfits.lock().unwrap_or_else(PoisonError::into_inner);
+        misfits.iter().copied().collect()
     }
 
     pub(crate) fn unknown(&self, key: &str) -> UnknownFlag {

@@ -387,6 +387,8 @@ impl Drop for LookOnDrop<'_> {
 }
 
 #[cfg(test)]
+mod misfit_tests;
+#[cfg(test)]
 mod override_tests;
 #[cfg(test)]
 mod prerequisite_tests;

@@ -1,7 +1,7 @@
 //! All flags at one revision, and the decisions made from them.
 //!
 //! Invariant: a snapshot never changes. A decision reads only the snapshot: no lock, no await, no
-//! allocation.
+//! allocation. That a handle was never declared is told with a lock, once.
 
 use std::sync::Arc;
 
@@ -250,7 +250,7 @@ impl Snapshot {
     /// variant only takes away. Without rules it costs what [`Snapshot::enabled`] does.
     pub(crate) fn enabled_with(&self, flag: &Flag<bool>, key: &str) -> bool {
         let Some(place) = self.declared.place(flag.key) else {
-            return flag.default;
+            return self.enabled(flag);
         };
         self.decide(place, None).is_on()
             && (self.rules[place].is_none() || self.decide(place, Some(key)).is_on())
@@ -268,7 +268,10 @@ impl Snapshot {
     pub fn rollout(&self, flag: &Flag<Percent>, key: &str) -> bool {
         match self.declared.place(flag.key) {
             Some(place) => self.decide(place, Some(key)).is_on(),
-            None => crate::rollout::bucket(flag.key, key).is_within(flag.default),
+            None => {
+                self.declared.tell_misfit(flag.key);
+                crate::rollout::bucket(flag.key, key).is_within(flag.default)
+            }
         }
     }
 
@@ -328,12 +331,21 @@ impl Snapshot {
         keys.zip(&self.values)
     }
 
+    /// The keys of handles that were asked and never declared, or as another kind: nobody can set what
+    /// they answer. Each is logged when it is asked first; a test can hold that there are none.
+    pub fn misfits(&self) -> Vec<&'static str> {
+        self.declared.misfits()
+    }
+
     /// A handle always has an answer: one that was never declared answers with its own default.
     fn typed<'a, T: FlagType>(&'a self, flag: &'a Flag<T>, key: Option<&str>) -> T::Read<'a> {
         self.declared
             .place(flag.key)
             .and_then(|place| T::read_from(self.decide(place, key).value))
-            .unwrap_or_else(|| flag.default.read())
+            .unwrap_or_else(|| {
+                self.declared.tell_misfit(flag.key);
+                flag.default.read()
+            })
     }
 
     pub(crate) fn decide(&self, place: usize, key: Option<&str>) -> Decision<'_> {
