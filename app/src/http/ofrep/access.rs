@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::events::Ids;
 use super::refusal::Refusal;
 use crate::config::OfrepLimits;
 use crate::http::access::bearer;
@@ -26,6 +27,7 @@ pub(super) struct Gate {
     limits: OfrepLimits,
     allowances: Mutex<HashMap<String, Allowance>>,
     pub(super) streams: Arc<Semaphore>,
+    pub(super) ids: Ids,
     /// Opens the event stream where a token is needed: an `EventSource` cannot send one. It opens
     /// nothing else, and ends with this process.
     pub(super) ticket: String,
@@ -44,6 +46,7 @@ impl Gate {
             limits,
             allowances: Mutex::default(),
             streams: Arc::new(Semaphore::new(limits.streams)),
+            ids: Ids::default(),
             ticket: Uuid::new_v4().simple().to_string(),
         }
     }

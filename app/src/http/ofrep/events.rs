@@ -1,12 +1,12 @@
 //! That there is something new: server-sent events after which SDKs evaluate again.
 //!
-//! Invariants: an event is only a notice, and its id is the revision it is about, with a mark of the
-//! values where these are lowered in this process alone; who comes back with
-//! the id of what is served hears nothing until that changes, and anybody else at once. What changes
-//! while an event is on its way is told by one event, not by one for each revision.
+//! Invariants: an event is only a notice, and its id is the revision it is about with a mark of all values
+//! and rules; who comes back with the id of what is served hears nothing until that changes, and anybody
+//! else at once, also after a restart. What changes while an event is on its way is told by one event,
+//! not by one for each revision.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -87,6 +87,7 @@ pub(super) async fn stream(
     let permit = permit.map_err(|_| Refusal::too_many("too many event streams are open", AGAIN))?;
     let events = Events {
         observer: house.flags.observe(),
+        gate: Arc::clone(&gate),
         state,
         seen: event_stream::last_seen(&headers).map(str::to_owned),
         _permit: permit,
@@ -96,6 +97,7 @@ pub(super) async fn stream(
 
 struct Events {
     observer: Observer,
+    gate: Arc<Gate>,
     state: AppState,
     /// The id of what the client has seen.
     seen: Option<String>,
@@ -107,7 +109,7 @@ impl Events {
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         let mut snapshot = self.observer.current();
         loop {
-            let id = id(&snapshot);
+            let id = self.gate.ids.of(&snapshot);
             if self.seen.as_ref() != Some(&id) {
                 let data = json!({"type": "refetchEvaluation", "etag": format!("\"{id}\"")});
                 let event = Event::default()
@@ -125,18 +127,33 @@ impl Events {
     }
 }
 
-/// A flag that is lowered in this process has the revision from before, and may be lowered again: the
-/// values tell those apart.
-fn id(snapshot: &Snapshot) -> String {
-    let revision = snapshot.revision();
-    if !snapshot.overridden() {
-        return revision.to_string();
+/// What the flags are, in the id of the event that tells of it.
+///
+/// The revision is not enough: another configuration or environment under the store, or a store that was
+/// restored, is news at the same revision, and so is each lowering in this process. What a flag is for a
+/// key follows from values and rules; these may be long, so one snapshot is looked at once for all streams.
+#[derive(Debug, Default)]
+pub(super) struct Ids(Mutex<Option<(Arc<Snapshot>, String)>>);
+
+impl Ids {
+    fn of(&self, snapshot: &Arc<Snapshot>) -> String {
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((seen, id)) = &*newest
+            && Arc::ptr_eq(seen, snapshot)
+        {
+            return id.clone();
+        }
+        let mut hash = Sha256::new();
+        for (key, value) in snapshot.values() {
+            let rules = snapshot.rules(key).ok().flatten();
+            let text = json!([key, value, rules]).to_string();
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
+        }
+        let hash = hash.finalize();
+        let short: String = hash[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = format!("{}-{short}", snapshot.revision());
+        *newest = Some((Arc::clone(snapshot), id.clone()));
+        id
     }
-    let mut hash = Sha256::new();
-    for (key, value) in snapshot.values() {
-        hash.update(format!("{key}={value}\n"));
-    }
-    let hash = hash.finalize();
-    let short = [hash[0], hash[1], hash[2], hash[3]];
-    format!("{revision}-lowered-{:08x}", u32::from_be_bytes(short))
 }

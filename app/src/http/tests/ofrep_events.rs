@@ -51,20 +51,64 @@ fn last(id: &str) -> HeaderMap {
     HeaderMap::from_iter([(name, id.parse().unwrap())])
 }
 
+/// What an id says of the revision; the rest is a mark of all values and rules.
+fn revision(id: &str) -> &str {
+    let (revision, mark) = id.split_once('-').unwrap();
+    assert_eq!(mark.len(), 16, "{id}");
+    revision
+}
+
+/// The revision is the store's: what lies under it may be another after a restart, and a store may be
+/// another one.
+#[tokio::test]
+async fn a_client_that_returns_after_a_restart_hears_of_what_differs_at_the_same_revision() {
+    let with = async |settings: &[&str], rules: Value| {
+        let bench = Bench::with_flags(Arc::new(MemoryStore::new()), settings).await;
+        set(&bench, json!({"shadow_percentage.rules": rules})).await;
+        bench
+    };
+    let before = with(&[], json!({"deny": ["ada"]})).await;
+    let mut stream = Stream::open(&app(before.state.clone()), HeaderMap::new()).await;
+    let (seen, _) = stream.next().await.unwrap();
+    let other = &["flags.values.pool_optimizer=true"];
+    for (settings, rules, is_news) in [
+        (&[][..], json!({"deny": ["ada"]}), false),
+        (other, json!({"deny": ["ada"]}), true),
+        (&[], json!({"deny": ["bob"]}), true),
+    ] {
+        let after = with(settings, rules).await;
+        let mut stream = Stream::open(&app(after.state.clone()), last(&seen)).await;
+        if !is_news {
+            set(&after, json!({"telemetry_v2": false})).await;
+        }
+        let (told, _) = stream.next().await.unwrap();
+        assert_eq!(revision(&told), if is_news { "1" } else { "2" });
+        assert_ne!(told, seen);
+    }
+}
+
 #[tokio::test]
 async fn a_change_is_told_with_its_revision_and_a_returning_client_hears_only_news() {
     let bench = Bench::ready().await;
     let app = app(bench.state.clone());
     let mut new = Stream::open(&app, HeaderMap::new()).await;
-    let (id, data) = new.next().await.unwrap();
-    assert_eq!(id, "0", "who brings no id may have missed something");
-    assert_eq!(data, json!({"type": "refetchEvaluation", "etag": "\"0\""}));
-    let mut returning = Stream::open(&app, last("0")).await;
+    let (zero, data) = new.next().await.unwrap();
+    assert_eq!(
+        revision(&zero),
+        "0",
+        "who brings no id may have missed something"
+    );
+    assert_eq!(
+        data,
+        json!({"type": "refetchEvaluation", "etag": format!("\"{zero}\"")})
+    );
+    let mut returning = Stream::open(&app, last(&zero)).await;
     set(&bench, json!({"pool_v2_enabled": true})).await;
-    assert_eq!(new.next().await.unwrap().0, "1");
-    assert_eq!(returning.next().await.unwrap().0, "1", "and nothing before");
-    let mut late = Stream::open(&app, last("0")).await;
-    assert_eq!(late.next().await.unwrap().0, "1", "told at once");
+    let (one, _) = new.next().await.unwrap();
+    assert_eq!(revision(&one), "1");
+    assert_eq!(returning.next().await.unwrap().0, one, "and nothing before");
+    let mut late = Stream::open(&app, last(&zero)).await;
+    assert_eq!(late.next().await.unwrap().0, one, "told at once");
 
     // Nobody waits for a reader of events, and the end of the server ends them.
     let flags = bench.admin("GET", "/admin/v1/flags", None).await.json();
@@ -88,7 +132,8 @@ async fn each_lowering_in_this_process_is_told() {
     let share = json!({"pool_v2_enabled": true, "gradual_rollout_percentage": 50});
     set(&bench, share).await;
     let app = app(bench.state.clone());
-    let mut stream = Stream::open(&app, last("1")).await;
+    let mut stream = Stream::open(&app, HeaderMap::new()).await;
+    let (unlowered, _) = stream.next().await.unwrap();
     let flags = &bench.state.house().unwrap().flags;
     let lower = |key: &str, value: FlagValue| {
         let write = Write {
@@ -101,11 +146,12 @@ async fn each_lowering_in_this_process_is_told() {
     };
     lower("gradual_rollout_percentage", Percent::ZERO.into());
     let (first, data) = stream.next().await.unwrap();
-    assert!(first.starts_with("1-lowered-"), "{first}");
+    assert_eq!(revision(&first), "1");
+    assert_ne!(first, unlowered);
     assert_eq!(data["etag"], format!("\"{first}\""));
     lower("pool_v2_enabled", false.into());
     let (second, _) = stream.next().await.unwrap();
-    assert!(second.starts_with("1-lowered-"), "{second}");
+    assert_eq!(revision(&second), "1");
     assert_ne!(second, first);
     // Who comes back with the first hears of the second; who has heard of it, only what follows.
     let mut late = Stream::open(&app, last(&first)).await;
@@ -114,6 +160,6 @@ async fn each_lowering_in_this_process_is_told() {
     let lowered = json!({"pool_v2_enabled": false, "gradual_rollout_percentage": 0});
     set(&bench, lowered).await;
     for stream in [&mut stream, &mut late, &mut returning] {
-        assert_eq!(stream.next().await.unwrap().0, "2");
+        assert_eq!(revision(&stream.next().await.unwrap().0), "2");
     }
 }
