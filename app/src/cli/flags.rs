@@ -8,7 +8,9 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use self::show::{Changes, Listed, explained, find, history, shown, table, written};
+use self::show::{
+    Changes, Listed, explained, find, history, set_rules, table, value_and_rules, written,
+};
 use super::client::Remote;
 use super::exit::{Exit, Failure};
 use super::output::{Format, Output};
@@ -30,9 +32,9 @@ pub(crate) struct Flags {
 enum Verb {
     /// List all flags.
     List,
-    /// Show one flag.
+    /// Show one flag; with `.rules` after its name, what decides beside its value.
     Get {
-        /// The flag's name.
+        /// The flag's name, or its name and `.rules`.
         key: String,
     },
     /// Write one flag.
@@ -40,7 +42,7 @@ enum Verb {
     /// Forget what was written of one flag: it is again what the environment, the configuration or
     /// its default says.
     Unset {
-        /// The flag's name.
+        /// The flag's name, or its name and `.rules`.
         key: String,
         /// Why it is changed, for the audit.
         #[arg(long, value_name = "TEXT")]
@@ -96,11 +98,17 @@ enum Verb {
 #[command(after_help = "\
 Examples:
   dspex flags set telemetry_v2 false --why 'measuring its cost'
-  dspex flags set gradual_rollout_percentage 12.5% --why 'by hand' --expect 7")]
+  dspex flags set gradual_rollout_percentage 12.5% --why 'by hand' --expect 7
+
+A flag's rules decide before its value, and are set under its name and `.rules`: `killed` (off for everybody),
+`requires` (flags that must be on), `deny` and `allow` (keys), `variants` and `pins`. All of them are set at once.
+  dspex flags set telemetry_v2.rules '{\"killed\": true}' --why 'off, whatever its value'
+  dspex flags set pool_v2_enabled.rules '{\"deny\": [\"session-7\"]}' --why 'it stays on the stable pool'
+  dspex flags unset telemetry_v2.rules --why 'back to its value'")]
 struct Set {
-    /// The flag's name.
+    /// The flag's name, or its name and `.rules`.
     key: String,
-    /// true or false, or a percentage such as 5 or 12.5%.
+    /// true or false, a percentage such as 5 or 12.5%, or rules as JSON.
     #[arg(allow_hyphen_values = true)]
     value: String,
     /// Why it is changed, for the audit.
@@ -113,6 +121,8 @@ struct Set {
     expect: Option<u64>,
 }
 
+/// What the name of a flag's rules ends with.
+const RULES: &str = ".rules";
 const PATH: [&str; 3] = ["admin", "v1", "flags"];
 const FLAGD: [&str; 4] = ["admin", "v1", "flags", "flagd"];
 
@@ -137,8 +147,12 @@ impl Flags {
             }
             Verb::Get { key } => {
                 let body = client.get(&PATH).json().await?;
+                if let Some(flag) = key.strip_suffix(RULES) {
+                    let (_, flag) = find(&body, flag)?;
+                    return output.either(&flag.rules, |_| set_rules(&flag));
+                }
                 let (raw, flag) = find(&body, &key)?;
-                output.either(&raw, |_| shown(&flag.value, flag.kind == "percent"))
+                output.either(&raw, |_| value_and_rules(&flag))
             }
             Verb::Set(set) => {
                 let key = set.key.clone();

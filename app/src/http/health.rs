@@ -127,12 +127,20 @@ async fn status(Ready(house): Ready) -> axum::Json<Value> {
     let sessions = house.router.sessions().await.ok();
     let (stable, candidate) = house.versions();
     let flags = house.flags.snapshot();
+    let in_effect = |key: &str| flags.explain(key, None).ok().map(|why| json!(why.value));
     let values: serde_json::Map<String, Value> = flags
         .values()
-        .map(|(key, value)| (key.to_owned(), json!(value)))
+        .filter_map(|(key, _)| Some((key.to_owned(), in_effect(key)?)))
+        .collect();
+    let ruled: Vec<&str> = flags
+        .values()
+        .filter(|(key, _)| matches!(flags.rules(key), Ok(Some(_))))
+        .map(|(key, _)| key)
         .collect();
     axum::Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
+        // Of a release; whoever builds it otherwise knows what of.
+        "commit": option_env!("DSPEX_COMMIT"),
         "started_at": house.started_at,
         "ready": health.ready(),
         // Which versions of which configurations stand where.
@@ -155,7 +163,10 @@ async fn status(Ready(house): Ready) -> axum::Json<Value> {
             "revision": flags.revision(),
             "served_revision": health.flag_revision,
             "store": house.config.flags.store.to_string(),
+            // What they are where nobody asks for a key, a kill switch and prerequisites included.
             "values": values,
+            // Those that have rules: lists may say something else for a key. `/admin/v1/flags` has them.
+            "ruled": ruled,
             "store_error": house.flags.store_error().map(|error| error.to_string()),
             // Lowered in this process by a rollback that the store has not taken yet.
             "overridden": flags.overridden(),

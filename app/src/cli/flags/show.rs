@@ -19,8 +19,10 @@ pub(super) struct Listed {
 #[serde(default)]
 pub(super) struct Flag {
     key: String,
-    pub(super) kind: String,
-    pub(super) value: Value,
+    kind: String,
+    value: Value,
+    layer: String,
+    pub(super) rules: Value,
     default: Value,
     description: String,
 }
@@ -82,8 +84,57 @@ pub(super) fn find(body: &Value, key: &str) -> Result<(Value, Flag), Failure> {
     })
 }
 
+/// A flag's value, and what may decide before it.
+pub(super) fn value_and_rules(flag: &Flag) -> String {
+    let value = shown(&flag.value, flag.kind == "percent");
+    match in_short(&flag.rules).as_str() {
+        "-" => value,
+        rules => format!("{value}; rules: {rules}"),
+    }
+}
+
+/// A flag's rules as they were set, so that they can be set again.
+pub(super) fn set_rules(flag: &Flag) -> String {
+    match &flag.rules {
+        Value::Null => format!("{} has no rules: its value decides", flag.key),
+        rules => rules.to_string(),
+    }
+}
+
+/// Rules by what they do: lists may be long.
+fn in_short(rules: &Value) -> String {
+    let count = |name: &str| match rules.get(name) {
+        Some(Value::Array(members)) => members.len(),
+        Some(Value::Object(members)) => members.len(),
+        _ => 0,
+    };
+    let mut parts = Vec::new();
+    if rules.get("killed").and_then(Value::as_bool) == Some(true) {
+        parts.push("killed".to_owned());
+    }
+    let required = rules.get("requires").and_then(Value::as_array);
+    for flag in required.into_iter().flatten() {
+        parts.push(format!("requires {}", setting(flag)));
+    }
+    for (name, said) in [
+        ("deny", "denied"),
+        ("allow", "allowed"),
+        ("variants", "variants"),
+        ("pins", "pinned"),
+    ] {
+        match count(name) {
+            0 => {}
+            count => parts.push(format!("{count} {said}")),
+        }
+    }
+    match parts.is_empty() {
+        true => "-".to_owned(),
+        false => parts.join(", "),
+    }
+}
+
 /// A value as people write it: percentages with their sign.
-pub(super) fn shown(value: &Value, is_percent: bool) -> String {
+fn shown(value: &Value, is_percent: bool) -> String {
     match value {
         Value::Null => "-".to_owned(),
         value if is_percent && value.is_number() => percent(value),
@@ -97,11 +148,16 @@ pub(super) fn table(listed: &Listed, paint: Paint) -> String {
         [
             plain(&flag.key),
             plain(shown(&flag.value, is_percent)),
+            plain(in_short(&flag.rules)),
+            dim(&flag.layer),
             dim(shown(&flag.default, is_percent)),
             dim(&flag.description),
         ]
     });
-    let table = paint.table(["FLAG", "VALUE", "DEFAULT", "MEANING"], rows);
+    let table = paint.table(
+        ["FLAG", "VALUE", "RULES", "LAYER", "DEFAULT", "MEANING"],
+        rows,
+    );
     format!("{table}\nrevision {}", listed.revision)
 }
 
@@ -166,16 +222,32 @@ mod tests {
 
     #[test]
     fn flags_are_shown_with_their_units() {
+        let rules = json!({"killed": true, "requires": ["telemetry_v2"], "deny": [],
+            "allow": ["ada", "bob"], "variants": [], "pins": {"ada": "x"}});
         let body = json!({"revision": 7, "flags": [
-            {"key": "pool_v2_enabled", "kind": "bool", "value": true, "default": false, "description": "the switch"},
-            {"key": "gradual_rollout_percentage", "kind": "percent", "value": 12.5, "default": 0, "description": "the lever"},
+            {"key": "pool_v2_enabled", "kind": "bool", "value": true, "default": false, "layer": "store",
+             "rules": rules, "description": "the switch"},
+            {"key": "gradual_rollout_percentage", "kind": "percent", "value": 12.5, "default": 0,
+             "layer": "compiled", "rules": null, "description": "the lever"},
         ]});
         assert_eq!(
             table(&read(&body).unwrap(), Paint::new(false)),
-            "FLAG                        VALUE  DEFAULT  MEANING\n\
-             pool_v2_enabled             true   false    the switch\n\
-             gradual_rollout_percentage  12.5%  0%       the lever\n\
+            "FLAG                        VALUE  RULES                                               LAYER     DEFAULT  MEANING\n\
+             pool_v2_enabled             true   killed, requires telemetry_v2, 2 allowed, 1 pinned  store     false    the switch\n\
+             gradual_rollout_percentage  12.5%  -                                                   compiled  0%       the lever\n\
              revision 7"
+        );
+        let (_, switch) = find(&body, "pool_v2_enabled").unwrap();
+        assert_eq!(
+            value_and_rules(&switch),
+            "true; rules: killed, requires telemetry_v2, 2 allowed, 1 pinned"
+        );
+        assert_eq!(set_rules(&switch), rules.to_string());
+        let (_, lever) = find(&body, "gradual_rollout_percentage").unwrap();
+        assert_eq!(value_and_rules(&lever), "12.5%");
+        assert_eq!(
+            set_rules(&lever),
+            "gradual_rollout_percentage has no rules: its value decides"
         );
         let failure = find(&body, "pool_v2_enbled").unwrap_err();
         assert_eq!(failure.exit, Exit::Refused);

@@ -180,6 +180,15 @@ async fn rules_are_written_explained_exported_and_reverted() {
     assert_eq!(refused["field"], "nope");
     let cycle = json!({"set": {"telemetry_v2.rules": {"requires": ["telemetry_v2"]}}, "why": "x"});
     patch(&bench, cycle).await.problem(422);
+    // What is killed is off wherever somebody looks.
+    let kill = json!({"set": {"telemetry_v2.rules": {"killed": true}}, "why": "x"});
+    assert_eq!(patch(&bench, kill).await.status, 200);
+    let flags = bench.get("/v1/status").await.json()["flags"].clone();
+    assert_eq!(flags["values"]["telemetry_v2"], false);
+    assert_eq!(
+        flags["ruled"],
+        json!(["gradual_rollout_percentage", "telemetry_v2"])
+    );
     // Nobody asks this one for a key.
     let list = json!({"set": {"telemetry_v2.rules": {"deny": ["ada"]}}, "why": "x"});
     let refused = patch(&bench, list).await.problem(422);
