@@ -18,6 +18,8 @@
 )]
 
 mod bench;
+#[cfg(test)]
+mod book;
 mod checklist;
 mod decommission;
 mod demo;

@@ -12,8 +12,9 @@
 //!
 //! Each line of the page's `sh` blocks is then run by `sh`, in the server's folder, under traffic where the
 //! server runs, and must succeed; no caller may notice. Where a reader starts a server that does not run, a
-//! comment says so: `<!-- rehearsal: the server is started -->`. What cannot be typed there is held against
-//! what there is: see `named`.
+//! comment says so: `<!-- rehearsal: the server is started -->`. What the reader's `requirements.txt` asks for is
+//! theirs: here it is nothing, and no registry is asked. What cannot be typed there, and what stands in running
+//! text, is held against what there is: see `named`.
 
 mod named;
 
@@ -252,6 +253,7 @@ async fn type_in(house: &House, page: &str, line: &str) {
     if !bin.exists() {
         std::fs::create_dir(&bin).unwrap();
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_dspex"), bin.join("dspex")).unwrap();
+        std::fs::write(house.path("requirements.txt"), "").unwrap();
     }
     let path = format!(
         "{}:{}",
@@ -259,7 +261,10 @@ async fn type_in(house: &House, page: &str, line: &str) {
         std::env::var("PATH").unwrap_or_default()
     );
     let mut command = house.command_of(Path::new("sh"), &["-eu", "-c", line]);
-    command.env("PATH", path);
+    command
+        .env("PATH", path)
+        .env("PIP_NO_INDEX", "1")
+        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
     // Callers go on meanwhile.
     let output = tokio::task::spawn_blocking(move || command.output().unwrap())
         .await

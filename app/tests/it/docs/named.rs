@@ -1,5 +1,6 @@
-//! What pages name and nobody can type into a server's folder: a command's help, commands for a checkout of
-//! the source, and the first steps in an unpacked release.
+//! What pages name and nobody can type into a server's folder: a command's help, commands in running text,
+//! commands for a checkout of the source, and the first steps in an unpacked release. What pages have
+//! `cargo xtask` do is held against its own help by itself (`xtask/src/book.rs`).
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -37,6 +38,82 @@ fn help_that_a_release_shows_is_of_commands_that_there_are() {
         let promised = text.contains("in a release it stands here");
         assert_eq!(promised, marks > 0, "{page} has {marks} commands' help");
     }
+}
+
+#[test]
+fn commands_in_running_text_are_there_with_their_options() {
+    let house = House::with("");
+    let mut named = 0;
+    for page in PAGES.iter().chain(&["README", "crates"]) {
+        let text = std::fs::read_to_string(docs().join(format!("{page}.md"))).unwrap();
+        for span in spans(&text).filter(|span| span.starts_with("dspex ")) {
+            if let Err(why) = held_against_help(&house, &span) {
+                panic!("{page}: `{span}`: {why}");
+            }
+            named += 1;
+        }
+    }
+    assert!(named > 5, "the pages name {named} commands in running text");
+    for wrong in [
+        "dspex migrate aprove",
+        "dspex migrate approve --because x",
+        "dspex backup verify ARCHIVE",
+    ] {
+        assert!(held_against_help(&house, wrong).is_err(), "{wrong}");
+    }
+}
+
+/// What stands between backticks outside of blocks, each in one line.
+fn spans(text: &str) -> impl Iterator<Item = String> {
+    let mut block = false;
+    let mut running = String::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            block = !block;
+        } else if !block {
+            running.push_str(line);
+            running.push('\n');
+        }
+    }
+    let spans: Vec<String> = running
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(|span| span.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    spans.into_iter()
+}
+
+/// Its words are subcommands, up to the first option or a name in capitals; its options are in their help.
+fn held_against_help(house: &House, span: &str) -> Result<(), String> {
+    let words: Vec<&str> = span.split_whitespace().skip(1).collect();
+    let placeholder = |word: &str| word.chars().all(|letter| letter.is_ascii_uppercase());
+    let end = words
+        .iter()
+        .position(|word| word.starts_with('-') || placeholder(word));
+    let (verbs, rest) = words.split_at(end.unwrap_or(words.len()));
+    let mut asked = verbs.to_vec();
+    asked.push("--help");
+    let output = house.run(&asked);
+    let help = String::from_utf8_lossy(&output.stdout);
+    let usage = format!("Usage: dspex {}", verbs.join(" "));
+    if !output.status.success() || !help.contains(&usage) {
+        return Err(format!("there is no such command: {output:?}"));
+    }
+    for word in rest {
+        let there = if word.starts_with('-') {
+            let option = word.split('=').next().unwrap_or(word);
+            help.contains(&format!(" {option} ")) || help.contains(&format!(" {option}\n"))
+        } else {
+            !placeholder(word)
+                || help.contains(&format!("<{word}>"))
+                || help.contains(&format!("[{word}]"))
+        };
+        if !there {
+            return Err(format!("{word} is not in its help: {help}"));
+        }
+    }
+    Ok(())
 }
 
 /// They build the source, which no test does once more: what they name is there.
