@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Options;
+use super::asking::{self, Answer, Refusal, ask, asked, shown};
+use super::lines::is_same_commit;
 use crate::evidence;
 use crate::places::Places;
 use crate::surroundings;
@@ -51,16 +53,22 @@ pub(super) struct Evidence {
     /// Runbooks that are there, by name.
     pub(super) runbooks: Vec<String>,
     pub(super) server: Option<Server>,
-    /// What Prometheus says of its rules, and Grafana of its dashboard.
-    pub(super) rules: Option<Found>,
-    pub(super) targets: Option<Found>,
-    pub(super) dashboard: Option<Found>,
+    /// Why there is no server, where one was asked.
+    pub(super) no_server: Option<String>,
+    /// What Prometheus says of its rules, and Grafana of its dashboard; nothing where none was named.
+    pub(super) rules: Option<Answer>,
+    pub(super) targets: Option<Answer>,
+    pub(super) dashboard: Option<Answer>,
 }
 
 /// What a running server says.
 #[derive(Debug, Default)]
 pub(super) struct Server {
     pub(super) url: String,
+    /// What it did not tell although it was asked, and why.
+    pub(super) refused: Vec<String>,
+    /// That it is of another commit than the one that is looked at, where it says of which it is.
+    pub(super) foreign: Option<String>,
     pub(super) status: Value,
     pub(super) metrics: String,
     /// The newest migration, and its journal.
@@ -81,8 +89,17 @@ impl Evidence {
             .map(str::to_owned)
             .collect();
         let drills = places.target.join("drills");
+        let commit = evidence::commit(places);
+        let (server, no_server) = match server(options, &commit) {
+            Ok(server) => (Some(server), None),
+            Err(refusal) => (None, Some(refusal.to_string())),
+        };
+        let prometheus = |path| {
+            let (url, token) = (&options.prometheus, &options.prometheus_token);
+            ask(url.as_deref(), path, token.as_deref())
+        };
         Self {
-            commit: evidence::commit(places),
+            commit,
             max_age: Duration::from_secs(options.max_age * 3_600),
             tests: file(&evidence::path(places, "tests"), now),
             decommission: file(&evidence::path(places, "decommission"), now),
@@ -90,21 +107,15 @@ impl Evidence {
             history,
             drills: files(&drills, now),
             runbooks: runbooks(&places.root.join("docs/runbooks")),
-            server: server(options),
-            rules: options
-                .prometheus
-                .as_deref()
-                .and_then(|url| asked(&format!("{url}/api/v1/rules"), None)),
-            targets: options.prometheus.as_deref().and_then(|url| {
-                asked(
-                    &format!("{url}/api/v1/query?query=up%7Bjob%3D%22dspex%22%7D"),
-                    None,
-                )
-            }),
-            dashboard: options
-                .grafana
-                .as_deref()
-                .and_then(|url| asked(&format!("{url}/api/dashboards/uid/dspex"), None)),
+            server,
+            no_server,
+            rules: prometheus("/api/v1/rules"),
+            targets: prometheus("/api/v1/query?query=up%7Bjob%3D%22dspex%22%7D"),
+            dashboard: ask(
+                options.grafana.as_deref(),
+                "/api/dashboards/uid/dspex",
+                options.grafana_token.as_deref(),
+            ),
         }
     }
 }
@@ -147,40 +158,49 @@ fn runbooks(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The server, where one answers.
-fn server(options: &Options) -> Option<Server> {
+/// The server, or why it does not answer.
+fn server(options: &Options, commit: &str) -> Result<Server, Refusal> {
     let (url, token) = (options.url.trim_end_matches('/'), options.token.as_deref());
-    let get = |path: &str| asked(&format!("{url}{path}"), token).map(|found| found.value);
-    let status = get("/v1/status")?;
-    let metrics = ureq::get(format!("{url}/metrics"))
-        .call()
-        .and_then(|mut answer| answer.body_mut().read_to_string())
-        .unwrap_or_default();
+    let status = asked(url, "/v1/status", token)?.value;
+    let mut refused = Vec::new();
+    let mut get = |path: &str| match asked(url, path, token) {
+        Ok(found) => Some(found.value),
+        // There is none, such as no migration: that is an answer.
+        Err(refusal) if refusal.status == Some(404) => None,
+        Err(refusal) => {
+            refused.push(refusal.to_string());
+            None
+        }
+    };
     let migration = get("/admin/v1/migrations/current").unwrap_or_default();
-    let events = migration["id"]
-        .as_str()
-        .and_then(|id| events(url, token, id));
+    let id = migration["id"].as_str();
+    let events = id.and_then(|id| events(&mut get, id));
     let pools = get("/admin/v1/pools").unwrap_or_default();
-    let names: Vec<&str> = pools["pools"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|pool| pool["name"].as_str())
+    let names = pools["pools"].as_array().into_iter().flatten();
+    let names = names.filter_map(|pool| pool["name"].as_str());
+    let pools = names
+        .filter_map(|name| get(&format!("/admin/v1/pools/{name}")))
         .collect();
-    let migrations = get("/admin/v1/migrations?limit=1000");
-    let earlier = migrations
+    let earlier = get("/admin/v1/migrations?limit=1000")
         .and_then(|found| found["migrations"].as_array().cloned())
         .map(|mut all| {
             all.retain(|other| other["id"] != migration["id"]);
             all
         });
-    Some(Server {
-        url: url.to_owned(),
+    let metrics = asking::text(url, "/metrics").unwrap_or_else(|refusal| {
+        refused.push(refusal.to_string());
+        String::new()
+    });
+    let foreign = status["commit"]
+        .as_str()
+        .filter(|of| !is_same_commit(of, commit))
+        .map(|of| format!("the server is of commit {of}, this is {commit}"));
+    Ok(Server {
+        url: shown(url),
+        refused,
+        foreign,
         earlier,
-        pools: names
-            .iter()
-            .filter_map(|name| get(&format!("/admin/v1/pools/{name}")))
-            .collect(),
+        pools,
         status,
         metrics,
         migration,
@@ -190,37 +210,18 @@ fn server(options: &Options) -> Option<Server> {
 
 /// The whole journal, page by page: all of it or nothing, because a part of it would be taken for a
 /// journal that ends earlier.
-fn events(url: &str, token: Option<&str>, id: &str) -> Option<Vec<Value>> {
+fn events(get: &mut impl FnMut(&str) -> Option<Value>, id: &str) -> Option<Vec<Value>> {
     let mut all = Vec::new();
     loop {
         let last = all.last().map(|event: &Value| event["seq"].as_u64());
         let after = last.map_or(Some(0), |seq| seq)?;
-        let page = asked(
-            &format!("{url}/admin/v1/migrations/{id}/events?after={after}&limit=1000"),
-            token,
-        )?;
-        let page = page.value["events"].as_array()?;
+        let page = get(&format!(
+            "/admin/v1/migrations/{id}/events?after={after}&limit=1000"
+        ))?;
+        let page = page["events"].as_array()?;
         if page.is_empty() {
             return Some(all);
         }
         all.extend(page.iter().cloned());
     }
-}
-
-fn asked(url: &str, token: Option<&str>) -> Option<Found> {
-    let mut request = ureq::get(url);
-    if let Some(token) = token {
-        request = request.header("authorization", format!("Bearer {token}"));
-    }
-    let value = request
-        .call()
-        .and_then(|mut answer| answer.body_mut().read_json::<Value>())
-        .map_err(|error| eprintln!("{url}: {error}"))
-        .ok()?;
-    Some(Found {
-        value,
-        place: url.to_owned(),
-        age: Some(Duration::ZERO),
-        commit: None,
-    })
 }

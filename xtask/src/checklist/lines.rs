@@ -12,6 +12,7 @@ mod stage;
 mod telemetry;
 
 pub(super) use self::finding::{Finding, Place, Verdict};
+pub(super) use self::fresh::same as is_same_commit;
 use super::Phase;
 use super::evidence::{Evidence, Server};
 
@@ -39,7 +40,10 @@ impl Line {
 /// The server, or that there is none.
 fn server(evidence: &Evidence) -> Result<&Server, Finding> {
     let needs = "a server that answers at --url, with its token";
-    let none = || Finding::open("no server was asked", needs);
+    let none = || {
+        let why = evidence.no_server.as_deref();
+        Finding::open(why.unwrap_or("no server was asked"), needs)
+    };
     evidence.server.as_ref().ok_or_else(none)
 }
 

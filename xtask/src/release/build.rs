@@ -97,6 +97,8 @@ pub(super) fn binary(
         .env("CARGO_TARGET_DIR", target)
         .env("CARGO_INCREMENTAL", "0")
         .env("SOURCE_DATE_EPOCH", source.time.to_string())
+        // `/v1/status` says it.
+        .env("DSPEX_COMMIT", &source.commit)
         // Flags separated by 0x1f: paths may hold spaces.
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .env(

@@ -103,6 +103,20 @@ impl Finding {
     /// Of what a running server says of this moment.
     pub(super) fn live(self, server: &Server, path: &str) -> Self {
         self.from(format!("{}{path}", server.url), Some(Duration::ZERO))
+            .of_server(server)
+    }
+
+    /// A server of another commit ticks nothing, and one that has not told all is told with what is open.
+    pub(super) fn of_server(mut self, server: &Server) -> Self {
+        if self.verdict == Verdict::Open && !server.refused.is_empty() {
+            self.value = format!("{}; refused: {}", self.value, server.refused.join(", "));
+        }
+        if let Some(foreign) = &server.foreign {
+            self.value = format!("{}; {foreign}", self.value);
+            self.signable = false;
+            self.verdict = self.verdict.max(Verdict::Open);
+        }
+        self
     }
 
     /// Both must hold: told with the worse one's verdict, both values, and the evidence of both.

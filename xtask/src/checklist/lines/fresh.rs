@@ -40,7 +40,7 @@ pub(super) fn young<'a>(
 
 /// Whether two names of a commit, of different lengths, are of one. What is no commit's name, such as
 /// `unknown`, or that of a changed tree, is the same as nothing, itself included.
-fn same(one: &str, other: &str) -> bool {
+pub(in crate::checklist) fn same(one: &str, other: &str) -> bool {
     let names = |text: &str| text.len() >= 7 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let length = one.len().min(other.len());
     names(one) && names(other) && one.as_bytes()[..length] == other.as_bytes()[..length]

@@ -302,7 +302,9 @@ pub(super) fn features(evidence: &Evidence) -> Finding {
             None => "the validation suite says no time that has been".to_owned(),
         };
         let needs = "the migration's own run of it: migration.validation.run";
-        return Finding::open(value, needs).from(place, age);
+        return Finding::open(value, needs)
+            .from(place, age)
+            .of_server(server);
     }
     let checks = done["event"]["checks"].as_array();
     let (all, well) = checks.map_or((0, 0), |checks| {
@@ -312,7 +314,9 @@ pub(super) fn features(evidence: &Evidence) -> Finding {
         )
     });
     let holds = done["event"]["type"] == "step_done" && all > 0 && well == all;
-    Finding::measured(holds, format!("{well} of {all} checks"), "all of them").from(place, age)
+    Finding::measured(holds, format!("{well} of {all} checks"), "all of them")
+        .from(place, age)
+        .of_server(server)
 }
 
 pub(super) fn targets(evidence: &Evidence) -> Finding {

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::super::asking::Answer;
+use super::super::evidence::Found;
 use super::{Evidence, Finding};
 
 /// The release's dashboard, as it is imported.
@@ -12,13 +14,24 @@ const DASHBOARD: &str = include_str!("../../../overlays/grafana/dspex.json");
 const RULES: &str = include_str!("../../../overlays/prometheus/dspex.rules.yml");
 
 pub(super) fn dashboards(evidence: &Evidence) -> Finding {
-    let Some(found) = &evidence.dashboard else {
-        return Finding::open("no Grafana was asked", "--grafana URL");
+    let how = "--grafana URL, with DSPEX_GRAFANA_TOKEN where it asks for one";
+    let found = match answered(evidence.dashboard.as_ref(), "no Grafana was asked", how) {
+        Ok(found) => found,
+        Err(open) => return open,
     };
     let ours = serde_json::from_str(DASHBOARD).map(|dashboard: Value| titles(&dashboard));
     let ours = ours.unwrap_or_default();
     let there = titles(&found.value["dashboard"]);
     lacking("panels", &ours, &there).in_found(found)
+}
+
+/// What was answered, or that nobody was asked, or why whoever was asked has not answered.
+fn answered<'a>(answer: Option<&'a Answer>, nobody: &str, how: &str) -> Result<&'a Found, Finding> {
+    match answer {
+        Some(Ok(found)) => Ok(found),
+        Some(Err(refusal)) => Err(Finding::open(refusal.to_string(), how)),
+        None => Err(Finding::open(nobody, how)),
+    }
 }
 
 /// Of all panels, those within rows too.
@@ -33,9 +46,11 @@ fn titles(dashboard: &Value) -> BTreeSet<String> {
 }
 
 pub(super) fn alerts(evidence: &Evidence) -> Finding {
-    let how = "--prometheus URL";
-    let (Some(rules), Some(targets)) = (&evidence.rules, &evidence.targets) else {
-        return Finding::open("no Prometheus was asked", how);
+    let how = "--prometheus URL, with DSPEX_PROMETHEUS_TOKEN where it asks for one";
+    let of = |answer| answered(answer, "no Prometheus was asked", how);
+    let (rules, targets) = match (of(evidence.rules.as_ref()), of(evidence.targets.as_ref())) {
+        (Ok(rules), Ok(targets)) => (rules, targets),
+        (Err(open), _) | (_, Err(open)) => return open,
     };
     let groups = rules.value["data"]["groups"].as_array();
     let there: BTreeSet<String> = groups
@@ -53,8 +68,8 @@ pub(super) fn alerts(evidence: &Evidence) -> Finding {
         .count();
     let scraped = Finding::measured(
         up > 0,
-        format!("{up} servers scraped"),
-        "a server that is scraped",
+        format!("{up} servers scraped as the job dspex"),
+        "a server that is scraped, as the job dspex",
     );
     lacking("alerts in order", &alert_names(), &there)
         .in_found(rules)
@@ -89,6 +104,7 @@ fn lacking(what: &str, ours: &BTreeSet<String>, there: &BTreeSet<String>) -> Fin
 mod tests {
     use serde_json::json;
 
+    use super::super::super::asking::ask;
     use super::super::Verdict;
     use super::super::tests::found;
     use super::*;
@@ -98,12 +114,21 @@ mod tests {
         let ours: Value = serde_json::from_str(DASHBOARD).expect("JSON");
         assert!(titles(&ours).len() > 10, "{:?}", titles(&ours));
         let with = |panels: &Value| Evidence {
-            dashboard: Some(found(json!({ "dashboard": { "panels": panels } }))),
+            dashboard: Some(Ok(found(json!({ "dashboard": { "panels": panels } })))),
             ..Evidence::default()
         };
         // Somebody's row around them changes nothing, and one of ours alone is not enough.
         let in_a_row = json!([{ "title": "a row of theirs", "panels": ours["panels"] }]);
         assert_eq!(dashboards(&with(&in_a_row)).verdict, Verdict::Passed);
+        let refused = Evidence {
+            // Nobody listens there.
+            dashboard: ask(Some("http://ada:secret@127.0.0.1:1"), "/api", None),
+            ..Evidence::default()
+        };
+        let finding = dashboards(&refused);
+        assert_eq!(finding.verdict, Verdict::Open);
+        let told = "http://127.0.0.1:1/api: ";
+        assert!(finding.value.starts_with(told), "{finding:?}");
         let one = json!([ours["panels"][0]]);
         let finding = dashboards(&with(&one));
         assert_eq!(finding.verdict, Verdict::Failed);
@@ -124,10 +149,10 @@ mod tests {
                 .collect();
             let up = json!({ "data": { "result": [{ "value": [0, "1"] }] } });
             Evidence {
-                rules: Some(found(
+                rules: Some(Ok(found(
                     json!({ "data": { "groups": [{ "name": "any", "rules": rules }] } }),
-                )),
-                targets: Some(found(up)),
+                ))),
+                targets: Some(Ok(found(up))),
                 ..Evidence::default()
             }
         };

@@ -206,7 +206,8 @@ impl<'a> Stage<'a> {
         let index = &self.record["stage"];
         let place = format!("{}{STATUS}, stage {index}", self.server.url);
         let left = !self.record["left_at"].is_null();
-        finding.from(place, if left { self.age } else { Some(Duration::ZERO) })
+        let age = if left { self.age } else { Some(Duration::ZERO) };
+        finding.from(place, age).of_server(self.server)
     }
 
     fn calls(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! Lines against evidence that was made up for them.
 
+mod counting;
 mod running;
 
 use std::time::Duration;

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::*;
 
 /// So many seconds ago.
-fn ago(seconds: i64) -> String {
+pub(super) fn ago(seconds: i64) -> String {
     (Timestamp::now() - SignedDuration::from_secs(seconds)).to_string()
 }
 
@@ -35,7 +35,7 @@ fn unjudged(rule: &str) -> Value {
 }
 
 /// A stage that the controller held to its end, with these reasons in its looks, the oldest first.
-fn server(percent: f64, reasons: &[Value]) -> Server {
+pub(super) fn server(percent: f64, reasons: &[Value]) -> Server {
     let mut events = vec![
         entry(
             900,
@@ -64,7 +64,7 @@ fn server(percent: f64, reasons: &[Value]) -> Server {
     }
 }
 
-fn with(server: Server) -> Evidence {
+pub(super) fn with(server: Server) -> Evidence {
     Evidence {
         server: Some(server),
         drills: drill::names()
@@ -75,7 +75,7 @@ fn with(server: Server) -> Evidence {
     }
 }
 
-fn verdict(server: Server, line: &str) -> Verdict {
+pub(super) fn verdict(server: Server, line: &str) -> Verdict {
     judged(&with(server), line).verdict
 }
 
@@ -107,6 +107,25 @@ fn a_stage_is_as_old_as_its_end() {
     let mut to_come = server(5.0, &[json!([])]);
     to_come.migration["stages"][0]["left_at"] = json!(ago(-600));
     assert_eq!(verdict(to_come, "error-rate"), Verdict::Open);
+}
+
+#[test]
+fn a_server_of_another_commit_ticks_nothing_and_one_that_refuses_is_told() {
+    let mut foreign = server(5.0, &[json!([])]);
+    foreign.foreign = Some("the server is of commit fedcba9".to_owned());
+    let finding = judged(&with(foreign), "error-rate");
+    assert_eq!(finding.verdict, Verdict::Open, "{finding:?}");
+    assert!(finding.value.contains("of commit fedcba9"), "{finding:?}");
+    let mut refusing = server(10.0, &[json!([])]);
+    refusing.refused = vec!["http://x/admin: http status: 401".to_owned()];
+    let finding = judged(&with(refusing), "error-rate");
+    assert!(finding.value.contains("status: 401"), "{finding:?}");
+    let nobody = Evidence {
+        no_server: Some("http://x/v1/status: connection refused".to_owned()),
+        ..evidence()
+    };
+    let finding = judged(&nobody, "error-rate");
+    assert!(finding.value.contains("connection refused"), "{finding:?}");
 }
 
 #[test]
@@ -325,97 +344,4 @@ fn pool_v1_may_go_where_everything_passed_without_it_on_this_commit() {
         assert_eq!(judge(Some(found.clone())), verdict, "{found}");
     }
     assert_eq!(judge(None), Verdict::Open);
-}
-
-/// A server in its stage, after three looks at so many calls each, and with so many calls on the candidate
-/// in its metrics.
-fn counting((stable, candidate): (u64, u64), told: u64) -> Server {
-    let mut server = server(5.0, &[json!([]), json!([]), json!([])]);
-    for entry in &mut server.events {
-        if entry["event"]["type"] == "ticked" {
-            entry["event"]["calls_stable"] = json!(stable);
-            entry["event"]["calls_candidate"] = json!(candidate);
-        }
-    }
-    server.migration["phase"] = json!("rollout");
-    server.earlier = Some(Vec::new());
-    server.metrics = format!("dspex_calls_total{{lane=\"candidate\",outcome=\"ok\"}} {told}\n");
-    server
-}
-
-#[test]
-fn counts_of_the_same_calls_agree_both_ways() {
-    // Three looks of fifty calls each; as many again may have come since, twice.
-    let calls = (950, 50);
-    for (told, expected) in [
-        (149, Verdict::Failed),
-        (150, Verdict::Passed),
-        (250, Verdict::Passed),
-        (251, Verdict::Failed),
-    ] {
-        assert_eq!(
-            verdict(counting(calls, told), "telemetry"),
-            expected,
-            "{told}"
-        );
-    }
-    let mut complete = counting(calls, 5_000);
-    complete.migration["phase"] = json!("complete");
-    assert_eq!(verdict(complete, "telemetry"), Verdict::Passed);
-    let mut before = counting(calls, 5_000);
-    before.earlier = Some(vec![json!({ "id": "older", "ended_at": ago(950) })]);
-    assert_eq!(verdict(before, "telemetry"), Verdict::Passed);
-}
-
-#[test]
-fn a_restart_makes_no_failure() {
-    // The server began between the first look and the second: two looks are its own.
-    let mut server = counting((950, 50), 100);
-    server.status["started_at"] = json!(ago(685));
-    let finding = judged(&with(server), "telemetry");
-    let says = "100 calls in the journal, 100 in the metrics";
-    assert!(finding.value.contains(says), "{finding:?}");
-    // How many calls failed over before it is not known, so the stage's share is not judged.
-    assert_eq!(finding.verdict, Verdict::Open, "{finding:?}");
-    assert!(
-        finding.value.contains("no stage with 1,000 calls"),
-        "{finding:?}"
-    );
-}
-
-#[test]
-fn a_share_is_off_by_no_more_than_chance_leaves() {
-    for (candidate, expected) in [
-        (500, Verdict::Passed),
-        (545, Verdict::Passed),
-        (600, Verdict::Failed),
-        (1_000, Verdict::Failed),
-    ] {
-        let calls = (10_000 - candidate, candidate);
-        let server = counting(calls, 3 * candidate);
-        assert_eq!(
-            verdict(server, "telemetry"),
-            expected,
-            "{candidate} of 10,000"
-        );
-    }
-}
-
-#[test]
-fn calls_that_were_dealt_by_the_share_before_are_not_of_this_one() {
-    let mut server = counting((9_500, 500), 1_500);
-    let mut looks = server.events.iter_mut();
-    let first = looks.find(|entry| entry["event"]["type"] == "ticked");
-    let first = first.expect("a look");
-    first["event"]["calls_stable"] = json!(90_000);
-    assert_eq!(verdict(server, "telemetry"), Verdict::Passed);
-    // Calls of a minute: none of those that came in the minute after the first look is counted.
-    let mut slow = counting((9_500, 500), 1_500);
-    for entry in &mut slow.events {
-        if entry["event"]["type"] == "ticked" {
-            entry["event"]["analysis"]["stable"]["p99_ms"] = json!(60_000.0);
-        }
-    }
-    let finding = judged(&with(slow), "telemetry");
-    assert_eq!(finding.verdict, Verdict::Open, "{finding:?}");
 }
