@@ -6,6 +6,7 @@
 //! benchmark's result alone may be of an earlier commit, one that led to this, and says which; a changed
 //! tree is no commit. Each line says its value, its limit, how old the evidence is and where it lies.
 
+mod asking;
 mod evidence;
 mod lines;
 mod page;
@@ -38,12 +39,18 @@ pub(crate) struct Options {
     /// The admin token
     #[arg(long, env = "DSPEX_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// A Prometheus that is to have scraped the server and loaded its alert rules
+    /// A Prometheus that is to have scraped the server, as the job `dspex`, and loaded its alert rules
     #[arg(long, value_name = "URL")]
     prometheus: Option<String>,
+    /// Its token, where it asks for one
+    #[arg(long, env = "DSPEX_PROMETHEUS_TOKEN", hide_env_values = true)]
+    prometheus_token: Option<String>,
     /// A Grafana that is to have the dashboard
     #[arg(long, value_name = "URL")]
     grafana: Option<String>,
+    /// Its token, of a service account that may view
+    #[arg(long, env = "DSPEX_GRAFANA_TOKEN", hide_env_values = true)]
+    grafana_token: Option<String>,
     /// Evidence older than this many hours is none, signatures included
     #[arg(long, value_name = "HOURS", default_value_t = 168)]
     max_age: u64,
