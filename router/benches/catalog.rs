@@ -90,7 +90,7 @@ fn request(program: &ProgramId) -> Execute {
         program: program.clone(),
         inputs: Map::new(),
         session: None,
-        request_id: "r-1".to_owned(),
+        request_id: "r-1".into(),
         timeout: None,
         caller: None,
         chunks: None,

@@ -61,8 +61,8 @@ fn request(session: bool) -> Execute {
     Execute {
         program: "p-0".parse().expect("a name"),
         inputs: Map::from_iter([("text".to_owned(), Value::from("hello"))]),
-        session: session.then(|| "a-session".to_owned()),
-        request_id: "r-019a".to_owned(),
+        session: session.then(|| "a-session".into()),
+        request_id: "r-019a".into(),
         timeout: None,
         caller: None,
         chunks: None,

@@ -60,8 +60,8 @@ impl Adapter for Router {
         let request = Execute {
             program: program.clone(),
             inputs,
-            session: session.map(str::to_owned),
-            request_id: format!("r-{}", uuid::Uuid::now_v7()),
+            session: session.map(Into::into),
+            request_id: format!("r-{}", uuid::Uuid::now_v7()).into(),
             timeout: None,
             caller: None,
             chunks: None,

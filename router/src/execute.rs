@@ -33,9 +33,9 @@ pub struct Execute {
     /// Inputs by name.
     pub inputs: Map<String, Value>,
     /// The caller's session, where there is one. Empty text is none.
-    pub session: Option<String>,
+    pub session: Option<Arc<str>>,
     /// Names the call in logs; decides the lane where there is no session.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// How long the caller waits; the configured time where it does not say.
     pub timeout: Option<Duration>,
     /// Who calls, as far as the server knows.
@@ -88,12 +88,11 @@ impl Router {
         self.check_size(&request.inputs).map_err(nowhere)?;
         let entry = self.find(&request.program).await.map_err(nowhere)?;
         let session = request.session.filter(|session| !session.is_empty());
-        let session: Option<Arc<str>> = session.map(Into::into);
         let deadline = begun + timeout;
         let held = self.hold(&entry, session.as_ref(), deadline).await;
         let held = held.map_err(nowhere)?;
         let call = Call {
-            request_id: request.request_id.into(),
+            request_id: request.request_id,
             session,
             caller: request.caller.map(Into::into),
             program: Arc::clone(&entry.program),

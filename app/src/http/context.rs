@@ -57,7 +57,7 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
 
 /// The caller's session, where one is named.
 #[derive(Debug)]
-pub(super) struct Session(pub(super) Option<String>);
+pub(super) struct Session(pub(super) Option<Arc<str>>);
 
 impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = Problem;
@@ -71,7 +71,7 @@ impl<S: Sync> FromRequestParts<S> for Session {
             Ok(session)
                 if (1..=256).contains(&session.len()) && !session.contains(char::is_control) =>
             {
-                Ok(Self(Some(session.to_owned())))
+                Ok(Self(Some(session.into())))
             }
             _ => Err(Problem::malformed(
                 "X-Session-Id must be 1 to 256 bytes of printable UTF-8",

@@ -135,7 +135,7 @@ proptest! {
                 let begun = Instant::now();
                 let limit = Duration::from_secs(10);
                 let ended = house.router.execute(Execute {
-                    request_id: id.clone(),
+                    request_id: id.as_str().into(),
                     timeout: Some(limit),
                     chunks: streams.then_some(sender),
                     ..request(&program, &format!("s-{number}"))

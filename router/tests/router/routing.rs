@@ -64,10 +64,10 @@ async fn without_a_session_the_request_decides() {
     for number in 0..200 {
         let request_id = format!("r{number}");
         let expected = bucket(dspex::GRADUAL_ROLLOUT_PERCENTAGE.key, &request_id).get() < 5_000;
-        for session in [None, Some(String::new())] {
+        for session in [None, Some("".into())] {
             let mut request = request(&program, "");
             request.session = session;
-            request.request_id.clone_from(&request_id);
+            request.request_id = request_id.as_str().into();
             let answer = house.router.execute(request).await.unwrap();
             assert_eq!(answer.lane == Lane::Candidate, expected, "{request_id}");
         }

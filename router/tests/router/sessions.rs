@@ -93,7 +93,7 @@ async fn a_call_without_a_session_is_the_callers_error() {
     let counters = Counters::new().await;
     let mut call = request(&counters.program, "");
     call.session = None;
-    for session in [None, Some(String::new())] {
+    for session in [None, Some("".into())] {
         call.session = session;
         let failed = counters
             .house

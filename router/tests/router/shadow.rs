@@ -127,7 +127,7 @@ async fn the_share_is_a_share_of_calls_and_none_is_none() {
     house.copy_share("30%").await;
     for n in 0..1_000 {
         let call = Execute {
-            request_id: format!("r-{n}"),
+            request_id: format!("r-{n}").into(),
             ..request(&program, "one session")
         };
         house.router.execute(call).await.unwrap();

@@ -232,8 +232,8 @@ pub(crate) fn request(program: &ProgramId, session: &str) -> Execute {
     Execute {
         program: program.clone(),
         inputs: inputs(),
-        session: Some(session.to_owned()),
-        request_id: "r-1".to_owned(),
+        session: Some(session.into()),
+        request_id: "r-1".into(),
         timeout: None,
         caller: None,
         chunks: None,

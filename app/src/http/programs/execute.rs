@@ -1,5 +1,6 @@
 //! `POST /v1/programs/{id}/execute`: one call, answered as one document or as a stream of events.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::header::ACCEPT;
@@ -109,7 +110,7 @@ pub(super) async fn execute(
         program,
         inputs: body.inputs,
         session,
-        request_id: request_id.to_string(),
+        request_id: Arc::clone(&request_id),
         timeout: body.timeout_ms.map(Duration::from_millis),
         caller,
         chunks: None,

@@ -40,7 +40,7 @@ pub(super) async fn answer(house: &House, mut request: Execute) -> Response {
     request.chunks = Some(sender);
     request.lane = Some(lane.clone());
     let instance = format!("/v1/programs/{}/execute", request.program);
-    let request_id = request.request_id.clone();
+    let request_id = Arc::clone(&request.request_id);
     let router = Arc::clone(&house.router);
     let call = async move { router.execute(request).await }.in_current_span();
     let mut call = AbortOnDropHandle::new(house.calls.spawn(call));
@@ -96,7 +96,7 @@ struct Events {
     over: bool,
     number: u64,
     instance: String,
-    request_id: String,
+    request_id: Arc<str>,
 }
 
 impl Events {
