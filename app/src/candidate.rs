@@ -286,6 +286,7 @@ impl Candidate for Deployer {
                 program: seen.program.to_string(),
                 compared: seen.compared,
                 different: seen.different,
+                hidden_by_noise: seen.hidden_by_noise,
                 not_compared: seen.failed + seen.unjudged,
                 trouble: seen.trouble,
             })

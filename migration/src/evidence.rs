@@ -65,6 +65,10 @@ pub struct Differences {
     pub compared: u64,
     /// Those of them that were answered differently.
     pub different: u64,
+    /// Copies of which nothing could be compared but places where stable differs from itself. Their
+    /// form was, and a wrong one is among `different`.
+    #[serde(default)]
+    pub hidden_by_noise: u64,
     /// Copies that could not be compared, and why the last of them could not.
     pub not_compared: u64,
     /// Why the last of them could not.

@@ -4,6 +4,7 @@
 //! difference names the one that found it. However large two answers are, at most
 //! [`MOST`] differences are told, each cut to a size that a person reads.
 
+mod left;
 mod path;
 mod rules;
 mod schema;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value};
 
 use dspex_pool::Signature;
 
+pub(crate) use self::left::nothing_left;
 pub use self::path::Pattern;
 pub use self::rules::{InvalidPattern, Rules, RulesConfig, Tier, Tolerance};
 

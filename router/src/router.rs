@@ -146,6 +146,7 @@ impl Router {
             .stable
             .swap(Arc::new(candidate.standing_in(Lane::Stable)));
         self.candidate.store(None);
+        self.shadow.stable_is_another();
         self.streams.let_go();
         drop(changing);
         Some(Arc::clone(&before.pool))
@@ -159,6 +160,7 @@ impl Router {
             .expect("the same settings made the lane's first circuit");
         self.stand(&lane);
         let promoted = self.stable_lane();
+        self.shadow.stable_is_another();
         self.shadow.begin_anew();
         // The candidate first, as in a promotion: no call finds a lane without a pool.
         self.candidate

@@ -131,6 +131,11 @@ impl Shadow {
         lock(&self.record).begin_anew(epoch);
     }
 
+    /// Another pool is stable; it need not waver where the one before did.
+    pub(crate) fn stable_is_another(&self) {
+        lock(&self.record).stable_is_another();
+    }
+
     /// A program is gone.
     pub(crate) fn forget(&self, program: &ProgramId) {
         lock(&self.record).forget(program);

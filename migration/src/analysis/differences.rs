@@ -3,7 +3,8 @@
 //! Invariants: a gate, and so stricter than a limit: where calls are copied at all, no stage ages
 //! before the share of differences is known to lie below the limit (law 3). What stops or moves
 //! traffic fires on the lower bound, program by program, so that one program that is wholly wrong
-//! does not hide among the calls of the others. The bounds hold at every look at once.
+//! does not hide among the calls of the others. The bounds hold at every look at once. A copy of which
+//! noise left nothing to compare passes no gate; it only tells how seldom a form is wrong.
 
 use super::Reason;
 use super::statistics::rate;
@@ -34,10 +35,16 @@ pub(super) fn judge(thresholds: &Thresholds, seen: &Evidence) -> Vec<Reason> {
     let different = sum(|program| program.different);
     let minimum = thresholds.minimum_samples;
     if compared < minimum {
-        let needs = wording::count(minimum - compared, "more comparison");
+        let more = wording::count(minimum - compared, "more comparison");
+        // Where all copies are hidden, waiting brings no comparison.
+        let needs = match programs.iter().any(|program| program.hidden_by_noise > 0) {
+            true if compared == 0 => "a comparer, or a person who promotes".to_owned(),
+            _ => more,
+        };
         let text = format!(
-            "{} of copied calls so far and {minimum} are needed: waiting for {needs}{}",
+            "{} of copied calls so far and {minimum} are needed: waiting for {needs}{}{}",
             wording::count(compared, "comparison"),
+            hidden(programs),
             trouble(programs)
         );
         return vec![Reason::unknown(RULE, text, needs)];
@@ -50,10 +57,11 @@ pub(super) fn judge(thresholds: &Thresholds, seen: &Evidence) -> Vec<Reason> {
             None => "fewer differences: at this rate it never passes".to_owned(),
         };
         let text = format!(
-            "{}, so up to {} may at {} confidence, limit {said_limit}: waiting for {needs}{}",
+            "{}, so up to {} may at {} confidence, limit {said_limit}: waiting for {needs}{}{}",
             of(different, compared),
             wording::percent_of(bound),
             wording::percent_of(1.0 - alpha),
+            hidden(programs),
             trouble(programs)
         );
         reasons.push(Reason::unknown(RULE, text, needs));
@@ -87,7 +95,10 @@ fn lacking(different: u64, compared: u64, limit: f64, alpha: f64) -> Option<u64>
 /// A program that is answered differently too often.
 fn broken(thresholds: &Thresholds, program: &Differences) -> Option<Reason> {
     let rule = thresholds.difference_rate;
-    let (different, compared) = (program.different, program.compared);
+    let (different, compared) = (
+        program.different,
+        program.compared + program.hidden_by_noise,
+    );
     if compared < thresholds.early_samples {
         return None;
     }
@@ -118,6 +129,24 @@ fn of(different: u64, compared: u64) -> String {
         "the candidate answers {different} of {} differently",
         wording::count(compared, "copied call")
     )
+}
+
+/// The program whose copies noise hides most, and what is to be done about it.
+fn hidden(programs: &[Differences]) -> String {
+    let most = programs.iter().max_by_key(|one| one.hidden_by_noise);
+    match most.filter(|one| one.hidden_by_noise > 0) {
+        Some(Differences {
+            program,
+            hidden_by_noise,
+            ..
+        }) => format!(
+            " ({} of {program} hidden by noise: stable does not answer it twice alike, so nothing of them was \
+             compared; give a comparer (`router.shadow.programs.{program}.comparer`), or read its answers \
+             and promote by hand)",
+            wording::count(*hidden_by_noise, "copied call"),
+        ),
+        None => String::new(),
+    }
 }
 
 /// Why copies come to nothing, where they do.

@@ -25,6 +25,7 @@ fn compared(compared: u64, different: u64) -> Vec<Differences> {
         program: "qa".into(),
         compared,
         different,
+        hidden_by_noise: 0,
         not_compared: 0,
         trouble: None,
     }]

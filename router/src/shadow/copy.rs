@@ -177,7 +177,11 @@ impl Router {
             return Err(NoRoom::Cost);
         }
         let drawn = self.rescue.budget.withdraw(Draw::Shadow, now);
-        drawn.map_err(|_| NoRoom::Budget)
+        drawn.map_err(|_| {
+            // What is not made costs nothing.
+            lock(&self.shadow.cost).give_back(tokens, now);
+            NoRoom::Budget
+        })
     }
 
     /// Such a call was answered: what it used beyond what was expected counts too.
@@ -203,13 +207,17 @@ impl Router {
         let again = self.ask(&lane, &wanted.program, &wanted.inputs, &wanted.request_id);
         if let Ok(again) = again.await {
             self.used(&again, tokens);
+            if self.shadow.epoch.load(Relaxed) != wanted.epoch {
+                // Another candidate came, and with it perhaps another stable pool.
+                return;
+            }
             let signature = signature(&wanted.program);
             let found = differences(&comparison.rules, signature, stable, &again.outputs);
             lock(&self.shadow.record).learn(&wanted.program.key, &found);
         }
     }
 
-    /// Judges two answers; also whether only noise was different.
+    /// Judges two answers; also whether noise left nothing to judge.
     async fn judge_pair(
         &self,
         program: &Program,
@@ -224,10 +232,9 @@ impl Router {
             (Ok(stable), Err(error)) => return (failure(stable, error), false),
         };
         let found = differences(&comparison.rules, signature(program), stable, candidate);
-        let any = !found.is_empty();
-        let noise = self.shadow.config.noise;
-        let found = lock(&self.shadow.record).beyond_noise(&program.key, found, noise);
-        let hidden = any && found.is_empty();
+        let (noise, rules) = (self.shadow.config.noise, &comparison.rules);
+        let (found, hidden) =
+            lock(&self.shadow.record).beyond_noise(&program.key, found, noise, rules, stable);
         if !found.is_empty() {
             return (Judged::Different(found), false);
         }
@@ -235,7 +242,7 @@ impl Router {
             return (Judged::Equal, hidden);
         };
         match self.ask_comparer(comparer, stable, candidate).await {
-            Ok((true, _)) => (Judged::Equal, hidden),
+            Ok((true, _)) => (Judged::Equal, false),
             Ok((false, why)) => {
                 let found = Difference::new("", Tier::Comparer, why, None, None);
                 (Judged::Different(vec![found]), false)

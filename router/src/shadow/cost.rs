@@ -47,6 +47,14 @@ impl Minute {
         let slot = &mut self.slots[place(self.newest)];
         *slot = slot.saturating_add(amount);
     }
+
+    /// Takes back what was added in this second; nothing where its slot is another's by now.
+    fn take_away(&mut self, amount: u64, second: u64) {
+        if self.newest.saturating_sub(second) < SLOTS as u64 {
+            let slot = &mut self.slots[place(second)];
+            *slot = slot.saturating_sub(amount);
+        }
+    }
 }
 
 fn place(second: u64) -> usize {
@@ -87,6 +95,15 @@ impl Cost {
         self.calls.add(1);
         self.tokens.add(expected_tokens);
         true
+    }
+
+    /// Gives back what [`Cost::take`] took at this moment, for a copy that is not made after all.
+    pub(super) fn give_back(&mut self, expected_tokens: u64, now: Instant) {
+        let second = self.second(now);
+        self.calls.used(second);
+        self.tokens.used(second);
+        self.calls.take_away(1, second);
+        self.tokens.take_away(expected_tokens, second);
     }
 
     /// A copy used more tokens than was expected.
@@ -181,7 +198,13 @@ mod tests {
         assert!(!cost.take(10, begun));
         assert!(cost.take(5, begun));
         assert_eq!(cost.used(begun), (2, 50));
+        cost.give_back(5, begun);
+        assert_eq!(cost.used(begun), (1, 45));
+        assert!(cost.take(5, begun));
         assert!(cost.take(30, begun + Duration::from_secs(61)));
+        cost.give_back(5, begun);
+        let used = cost.used(begun + Duration::from_secs(61));
+        assert_eq!(used, (1, 30), "that second is over");
         let mut free = Cost::new(100, 0, begun);
         assert!(free.take(u64::MAX, begun) && free.take(u64::MAX, begun));
     }

@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use dspex_pool::{ProgramId, ProgramKey};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::case::{Case, Cases};
 use super::noise::Noise;
 use super::{NoiseConfig, confidence};
-use crate::compare::{Difference, Tier};
+use crate::compare::{Difference, Rules, Tier, nothing_left};
 
 /// How many programs are compared at most.
 const PROGRAMS: usize = 1_000;
@@ -55,17 +56,19 @@ pub struct ProgramComparison {
     pub program: ProgramId,
     /// Which version of it.
     pub version: u64,
-    /// Comparisons that count.
+    /// Comparisons that count: something was compared that is no noise.
     pub compared: u64,
     /// Those of them that found a difference.
     pub different: u64,
-    /// The share that is different, 0 to 1; none where nothing was compared.
+    /// The share that is different, 0 to 1, of these and of those that noise hides, since a wrong form
+    /// is found in those too; none where nothing was compared.
     pub rate: Option<f64>,
     /// The share lies above this with 99 % confidence (Wilson).
     pub at_least: f64,
-    /// The share lies below this with 99 % confidence (Wilson).
+    /// The share lies below this with 99 % confidence (Wilson), by what was compared alone.
     pub at_most: f64,
-    /// Comparisons that would be different, were it not for noise.
+    /// Comparisons in which noise left nothing to compare: neither equal nor different, whatever the
+    /// answers said. A comparer of the user's own judges such a program.
     pub hidden_by_noise: u64,
     /// Copies made while too little was known of stable's noise: not judged.
     pub learning: u64,
@@ -89,6 +92,8 @@ pub(super) struct Record {
     programs: HashMap<ProgramId, Tally>,
     pub(super) cases: Cases,
     epoch: u64,
+    /// The first candidate that is held against the pool that is stable now.
+    stable_since: u64,
 }
 
 impl Record {
@@ -96,6 +101,12 @@ impl Record {
     pub(super) fn begin_anew(&mut self, epoch: u64) {
         self.epoch = epoch;
         self.cases.clear();
+    }
+
+    /// Another pool is stable: what is known of the one before says nothing to candidates that come
+    /// from now on.
+    pub(super) fn stable_is_another(&mut self) {
+        self.stable_since = self.epoch + 1;
     }
 
     /// Whether a comparison of this program would be counted.
@@ -110,7 +121,7 @@ impl Record {
 
     /// The tally of this version of a program for this candidate; none where there are too many.
     fn tally(&mut self, program: &ProgramKey) -> Option<&mut Tally> {
-        let epoch = self.epoch;
+        let (epoch, stable_since) = (self.epoch, self.stable_since);
         if self.programs.len() >= PROGRAMS && !self.programs.contains_key(&program.id) {
             // What was learnt of stable for a candidate that is gone is the least to lose.
             let others = self.programs.iter().filter(|(_, of)| of.epoch != epoch);
@@ -125,10 +136,12 @@ impl Record {
                 ..Tally::default()
             };
         } else if tally.epoch != epoch {
+            let of_this_stable = tally.epoch >= stable_since;
+            let noise = of_this_stable.then(|| std::mem::take(&mut tally.noise));
             *tally = Tally {
                 version: program.version,
                 epoch,
-                noise: std::mem::take(&mut tally.noise),
+                noise: noise.unwrap_or_default(),
                 ..Tally::default()
             };
         }
@@ -150,24 +163,31 @@ impl Record {
         }
     }
 
-    /// The differences that are no noise.
+    /// The differences that are no noise; also whether there are none because noise left nothing of
+    /// stable's answer to compare.
     pub(super) fn beyond_noise(
         &mut self,
         program: &ProgramKey,
         differences: Vec<Difference>,
         config: NoiseConfig,
-    ) -> Vec<Difference> {
+        rules: &Rules,
+        stable: &Map<String, Value>,
+    ) -> (Vec<Difference>, bool) {
         let Some(tally) = self.tally(program) else {
-            return differences;
+            return (differences, false);
         };
         let covered = |difference: &Difference| tally.noise.covers(difference, config.floor);
-        differences
+        let beyond: Vec<_> = differences
             .into_iter()
             .filter(|one| !covered(one))
-            .collect()
+            .collect();
+        let hides = |place: &str, rule| tally.noise.hides(place, rule, config.floor);
+        let hidden = beyond.is_empty() && nothing_left(rules, stable, hides);
+        (beyond, hidden)
     }
 
-    /// Counts a comparison. `case` is made where it is one; `hidden` says that noise made it equal.
+    /// Counts a comparison. `case` is made where it is one; `hidden` says that noise left nothing to
+    /// compare.
     pub(super) fn count(
         &mut self,
         program: &ProgramKey,
@@ -197,10 +217,8 @@ impl Record {
                 tally.learning += 1;
             }
             Judged::Equal if tally.noise.learning(config) => tally.learning += 1,
-            Judged::Equal => {
-                tally.compared += 1;
-                tally.hidden += u64::from(hidden);
-            }
+            Judged::Equal if hidden => tally.hidden += 1,
+            Judged::Equal => tally.compared += 1,
             Judged::Different(found) => {
                 tally.compared += 1;
                 tally.different += 1;
@@ -220,13 +238,16 @@ impl Record {
         let mut told: Vec<_> = current
             .filter(|(_, tally)| tally.epoch == self.epoch)
             .map(|(program, tally)| {
-                let (at_least, at_most) = confidence::interval(tally.different, tally.compared);
+                let all = tally.compared + tally.hidden;
+                let (at_least, _) = confidence::interval(tally.different, all);
+                let (_, at_most) = confidence::interval(tally.different, tally.compared);
+                let all = if tally.compared == 0 { 0 } else { all };
                 ProgramComparison {
                     program: program.clone(),
                     version: tally.version,
                     compared: tally.compared,
                     different: tally.different,
-                    rate: confidence::share(tally.different, tally.compared),
+                    rate: confidence::share(tally.different, all),
                     at_least,
                     at_most,
                     hidden_by_noise: tally.hidden,

@@ -80,7 +80,8 @@ async fn what_stable_does_not_answer_twice_alike_does_not_count() {
     assert_eq!((seen.noise_samples, seen.learning), (3, 2), "{seen:?}");
     assert_eq!(
         (seen.compared, seen.different, seen.hidden_by_noise),
-        (3, 0, 3)
+        (3, 0, 0),
+        "the answer is compared, and is no noise"
     );
     house.candidate.answer(&json!({"answer": "Rome", "now": 5}));
     house.call(&program, "s").await.unwrap();
@@ -94,6 +95,45 @@ async fn what_stable_does_not_answer_twice_alike_does_not_count() {
         "only what counts: {:?}",
         case.differences
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_noise_leaves_nothing_to_compare_nothing_counts_as_equal() {
+    let house = house(ShadowConfig {
+        noise: NoiseConfig {
+            learn_first: 3,
+            share: 0.0,
+            floor: 0.01,
+        },
+        ..config()
+    })
+    .await;
+    let program = house.program("p", true).await;
+    let said = AtomicU64::new(0);
+    house.stable.answer_with(move |_| {
+        // Two words in turn: a candidate that says one of them is equal half of the time.
+        let word = ["yes", "no"][usize::try_from(said.fetch_add(1, SeqCst)).unwrap() % 2];
+        Ok(FakePool::reply(&json!({"answer": word})))
+    });
+    house.candidate.answer(&json!({"answer": "yes"}));
+    for _ in 0..13 {
+        house.call(&program, "s").await.unwrap();
+        pause().await;
+    }
+    let seen = told(&house, &program);
+    assert_eq!(
+        (seen.compared, seen.different, seen.hidden_by_noise),
+        (0, 0, 11),
+        "{seen:?}"
+    );
+    assert_eq!((seen.rate, seen.at_least, seen.at_most), (None, 0.0, 1.0));
+    // What is wrong in form is found, and is a share of all.
+    house.candidate.answer(&json!({}));
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    let seen = told(&house, &program);
+    assert_eq!((seen.compared, seen.different), (1, 1));
+    assert!(seen.rate.unwrap() < 0.1 && seen.at_most == 1.0, "{seen:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,6 +169,53 @@ async fn words_that_waver_hide_no_missing_field_and_no_wrong_type() {
         let case = &house.router.shadow_cases(None, 1)[0];
         assert_eq!(case.differences[0].rule, Tier::Fields, "{case:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_learnt_of_a_pool_ends_when_another_is_stable() {
+    let learning = ShadowConfig {
+        noise: NoiseConfig {
+            learn_first: 2,
+            share: 0.0,
+            floor: 0.01,
+        },
+        ..config()
+    };
+    let house = house(learning).await;
+    let program = house.program("p", true).await;
+    let said = AtomicU64::new(0);
+    house.stable.answer_with(move |_| {
+        let said = said.fetch_add(1, SeqCst);
+        Ok(FakePool::reply(&json!({"answer": "Paris", "now": said})))
+    });
+    let answer = json!({"answer": "Paris", "now": 1_000_000});
+    house.candidate.answer(&answer);
+    let call = async || {
+        house.call(&program, "s").await.unwrap();
+        pause().await;
+        told(&house, &program)
+    };
+    call().await;
+    assert_eq!(call().await.noise, ["/now"]);
+    // Another candidate for the same pool: what is known of that one holds.
+    house.router.set_candidate(Some(house.candidate.shared()));
+    assert_eq!(call().await.noise, ["/now"]);
+
+    // The pool that never wavered is stable now.
+    let before = house.router.promote().unwrap();
+    let next = FakePool::new("v3");
+    next.answer(&json!({"answer": "Paris", "now": 5}));
+    house.router.set_candidate(Some(next.shared()));
+    for learnt in 1..=2 {
+        let seen = call().await;
+        assert_eq!((seen.noise_samples, seen.noise.len()), (learnt, 0));
+    }
+    let seen = call().await;
+    assert!(seen.by_rule[&Tier::Numbers] > 0, "no noise hides it");
+
+    house.router.set_candidate(None);
+    house.router.demote(before);
+    assert_eq!(call().await.noise_samples, 1);
 }
 
 fn with_comparer() -> ShadowConfig {

@@ -36,6 +36,7 @@ struct Program {
     rate: Option<f64>,
     at_least: f64,
     at_most: f64,
+    hidden_by_noise: u64,
     learning: u64,
     failed: u64,
     unjudged: u64,
@@ -170,6 +171,16 @@ pub(super) fn status(seen: &Status, paint: Paint) -> String {
     } else {
         lines.push(programs(seen, paint));
     }
+    for program in &seen.programs {
+        if program.compared == 0 && program.hidden_by_noise > 0 {
+            let line = format!(
+                "{}: nothing is compared, stable does not answer it twice alike: give it a comparer \
+                 (`router.shadow.programs.{}.comparer`)",
+                program.program, program.program
+            );
+            lines.push(paint.text(Tone::Warn, &line));
+        }
+    }
     for comparer in &seen.comparers {
         let mut line = format!(
             "comparer {}: judged {}, failed {}",
@@ -196,6 +207,10 @@ fn programs(seen: &Status, paint: Paint) -> String {
             0 => Tone::Good,
             _ => Tone::Warn,
         };
+        let hidden = match program.hidden_by_noise {
+            0 => Tone::Dim,
+            _ => Tone::Warn,
+        };
         let rate = program.rate.map_or("-".to_owned(), share);
         [
             plain(&program.program),
@@ -207,6 +222,7 @@ fn programs(seen: &Status, paint: Paint) -> String {
                 share(program.at_least),
                 share(program.at_most)
             )),
+            (program.hidden_by_noise.to_string(), hidden),
             dim((program.learning + program.failed + program.unjudged).to_string()),
             dim(program.noise.join(" ")),
             dim(program.trouble.clone().unwrap_or_default()),
@@ -218,6 +234,7 @@ fn programs(seen: &Status, paint: Paint) -> String {
         "DIFFERENT",
         "RATE",
         "AT 99%",
+        "HIDDEN",
         "NOT JUDGED",
         "NOISE",
         "TROUBLE",
@@ -329,14 +346,19 @@ mod tests {
             "queued": 1, "queue": 256, "calls_last_minute": 7, "calls_per_minute": 600,
             "tokens_last_minute": 0, "tokens_per_minute": 0, "counts": {"drawn": 9, "queue_full": 0},
             "programs": [{"program": "qa", "compared": 200, "different": 3, "rate": 0.015,
-                "at_least": 0.004, "at_most": 0.05, "learning": 10, "noise": ["/time"]}], "cases": 3});
+                "at_least": 0.004, "at_most": 0.05, "learning": 10, "noise": ["/time"]},
+                {"program": "essay", "compared": 0, "at_most": 1.0, "hidden_by_noise": 90, "noise": ["/text"]}],
+            "cases": 3});
         assert_eq!(
             status(&read(&body).unwrap(), Paint::PLAIN),
             "10% of calls are copied, from stable to the candidate\n\
              last minute: 7 copies (600 at most), 0 tokens (no limit); 1 of 256 wait\n\
              since the start: drawn 9\n\
-             PROGRAM  COMPARED  DIFFERENT  RATE  AT 99%      NOT JUDGED  NOISE  TROUBLE\n\
-             qa       200       3          1.5%  0.4% to 5%  10          /time\n\
+             PROGRAM  COMPARED  DIFFERENT  RATE  AT 99%      HIDDEN  NOT JUDGED  NOISE  TROUBLE\n\
+             qa       200       3          1.5%  0.4% to 5%  0       10          /time\n\
+             essay    0         0          -     0% to 100%  90      0           /text\n\
+             essay: nothing is compared, stable does not answer it twice alike: give it a comparer \
+             (`router.shadow.programs.essay.comparer`)\n\
              3 differences are kept: `dspex shadow cases`"
         );
     }

@@ -8,6 +8,7 @@ fn program(name: &str, compared: u64, different: u64) -> Differences {
         program: name.into(),
         compared,
         different,
+        hidden_by_noise: 0,
         not_compared: 0,
         trouble: None,
     }
@@ -87,6 +88,40 @@ fn what_is_not_known_holds_the_stage_and_says_what_it_lacks() {
         text.ends_with("(3 copied calls of qa came to nothing: the comparer judge is gone)"),
         "{text}"
     );
+}
+
+#[test]
+fn copies_of_which_noise_left_nothing_to_compare_open_no_gate_and_say_what_to_do() {
+    let hidden = |compared, different| Differences {
+        hidden_by_noise: 5_000,
+        ..program("essay", compared, different)
+    };
+    let all = judge(&copied(vec![hidden(0, 0)]));
+    assert_eq!((all.verdict, all.action()), (Verdict::Inconclusive, None));
+    let reason = said(&all, "difference_rate");
+    for words in [
+        "5000 copied calls of essay hidden by noise",
+        "router.shadow.programs.essay.comparer",
+        "promote by hand",
+    ] {
+        assert!(reason.text.contains(words), "{}", reason.text);
+    }
+    assert_eq!(
+        reason.needs.as_deref(),
+        Some("a comparer, or a person who promotes")
+    );
+    // What others have shown still counts, and is all that does.
+    silent(&copied(vec![hidden(0, 0), program("qa", 200, 0)]));
+    let few = judge(&copied(vec![hidden(0, 0), program("qa", 60, 0)]));
+    assert_eq!(few.verdict, Verdict::Inconclusive);
+    // Of all those copies a dozen had a wrong form: that is no share of a dozen.
+    let forms = judge(&copied(vec![hidden(12, 12)]));
+    assert_eq!(
+        (forms.verdict, forms.action()),
+        (Verdict::Inconclusive, None)
+    );
+    let many = judge(&copied(vec![hidden(1_000, 1_000)]));
+    assert_eq!(many.action(), Some(Action::Pause), "{many:#?}");
 }
 
 #[test]
