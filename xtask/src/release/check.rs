@@ -163,7 +163,41 @@ fn sums(root: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::super::archive;
+    use super::super::layers::Layers;
     use super::*;
+
+    fn source() -> Source {
+        Source {
+            version: "1.2.3".to_owned(),
+            commit: "abc".to_owned(),
+            time: 0,
+            target: "t".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_archive_is_unpacked_by_the_user_who_will_run_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (archive, around) = (folder.path().join("x.tar.gz"), folder.path().join("around"));
+        fs::create_dir(&around).expect("made");
+        if rustix::process::geteuid().is_root() {
+            // Its way must be open, as that of a machine's temporary folder is.
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("ours");
+        }
+        let mut layers = Layers::default();
+        let put = layers.put("bin/x", b"x".to_vec(), true, "base");
+        put.expect("new");
+        archive::write(&archive, &source(), &layers).expect("written");
+        let unpacked = unpack(&archive, &source(), &around).expect("unpacked");
+        let file = fs::metadata(unpacked.root.join("bin/x")).expect("there");
+        let owner = rustix::process::geteuid().as_raw();
+        assert_eq!(file.uid(), unpacked.user.unwrap_or(owner));
+        assert_eq!(file.mode() & 0o111, 0o111, "it can be run");
+        sums(&unpacked.root).expect("as its sums say");
+    }
 
     #[test]
     fn an_archive_that_only_its_maker_can_read_is_refused() {
@@ -171,13 +205,7 @@ mod tests {
         let archive = folder.path().join("x.tar.gz");
         fs::write(&archive, "").expect("written");
         fs::set_permissions(&archive, fs::Permissions::from_mode(0o600)).expect("ours");
-        let source = Source {
-            version: "1.2.3".to_owned(),
-            commit: "abc".to_owned(),
-            time: 0,
-            target: "t".to_owned(),
-        };
-        let error = unpack(&archive, &source, folder.path()).expect_err("refused");
+        let error = unpack(&archive, &source(), folder.path()).expect_err("refused");
         assert!(error.to_string().contains("600"), "{error}");
     }
 }
