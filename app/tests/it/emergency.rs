@@ -231,8 +231,9 @@ async fn a_server_that_hangs_with_the_store_locked_is_named_to_be_ended() {
     signal(house, Signal::STOP);
     let pid = house.pid();
     let set = ["--set", "storage.busy_timeout=200ms"];
-    let asked = ["migrate", "emergency-rollback", "--why", "the alarm"];
-    let output = house.run(&[&asked[..], &set[..]].concat());
+    let asked = |verb| [&["migrate", verb, "--why", "the alarm"][..], &set[..]].concat();
+    let output = house.run(&asked("emergency-rollback"));
+    let pause = house.run(&asked("emergency-pause"));
     house.kill();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -240,10 +241,16 @@ async fn a_server_that_hangs_with_the_store_locked_is_named_to_be_ended() {
         told.contains(&format!("the server (pid {pid}) lives and holds the store")),
         "{told}"
     );
-    let hint = String::from_utf8_lossy(&output.stderr).into_owned();
     let end =
         format!("pid {pid} holds the store; end it with `kill -9 {pid}`, then run this again");
-    assert!(hint.contains(&end), "{hint}");
+    assert_eq!(pause.status.code(), Some(3), "{pause:?}");
+    let hint = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    for output in [output, pause] {
+        assert!(hint(&output).contains(&end), "{output:?}");
+    }
+    let nobody = house.run(&asked("emergency-pause"));
+    let another = "another process keeps the database locked";
+    assert!(hint(&nobody).contains(another), "{nobody:?}");
 
     // What it says helps.
     sqlx::query("ROLLBACK").execute(&mut lock).await.unwrap();

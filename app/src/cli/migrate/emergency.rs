@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use self::words::{locked, remedy, verdict, words};
+use self::words::{locked, remedy, unlock, verdict, words};
 use crate::cli::client::duration;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::Output;
@@ -117,13 +117,19 @@ impl Emergency {
                 let (flags, journal) = first_the_traffic(&store, &who, &why).await?;
                 (Some(flags), journal)
             }
-            Ask::Pause | Ask::Resume => (None, Ok(store.journal().await?)),
+            Ask::Pause | Ask::Resume => {
+                let opened = store.journal().await;
+                let opened = opened.map_err(|error| {
+                    kept_locked(&error, store.dir()).unwrap_or_else(|| error.into())
+                })?;
+                (None, Ok(opened))
+            }
         };
         let mut missing = None;
         let (posted, server) = match opened {
             Ok(journal) => {
                 let before = newest(&journal).await;
-                let posted = post(ask, &journal, &who, &why).await?;
+                let posted = post(ask, &journal, store.dir(), &who, &why).await?;
                 let asked = posted.as_ref().ok().and_then(Option::as_ref);
                 let watched = Watched {
                     journal: &journal,
@@ -190,9 +196,23 @@ async fn first_the_traffic(
     }
 }
 
+/// Names whoever keeps the database locked, where that is the trouble.
+fn kept_locked(trouble: &impl std::fmt::Display, dir: &DataDir) -> Option<Failure> {
+    let trouble = trouble.to_string();
+    locked(&trouble).then(|| Failure::new(Exit::Unfit, &trouble).hint(unlock(&Server::of(dir))))
+}
+
 /// Leaves in the journal what is asked for.
-async fn post(ask: Ask, journal: &SqliteJournal, who: &str, why: &str) -> Result<Asked, Failure> {
-    let refused = |error: MigrationError| Failure::new(Exit::Refused, error);
+async fn post(
+    ask: Ask,
+    journal: &SqliteJournal,
+    dir: &DataDir,
+    who: &str,
+    why: &str,
+) -> Result<Asked, Failure> {
+    let refused = |error: MigrationError| {
+        kept_locked(&error, dir).unwrap_or_else(|| Failure::new(Exit::Refused, error))
+    };
     let posted = match ask {
         Ask::Rollback => {
             let posted = emergency::ask(journal, who, why).await;

@@ -89,20 +89,36 @@ pub(super) fn remedy(done: &Done, inside: bool) -> String {
     let again = "run it again: writing it twice does no harm";
     let flags = done.flags_trouble.iter().filter(|_| inside);
     let mut troubles = flags.chain(&done.command_trouble).peekable();
-    let Server { pid, obeyed, .. } = done.server;
-    // A server that obeys is not what stands in the way; nor is it in that of PostgreSQL.
-    if troubles.peek().is_none() || !done.server.lives() || obeyed {
+    let server = &done.server;
+    // PostgreSQL's trouble is not that of who holds the database, and a server that obeys stands in no way.
+    if troubles.peek().is_none() || server.obeyed {
         return again.to_owned();
     }
-    let (named, end) = match pid {
+    if troubles.any(|trouble| locked(trouble)) {
+        return unlock(server);
+    }
+    if !server.lives() {
+        return again.to_owned();
+    }
+    let (named, end) = ended(server.pid);
+    format!("{again}; {named} holds the store: where it hangs, {end} first")
+}
+
+/// What to do where the database is locked. A server that hangs in a write keeps the lock for as long as it
+/// lives.
+pub(super) fn unlock(server: &Server) -> String {
+    if !server.lives() {
+        return "another process keeps the database locked: end it, then run this again".to_owned();
+    }
+    let (named, end) = ended(server.pid);
+    format!("{named} holds the store; {end}, then run this again")
+}
+
+/// How a server is named, and how it is ended.
+fn ended(pid: Option<u32>) -> (String, String) {
+    match pid {
         Some(pid) => (format!("pid {pid}"), format!("end it with `kill -9 {pid}`")),
         None => ("the server".to_owned(), "end it".to_owned()),
-    };
-    if troubles.any(|trouble| locked(trouble)) {
-        // A server that hangs in a write keeps the lock for as long as it lives.
-        format!("{named} holds the store; {end}, then run this again")
-    } else {
-        format!("{again}; {named} holds the store: where it hangs, {end} first")
     }
 }
 
