@@ -4,11 +4,13 @@
 //! share that was set says how many there should be. Calls are dealt by a hash, so a measured share is
 //! off by chance: by how much follows from the number of calls.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::metrics::sum;
-use super::stage::{STATUS, Stage};
+use super::stage::{STATUS, Stage, since};
 use super::{Evidence, Finding, Server, server};
 
 /// Calls of a stage from which its share is judged.
@@ -43,6 +45,8 @@ struct Share {
     set: f64,
     all: f64,
     candidate: f64,
+    /// How long ago the stage ended; nothing where it goes on.
+    age: Duration,
 }
 
 /// The measured share of each stage against the one that was set. A call that failed over is counted in
@@ -55,16 +59,23 @@ fn shares(evidence: &Evidence, server: &Server, began: Timestamp) -> Finding {
             let set = stage["percent"].as_f64()?;
             let (stable, candidate) = Stage::of(evidence, set).ok()?.dealt();
             let all = stable + candidate;
+            let left = &stage["left_at"];
+            let age = if left.is_null() {
+                Duration::ZERO
+            } else {
+                since(left)?
+            };
             Some(Share {
                 set,
                 all,
                 candidate,
+                age,
             })
         })
-        .filter(|share| share.all >= ENOUGH)
+        .filter(|share| share.all >= ENOUGH && share.age <= evidence.max_age)
         .collect();
     if stages.is_empty() {
-        let value = "no stage with 1,000 calls was entered since the server began";
+        let value = "no stage with 1,000 calls was entered since the server began, or lately";
         return Finding::open(value, "one").live(server, STATUS);
     }
     let blamed = [("blame", "pool")];
@@ -97,7 +108,11 @@ fn shares(evidence: &Evidence, server: &Server, began: Timestamp) -> Finding {
         );
         Finding::measured(false, value, needs)
     };
-    finding.live(server, STATUS)
+    // As old as the oldest that it tells of.
+    let age = stages.iter().map(|share| share.age).max();
+    finding
+        .from(format!("{}{STATUS}, stages", server.url), age)
+        .of_server(server)
 }
 
 /// A bound on how unlikely a share is, as the logarithm of one over the chance of one as far off or
@@ -179,6 +194,7 @@ mod tests {
             set,
             all,
             candidate,
+            age: Duration::ZERO,
         }
     }
 

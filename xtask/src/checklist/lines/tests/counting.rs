@@ -60,6 +60,17 @@ fn a_restart_makes_no_failure() {
 }
 
 #[test]
+fn a_share_is_as_old_as_its_stage() {
+    let calls = (9_500, 500);
+    let finding = judged(&with(counting(calls, 1_500)), "telemetry");
+    assert_eq!(finding.verdict, Verdict::Passed, "{finding:?}");
+    assert_eq!(finding.evidence[0].age.as_deref(), Some("1 min"));
+    let mut server = counting(calls, 1_500);
+    server.migration["stages"][0]["left_at"] = json!(ago(7_200));
+    assert_eq!(verdict(server, "telemetry"), Verdict::Open);
+}
+
+#[test]
 fn a_share_is_off_by_no_more_than_chance_leaves() {
     for (candidate, expected) in [
         (500, Verdict::Passed),
