@@ -207,13 +207,23 @@ impl Router {
         let again = self.ask(&lane, &wanted.program, &wanted.inputs, &wanted.request_id);
         if let Ok(again) = again.await {
             self.used(&again, tokens);
+            let signature = signature(&wanted.program);
+            let found = differences(&comparison.rules, signature, stable, &again.outputs);
+            // As for a copy: a comparer is asked about answers whose form is the same.
+            let asked = comparison.comparer.as_ref().filter(|_| found.is_empty());
+            let said = match asked {
+                Some(comparer) => self
+                    .ask_comparer(comparer, stable, &again.outputs)
+                    .await
+                    .ok(),
+                None => None,
+            };
             if self.shadow.epoch.load(Relaxed) != wanted.epoch {
                 // Another candidate came, and with it perhaps another stable pool.
                 return;
             }
-            let signature = signature(&wanted.program);
-            let found = differences(&comparison.rules, signature, stable, &again.outputs);
-            lock(&self.shadow.record).learn(&wanted.program.key, &found);
+            let judged = said.map(|(equal, _)| equal);
+            lock(&self.shadow.record).learn(&wanted.program.key, &found, judged);
         }
     }
 

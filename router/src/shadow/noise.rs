@@ -16,6 +16,9 @@ const PLACES: usize = 500;
 pub(super) struct Noise {
     /// How often stable was compared with itself.
     pub(super) seen: u64,
+    /// How often the user's comparer judged that, and how often it told stable from itself.
+    pub(super) judged: u64,
+    pub(super) told_apart: u64,
     /// How often it differed, by place and by the rule that found it.
     places: HashMap<String, HashMap<Tier, u64>>,
 }
@@ -38,6 +41,12 @@ impl Noise {
                     .or_default() += 1;
             }
         }
+    }
+
+    /// The user's comparer judged stable against itself.
+    pub(super) fn judge(&mut self, equal: bool) {
+        self.judged += 1;
+        self.told_apart += u64::from(!equal);
     }
 
     /// Whether a difference here says nothing about the candidate.

@@ -80,6 +80,10 @@ pub struct ProgramComparison {
     pub by_rule: BTreeMap<Tier, u64>,
     /// How often stable was compared with itself.
     pub noise_samples: u64,
+    /// How often the user's comparer judged two answers of stable itself.
+    pub comparer_controls: u64,
+    /// How often it told those apart: so often a candidate that is just like stable differs too.
+    pub comparer_controls_different: u64,
     /// Where stable differs from itself, so that a difference there says nothing.
     pub noise: Vec<String>,
     /// What last went wrong, where something did.
@@ -156,10 +160,19 @@ impl Record {
         })
     }
 
-    /// Stable was compared with itself.
-    pub(super) fn learn(&mut self, program: &ProgramKey, differences: &[Difference]) {
+    /// Stable was compared with itself; `judged` is whether the user's comparer, where it was asked, took
+    /// the two answers for equal.
+    pub(super) fn learn(
+        &mut self,
+        program: &ProgramKey,
+        differences: &[Difference],
+        judged: Option<bool>,
+    ) {
         if let Some(tally) = self.tally(program) {
             tally.noise.learn(differences);
+            if let Some(equal) = judged {
+                tally.noise.judge(equal);
+            }
         }
     }
 
@@ -256,6 +269,8 @@ impl Record {
                     unjudged: tally.unjudged,
                     by_rule: tally.by_rule.clone(),
                     noise_samples: tally.noise.seen,
+                    comparer_controls: tally.noise.judged,
+                    comparer_controls_different: tally.noise.told_apart,
                     noise: tally.noise.places(config.floor),
                     trouble: tally.trouble.clone(),
                 }

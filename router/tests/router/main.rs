@@ -8,6 +8,7 @@
 mod catalog;
 mod changes;
 mod circuits;
+mod comparers;
 mod comparisons;
 mod failover;
 mod leaving;

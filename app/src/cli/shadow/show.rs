@@ -37,6 +37,8 @@ struct Program {
     at_least: f64,
     at_most: f64,
     hidden_by_noise: u64,
+    comparer_controls: u64,
+    comparer_controls_different: u64,
     learning: u64,
     failed: u64,
     unjudged: u64,
@@ -177,6 +179,14 @@ pub(super) fn status(seen: &Status, paint: Paint) -> String {
                 "{}: nothing is compared, stable does not answer it twice alike: give it a comparer \
                  (`router.shadow.programs.{}.comparer`)",
                 program.program, program.program
+            );
+            lines.push(paint.text(Tone::Warn, &line));
+        }
+        if program.comparer_controls_different > 0 {
+            let line = format!(
+                "{}: its comparer tells stable from itself in {} of {}: so often a candidate that is just like \
+                 stable differs too",
+                program.program, program.comparer_controls_different, program.comparer_controls
             );
             lines.push(paint.text(Tone::Warn, &line));
         }
@@ -346,7 +356,8 @@ mod tests {
             "queued": 1, "queue": 256, "calls_last_minute": 7, "calls_per_minute": 600,
             "tokens_last_minute": 0, "tokens_per_minute": 0, "counts": {"drawn": 9, "queue_full": 0},
             "programs": [{"program": "qa", "compared": 200, "different": 3, "rate": 0.015,
-                "at_least": 0.004, "at_most": 0.05, "learning": 10, "noise": ["/time"]},
+                "at_least": 0.004, "at_most": 0.05, "learning": 10, "noise": ["/time"],
+                    "comparer_controls": 12, "comparer_controls_different": 1},
                 {"program": "essay", "compared": 0, "at_most": 1.0, "hidden_by_noise": 90, "noise": ["/text"]}],
             "cases": 3});
         assert_eq!(
@@ -357,6 +368,8 @@ mod tests {
              PROGRAM  COMPARED  DIFFERENT  RATE  AT 99%      HIDDEN  NOT JUDGED  NOISE  TROUBLE\n\
              qa       200       3          1.5%  0.4% to 5%  0       10          /time\n\
              essay    0         0          -     0% to 100%  90      0           /text\n\
+             qa: its comparer tells stable from itself in 1 of 12: so often a candidate that is just like stable \
+             differs too\n\
              essay: nothing is compared, stable does not answer it twice alike: give it a comparer \
              (`router.shadow.programs.essay.comparer`)\n\
              3 differences are kept: `dspex shadow cases`"
