@@ -137,6 +137,25 @@ async fn the_share_is_a_share_of_calls_and_none_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_copy_that_the_budget_refuses_costs_nothing() {
+    let mut router = RouterConfig {
+        shadow: config(),
+        ..RouterConfig::default()
+    };
+    router.retry_budget.share = 0.0;
+    router.retry_budget.minimum_per_second = 0.0;
+    let house = House::with(Arc::new(MemoryCatalog::new()), router).await;
+    house.run_shadow();
+    house.copy_share("100%").await;
+    let program = house.program("p", true).await;
+    house.call(&program, "s").await.unwrap();
+    pause().await;
+    let shadow = house.router.shadow();
+    assert_eq!((shadow.counts.budget, shadow.counts.copied), (1, 0));
+    assert_eq!(shadow.calls_last_minute, 0, "the cap is for copies made");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_queue_drops_and_no_caller_waits() {
     let house = house(ShadowConfig {
         queue: 2,
