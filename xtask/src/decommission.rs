@@ -9,7 +9,6 @@
 
 mod surgery;
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -50,7 +49,7 @@ struct Row {
 
 /// Checks. Answers whether every step passed.
 pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> Result<bool> {
-    // The same place each time: cargo takes a crate at another path for another crate, and would keep both.
+    // The same place each time: what other crates come to is built once.
     let folder = places.target.join("decommission");
     let copy = folder.join("tree");
     let files = surgery::copy(&places.root, &copy)?;
@@ -61,9 +60,9 @@ pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> 
         cargo
             .args(arguments)
             .current_dir(&copy)
-            // What is built alike with and without V1 is built once; the binary without it must not lie where
-            // the one with it does.
-            .env("CARGO_BUILD_BUILD_DIR", build_folder(places))
+            // Nothing is shared with the working copy: cargo knows a crate of a workspace by its place in
+            // it, so it would take what was built of the copy for the working copy's own.
+            .env("CARGO_BUILD_BUILD_DIR", &folder)
             .env("CARGO_TARGET_DIR", &folder);
         cargo
     };
@@ -120,12 +119,6 @@ pub(crate) fn run(options: &Options, places: &Places, interrupt: &Interrupt) -> 
     });
     evidence::keep(places, "decommission", found)?;
     Ok(passed)
-}
-
-/// Where cargo keeps what is between the sources and the binaries.
-fn build_folder(places: &Places) -> &Path {
-    let own = places.metadata.build_directory.as_ref();
-    own.map_or(&places.target, |folder| folder.as_std_path())
 }
 
 fn rule() -> String {
