@@ -314,7 +314,7 @@ fn a_breaker_is_judged_by_the_servers_circuits() {
 }
 
 #[test]
-fn pool_v1_may_go_where_everything_passed_without_it_on_this_commit() {
+fn the_old_pool_may_go_where_everything_passed_without_it_on_this_commit() {
     let judge = |decommission: Option<Value>| {
         let mut server = server(100.0, &[json!([])]);
         server.status["lanes"] = json!({ "stable": { "in_flight": 0 } });
