@@ -171,6 +171,9 @@ impl Pool for PoolV2 {
                     return Err(error);
                 }
                 Err(error) => {
+                    if matches!(error, PoolError::ProgramTimeout { .. }) {
+                        dispatcher.look_closer(slot, generation);
+                    }
                     self.mind(slot, generation, &error);
                     return Err(error);
                 }

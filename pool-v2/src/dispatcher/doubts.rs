@@ -64,6 +64,16 @@ impl<W: Handle> Dispatcher<W> {
         }
     }
 
+    /// A call's deadline has passed on a worker that answered, or at least computed: it stays in
+    /// service, and the slot's task makes sure that it was not its last word.
+    pub(crate) fn look_closer(&self, slot: usize, generation: u64) {
+        let mut state = self.state();
+        let slot = &mut state.slots[slot];
+        if slot.generation == generation && slot.worker.is_some() && slot.summons.is_none() {
+            slot.summon(Summons::Look);
+        }
+    }
+
     /// The slot's worker is to be replaced, once another is ready.
     pub(crate) fn ask_replacement(&self, slot: usize, generation: u64, why: &str) {
         let mut state = self.state();

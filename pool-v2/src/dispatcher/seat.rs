@@ -54,6 +54,8 @@ pub(super) struct Slot<W: Handle> {
 pub(crate) enum Summons {
     /// A call was not answered, nor a ping after it.
     Suspect,
+    /// A call's deadline has passed on it, while it was busy at least.
+    Look,
     /// It is to be replaced, for this reason.
     Replace(String),
 }

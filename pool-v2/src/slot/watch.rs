@@ -35,6 +35,8 @@ impl Keeper {
         let seated = Arc::clone(&resident.seated);
         let worker = &seated.worker;
         let mut failures = 0;
+        // Whether it is looked at closely, until it answers.
+        let mut closer = false;
         let mut next_check = Instant::now() + config.health_interval;
         loop {
             let look = Instant::now() + LOOK;
@@ -50,7 +52,11 @@ impl Keeper {
             resident.settle(&self.shared.starts, starts);
             match dispatcher.summons(self.slot) {
                 Some(Summons::Replace(why)) => return End::Due { why, hung: false },
-                Some(Summons::Suspect) => match worker.liveness(suspect_limit(config)).await {
+                Some(Summons::Suspect | Summons::Look) => closer = true,
+                None => {}
+            }
+            if closer {
+                match worker.liveness(suspect_limit(config)).await {
                     Liveness::Silent => {
                         // As many failed checks as condemn, at once: it does not answer, and others may
                         // not either.
@@ -65,13 +71,13 @@ impl Keeper {
                         return self.condemn(resident, starts, &why).await;
                     }
                     alive => {
+                        // What only computes may have left a frame open: that shows when it is done.
+                        closer = alive == Liveness::Computes;
                         if failures == 0 {
                             dispatcher.trust(self.slot);
                         }
-                        next_check = next_check.min(Instant::now() + next(alive, config));
                     }
-                },
-                None => {}
+                }
             }
             if worker
                 .overstayed()
@@ -92,12 +98,16 @@ impl Keeper {
                 }
                 found = worker.liveness(config.health_timeout) => found,
             };
-            next_check = Instant::now() + next(found, config);
             if found != Liveness::Silent {
+                next_check = Instant::now() + config.health_interval;
+                closer |= found == Liveness::Computes;
                 dispatcher.trust(self.slot);
                 failures = 0;
                 continue;
             }
+            // While it is out of service it is asked again soon, so that one missed ping does not
+            // cost a pool its worker for a whole interval.
+            next_check = Instant::now() + config.health_interval.min(SUSPECT);
             failures += 1;
             let failure = Failure::HealthCheck { in_a_row: failures };
             let act = decide(&config.recovery, failure, dispatcher.in_service(self.slot));
@@ -142,34 +152,6 @@ impl Keeper {
     }
 }
 
-/// When a worker is asked again. One that did not answer is asked soon: a missed ping must not cost a
-/// pool its worker for a whole interval, and one that only computes may have left a frame open, which
-/// shows when it is done.
-fn next(found: Liveness, config: &Config) -> Duration {
-    match found {
-        Liveness::Answers => config.health_interval,
-        Liveness::Computes | Liveness::Silent => config.health_interval.min(SUSPECT),
-    }
-}
-
 fn suspect_limit(config: &Config) -> Duration {
     config.health_timeout.min(SUSPECT)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_an_answer_earns_a_whole_interval() {
-        let config = Config::default();
-        assert_eq!(next(Liveness::Answers, &config), config.health_interval);
-        assert_eq!(next(Liveness::Computes, &config), SUSPECT);
-        assert_eq!(next(Liveness::Silent, &config), SUSPECT);
-        let often = Config {
-            health_interval: SUSPECT / 2,
-            ..config
-        };
-        assert_eq!(next(Liveness::Computes, &often), SUSPECT / 2);
-    }
 }
