@@ -1,7 +1,8 @@
 // The latest verdict rule by rule: what was found, what is asked for, what is lacking.
 //
 // Invariant: a rule is said to pass only where a look judged it. Without a look, or without calls
-// enough, it is said to wait.
+// enough, it is said to wait; where only the plan tells whether it is judged at all, nothing is said
+// without the plan.
 
 import { isLive } from "./stages.mjs";
 import { DASH, count, finite, fraction, latency, list, object, percent, rate, readSpan, text, words } from "./format.mjs";
@@ -67,7 +68,8 @@ const RULES = [
   {
     rule: "difference_rate",
     name: "Copied calls answered differently",
-    off: (plan) => finite(plan.shadow) === 0,
+    // The plan is in the journal, which is not read without the admin token.
+    off: (plan) => (finite(plan.shadow) === null ? null : plan.shadow === 0),
     limit: (rules) => percent(rules.difference_rate?.limit),
     value: () => null,
   },
@@ -93,12 +95,13 @@ const RULES = [
 ];
 
 const ACTIONS = { note: "is noted", log: "holds", pause: "pauses", rollback: "rolls back" };
-const STATES = { broken: 0, waits: 1, warning: 2, unjudged: 3, noted: 4, passes: 5, off: 6, unseen: 6, never: 6 };
+const STATES = { broken: 0, waits: 1, warning: 2, unjudged: 3, unknown: 3, noted: 4, passes: 5, off: 6, unseen: 6, never: 6 };
 const SAID = {
   broken: "broken",
   waits: "waits",
   warning: "warning",
   unjudged: "not judged",
+  unknown: "not known",
   noted: "noted",
   passes: "passes",
   off: "not compared",
@@ -177,14 +180,16 @@ function row(rule, reason, seen) {
 
 /** The state of a rule of which the analysis says nothing: it found nothing wrong, if it looked. */
 function unspoken(rule, seen) {
-  if (rule.off?.(seen.plan)) return "off";
+  const off = rule.off ? rule.off(seen.plan) : false;
+  if (off) return "off";
   if (!seen.analysis) return "unseen";
   const broken = seen.reasons.find((reason) => (rule.impliedBy ?? []).includes(reason.rule) && reason.verdict === "critical");
   if (broken) return "warning";
   const beside = seen.reasons.find((reason) => reason.rule === rule.judgedWith);
   if (beside && stateOf(beside) === "unjudged") return "unjudged";
   const blind = seen.reasons.some((reason) => ["minimum_samples", "telemetry", "candidate"].includes(reason.rule));
-  return blind && !["cpu", "memory", "minimum_samples"].includes(rule.rule) ? "unseen" : "passes";
+  if (blind && !["cpu", "memory", "minimum_samples"].includes(rule.rule)) return "unseen";
+  return off === null ? "unknown" : "passes";
 }
 
 function means(status, analysis) {

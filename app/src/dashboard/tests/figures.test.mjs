@@ -88,6 +88,18 @@ test("what the plan leaves out is not said to pass", () => {
   assert.equal(state(5), "passes");
 });
 
+test("without the plan, which needs the admin token, no pass is claimed for copied calls", () => {
+  const seen = (plan, more) => row(verdict(migration(more), plan, {}), "difference_rate");
+  for (const unread of [null, {}, { ...plan, shadow: null }]) {
+    assert.deepEqual([seen(unread).state, seen(unread).said], ["unknown", "not known"]);
+  }
+  assert.equal(seen(null).limit, DASH);
+  assert.equal(seen(null, { analysis: null }).state, "unseen");
+  const reason = { rule: "difference_rate", text: "differ", verdict: "critical", action: "pause", value: 0.2, limit: 0.05, needs: null };
+  assert.equal(seen(null, { analysis: analysis("critical", { reasons: [reason] }) }).state, "broken", "what was judged is said");
+  assert.equal(row(verdict(migration(), null, {}), "error_ratio").state, "passes", "and what every look judges passes");
+});
+
 test("what is unknown is not said to pass", () => {
   const before = verdict(migration({ analysis: null }), plan, {});
   assert.equal(before.verdict, "none");

@@ -6,6 +6,7 @@ export const plan = {
   stable: "v1",
   candidate: "v2",
   stages: [5, 10, 25, 50, 75, 100].map((percent) => ({ percent, hold: "10s" })),
+  shadow: 5,
   thresholds: {
     minimum_samples: 20,
     error_rate: { limit: 5, action: "log" },
