@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::Flags;
 use crate::audit::Write;
+use crate::dspex;
 use crate::error::FlagError;
 use crate::revision::Revision;
 use crate::rules;
@@ -20,6 +21,7 @@ impl Flags {
     /// # Errors
     ///
     /// [`FlagError::BadWrite`] for a revision that has not been or that differs in nothing,
+    /// [`FlagError::BadValue`] where it had rules that [`dspex::check_rules`] refuses,
     /// [`FlagError::Conflict`] if somebody else writes meanwhile; else as [`Flags::write`] and
     /// [`Flags::history`].
     pub async fn revert(&self, to: Revision, who: &str, why: &str) -> Result<Revision, FlagError> {
@@ -62,6 +64,11 @@ impl Flags {
             return refuse(format!(
                 "nothing that this program knows differs from revision {to}"
             ));
+        }
+        // The history may hold rules from before they were checked, or of another writer: what nobody
+        // would look at is not brought back either.
+        for (key, value) in &then {
+            dspex::check_rules(key, value)?;
         }
         self.write(Write {
             expected: Some(stored.revision),

@@ -1,6 +1,7 @@
 //! What must hold of the way back to an older revision.
 
 use super::*;
+use crate::dspex;
 use crate::flag::Flag;
 use crate::layers::Layer;
 use crate::percent::Percent;
@@ -121,5 +122,27 @@ async fn a_revert_leaves_alone_what_this_program_does_not_know() {
         newest[1].revision,
         Revision::new(4),
         "one change for one flag"
+    );
+}
+
+/// Such rules are in the histories of stores that were written before they were checked.
+#[tokio::test]
+async fn a_revert_does_not_bring_back_rules_that_nobody_would_look_at() {
+    let store = Arc::new(MemoryStore::new());
+    let flags = Flags::open(store, dspex::declarations()).await.unwrap();
+    let key = rules_key(dspex::TELEMETRY_V2.key);
+    let listed = Rules {
+        deny: ["ada".to_owned()].into(),
+        ..Rules::default()
+    };
+    let first = set(&flags, &key, listed.clone()).await.unwrap();
+    let newest = set(&flags, &key, FlagValue::Unset).await.unwrap();
+    let refused = flags.revert(first, "ada", "back").await.unwrap_err();
+    let check = dspex::check_rules(&key, &listed.into()).unwrap_err();
+    assert_eq!(refused.to_string(), check.to_string());
+    assert_eq!(flags.snapshot().revision(), newest, "nothing was written");
+    assert_eq!(
+        flags.snapshot().rules(dspex::TELEMETRY_V2.key).unwrap(),
+        None
     );
 }

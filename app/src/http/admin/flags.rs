@@ -216,7 +216,7 @@ struct RevertBody {
     responses(
         (status = 200, body = ChangedDocument),
         (status = 409, body = ProblemDocument, content_type = "application/problem+json", description = "Somebody else wrote in between, or the store is older than what is served; both revisions are named"),
-        (status = 422, body = ProblemDocument, content_type = "application/problem+json", description = "That revision has not been, or nothing differs from it"),
+        (status = 422, body = ProblemDocument, content_type = "application/problem+json", description = "That revision has not been, nothing differs from it, or it has rules that nobody would look at"),
     ),
 )]
 async fn revert(

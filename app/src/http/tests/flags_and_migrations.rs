@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_flags::MemoryStore;
+use dspex_flags::{Kind, MemoryStore, Write};
 use serde_json::{Value, json};
 
 use super::bench::Bench;
@@ -197,6 +197,23 @@ async fn rules_are_written_explained_exported_and_reverted() {
         detail.contains("`deny` would never be looked at"),
         "{refused}"
     );
+    // Nor is it brought back from a history that has it.
+    let rules = Kind::Rules.read(&json!({"deny": ["ada"]})).unwrap();
+    let write = Write {
+        expected: None,
+        set: vec![("telemetry_v2.rules".to_owned(), rules)],
+        who: "an older version".to_owned(),
+        why: "a test".to_owned(),
+    };
+    let flags = bench.state.house().unwrap().flags.clone();
+    let listed = flags.write(write).await.unwrap();
+    let lift = json!({"unset": ["telemetry_v2.rules"], "why": "x"});
+    assert_eq!(patch(&bench, lift).await.status, 200);
+    let back = json!({"revision": listed.get(), "why": "back"});
+    let path = format!("{FLAGS}/revert");
+    let reverted = bench.admin("POST", &path, Some(back)).await.problem(422);
+    assert_eq!(reverted["detail"], detail);
+    assert!(flags.snapshot().revision() > listed, "as it was");
 }
 
 #[tokio::test]
