@@ -204,7 +204,7 @@ mod tests {
 
     use crate::{Config, PoolV1};
 
-    const LONG: std::time::Duration = std::time::Duration::from_secs(20);
+    const LONG: std::time::Duration = std::time::Duration::from_secs(60);
 
     #[tokio::test]
     async fn programs_to_forget_are_remembered_only_where_they_are_held() {

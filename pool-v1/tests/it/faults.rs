@@ -7,7 +7,7 @@ use dspex_pool::{Pool, PoolError, WorkerState};
 use dspex_pool_v1::Config;
 use serde_json::json;
 
-use crate::{LONG, start};
+use crate::{LONG, start, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_nobody_serves_in_time_is_refused() {
@@ -24,14 +24,10 @@ async fn a_call_that_nobody_serves_in_time_is_refused() {
     let refused = tokio::select! {
         early = &mut busy => panic!("the gate is shut: {early:?}"),
         refused = async {
-            // The first call may still be on its way to the worker: the second waits its turn.
-            loop {
-                match pool.execute(call("echo", json!({"text": "x"}), LONG)).await {
-                    Ok(_) => {}
-                    Err(error) => break error,
-                }
-            }
-        } => refused,
+            // The first call must have the worker: it would not wait for long either.
+            until(&pool, |status| status.in_flight == 1).await;
+            pool.execute(call("echo", json!({"text": "x"}), LONG)).await
+        } => refused.unwrap_err(),
     };
     assert!(
         matches!(refused, PoolError::Exhausted { .. }),
@@ -48,6 +44,7 @@ async fn a_caller_who_leaves_leaves_no_answer_behind() {
     let pool = start(
         Config {
             workers: 1,
+            give_up_after: LONG,
             ..Config::default()
         },
         folder.path(),
