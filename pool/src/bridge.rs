@@ -29,8 +29,9 @@ use crate::wire::{self, FrameError};
 
 /// How long an ended worker is given to be reaped, so that its exit can be told.
 const REAP: Duration = Duration::from_millis(500);
-/// How long its last words are waited for then.
-const LAST_WORDS_WITHIN: Duration = Duration::from_millis(50);
+/// How long its last words are waited for then. They are in the pipe already; on a busy machine whoever
+/// reads them may be late.
+const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
 
 /// One worker process on the bridge protocol. Dropping it kills the process, whoever else still
 /// watches it.

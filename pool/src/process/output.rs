@@ -147,12 +147,14 @@ pub(super) async fn follow(
         let report_at = log.budget().report_at();
         let silent_at = Instant::now() + SILENCE;
         let read = tokio::select! {
-            read = stream.read(&mut chunk) => read.unwrap_or(0),
+            // In this order: what can be read is no silence, however late we come to look.
+            biased;
             () = tokio::time::sleep_until(report_at.unwrap_or(silent_at)), if report_at.is_some() => {
                 let dropped = log.budget().report(Instant::now());
                 log.tell_dropped(dropped);
                 continue;
             }
+            read = stream.read(&mut chunk) => read.unwrap_or(0),
             // Closed once the child is reaped.
             changed = exit.changed(), if !is_gone => {
                 is_gone = changed.is_err();

@@ -24,8 +24,8 @@ use super::trail::Trail;
 use crate::fork_server::Release;
 
 /// How long a fork server may take to say how a child ended, once it has. A server that is stopped
-/// must not make a dead worker look alive.
-const TOLD_WITHIN: Duration = Duration::from_secs(1);
+/// must not make a dead worker look alive; one that gets no processor for a while must not hide how it died.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 /// How often the processes of a child are counted, where they are limited.
 const LOOK: Duration = Duration::from_millis(200);
 
