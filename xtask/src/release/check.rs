@@ -2,6 +2,7 @@
 //! become one, driven by its own scripts, and each part held against the tool that will read it.
 
 mod emergency;
+mod named;
 mod run;
 mod tools;
 
@@ -48,10 +49,14 @@ pub(super) fn run(
         what: "checksums",
         outcome: sums(&unpacked.root),
     }];
-    let done = run::rehearse(&unpacked, interrupt);
+    let done = run::rehearse(&unpacked, source, interrupt);
     interrupt.check()?;
     match done {
         Ok(done) => rows.extend([
+            Row {
+                what: "bin/dspex names the version and the commit of the archive",
+                outcome: done.named,
+            },
             Row {
                 what: "bin/pause_rollout, bin/resume_rollout, bin/emergency_rollback, in a migration",
                 outcome: done.emergency,

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Unpacked, emergency};
+use super::{Unpacked, emergency, named};
 use crate::interrupt::Interrupt;
 use crate::process::{Group, last_lines};
+use crate::release::build::Source;
 
 /// The server drains within 25 s.
 const GRACE: Duration = Duration::from_secs(30);
@@ -26,6 +27,7 @@ const LISTENING: &str = "dspex listening on ";
 
 /// What came of it.
 pub(super) struct Done {
+    pub(super) named: Result<String>,
     pub(super) emergency: Result<String>,
     pub(super) migrated: Result<String>,
     /// `/metrics`, once it was over.
@@ -43,8 +45,10 @@ pub(super) struct Serving<'a> {
 }
 
 /// Everything, on one server. The outcome is an error where that does not come up or does not end well.
-pub(super) fn rehearse(release: &Unpacked, interrupt: &Interrupt) -> Result<Done> {
+pub(super) fn rehearse(release: &Unpacked, source: &Source, interrupt: &Interrupt) -> Result<Done> {
     let mut serving = Serving::start(release, interrupt)?;
+    let status = serving.get("/v1/status");
+    let named = status.and_then(|status| named::made_of(&status, source));
     let emergency = serving.under_calls(emergency::scripts);
     interrupt.check()?;
     let migrated = serving.under_calls(Serving::migrate);
@@ -59,6 +63,7 @@ pub(super) fn rehearse(release: &Unpacked, interrupt: &Interrupt) -> Result<Done
         status => bail!("the server ended with {status:?}:\n{}", last_lines(log, 8)),
     }
     Ok(Done {
+        named,
         emergency,
         migrated,
         metrics,
