@@ -27,15 +27,16 @@ async fn five_hundred_calls_in_flight_at_a_termination_are_all_answered() {
     const CALLS: usize = 500;
     let mut house = House::with(&alone(CALLS / 2));
     house.open().await;
-    house.create("async_sleeper").await;
+    house.create("async_waits_for_file").await;
+    let gate = house.path("gate");
     let mut calls = JoinSet::new();
     for number in 0..CALLS {
-        // Long enough for all of them to be on their way, whatever else the machine does.
+        // None ends before all of them are on their way.
         let request = house
-            .request("POST", "/v1/programs/async_sleeper/execute")
+            .request("POST", "/v1/programs/async_waits_for_file/execute")
             .header("x-session-id", format!("session-{number}"))
             .header("x-caller-id", format!("caller-{number}"))
-            .json(&json!({"inputs": {"seconds": 8}}));
+            .json(&json!({"inputs": {"path": gate}, "timeout_ms": 60_000}));
         calls.spawn(async move {
             let response = request.send().await.map_err(|error| format!("{error:?}"))?;
             let status = response.status();
@@ -60,6 +61,9 @@ async fn five_hundred_calls_in_flight_at_a_termination_are_all_answered() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     house.terminate();
+    // It is on its way to its end before the first of them may come to theirs.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    std::fs::write(&gate, "").unwrap();
     let mut failed = Vec::new();
     while let Some(call) = calls.join_next().await {
         failed.extend(call.unwrap().err());
@@ -206,7 +210,7 @@ async fn none_outlives(house: &mut House, processes: &[Seen]) {
             return;
         }
         // Two seconds are the promise; the rest is for a machine that does other things too.
-        if began.elapsed() > Duration::from_secs(10) {
+        if began.elapsed() > LONG / 2 {
             for seen in &left {
                 let pid = i32::try_from(seen.pid).ok().and_then(Pid::from_raw);
                 let _ = rustix::process::kill_process(pid.unwrap(), Signal::KILL);
@@ -252,7 +256,9 @@ async fn a_killed_server_leaves_nothing_behind_that_a_worker_started() {
 
 #[tokio::test]
 async fn a_busy_pool_says_when_to_come_back() {
-    let configuration = alone(1).replace("workers = 2", "workers = 1\nqueue_wait = \"100ms\"");
+    let configuration = alone(1)
+        .replace("workers = 2", "workers = 1")
+        .replace("queue_wait = \"30s\"", "queue_wait = \"100ms\"");
     let mut house = House::with(&configuration);
     house.open().await;
     house.create("waits_for_file").await;

@@ -77,7 +77,8 @@ pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../pool/tests/fixtures")
 }
 
-/// A configuration for rehearsals: short holds, few samples, small pools.
+/// A configuration for rehearsals: short holds, few samples, small pools. Calls wait for a worker for as
+/// long as a busy machine may take to start one, and such a machine is not taken for a slow candidate.
 pub(crate) fn rehearsal() -> String {
     format!(
         r#"
@@ -94,10 +95,12 @@ allow_modules = ["fixture_programs"]
 [pools.v1]
 kind = {old:?}
 workers = 2
+queue_wait = "30s"
 [pools.v2]
 kind = "pool-v2"
 workers = 1
 concurrency = 4
+queue_wait = "30s"
 [flags]
 poll = "100ms"
 [migration]
@@ -110,6 +113,8 @@ stages = [
 ]
 [migration.thresholds]
 minimum_samples = 20
+latency_floor = "2s"
+overhead_p99 = {{ limit = "10s", action = "log" }}
 [telemetry]
 slot = "100ms"
 span = "60s"
@@ -125,12 +130,15 @@ pub(crate) fn own_fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
-/// Pool V2 alone, with these lines in its section; every module of both folders may be run.
+/// Pool V2 alone, with these lines in its section and else as by default; every module of both folders may be run.
 pub(crate) fn v2_alone(settings: &str) -> String {
     let replaced = [
         (r#"stable = "v1""#, r#"stable = "v2""#.to_owned()),
         (r#"candidate = "v2""#, r#"candidate = """#.to_owned()),
-        ("workers = 1\nconcurrency = 4", settings.to_owned()),
+        (
+            "workers = 1\nconcurrency = 4\nqueue_wait = \"30s\"",
+            settings.to_owned(),
+        ),
         (
             r#"["fixture_programs"]"#,
             r#"["fixture_programs", "fixture_processes", "rogue_programs", "storm_programs"]"#
@@ -152,7 +160,13 @@ impl House {
     pub(crate) fn with(configuration: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("dspex.toml"), configuration).unwrap();
-        let client = reqwest::Client::builder().timeout(LONG).build().unwrap();
+        // A connection is given up before the server does so, which it does after `server.header_timeout`: a
+        // request that meets the server's end of it could not be told from one that failed.
+        let client = reqwest::Client::builder()
+            .timeout(LONG)
+            .pool_idle_timeout(Duration::from_secs(5))
+            .build()
+            .unwrap();
         Self {
             folder,
             client,
