@@ -177,7 +177,9 @@ async fn workers_killed_under_load_fail_no_call_that_may_be_repeated() {
 /// The fork server's end is the end of all workers at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fork_server_killed_under_load_fails_no_call_that_may_be_repeated() {
-    let mut house = House::with(&v2_alone(&format!("workers = {WORKERS}\nconcurrency = 4")));
+    // Calls wait for a worker until there is another fork server, however long this machine takes for it.
+    let settings = format!("workers = {WORKERS}\nconcurrency = 4\nqueue_wait = \"30s\"");
+    let mut house = House::with(&v2_alone(&settings));
     house.open().await;
     house
         .create_as("sturdy", "storm_programs:notes", true)
