@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::again;
 use crate::house::{House, LONG, python, rehearsal};
 use crate::traffic::Traffic;
 
@@ -81,8 +82,9 @@ async fn a_candidate_that_crashes_is_taken_out_and_no_caller_pays() {
     house.post("/v1/programs", body).await.ok(201);
     let traffic = Traffic::start(&house, 4);
     house.start_migration().await;
+    // A moment later it may have had more already: nobody has called the program that is deadly there.
     until(&house, "traffic on the candidate", |migration| {
-        migration["percent"] == 25.0
+        migration["percent"].as_f64() >= Some(25.0)
     })
     .await;
     let mut rolled_back = false;
@@ -121,10 +123,11 @@ async fn a_candidate_that_crashes_is_taken_out_and_no_caller_pays() {
 
 #[tokio::test]
 async fn a_killed_server_goes_on_where_the_migration_was() {
-    // The second stage is long enough that it cannot be over before the kill.
+    // The second stage is long enough that it cannot be over before the kill, however long this test is kept
+    // waiting.
     let stages = rehearsal().replace(
         r#"{ percent = "25%", hold = "1s" }"#,
-        r#"{ percent = "10%", hold = "500ms" }, { percent = "25%", hold = "4s" }"#,
+        r#"{ percent = "10%", hold = "500ms" }, { percent = "25%", hold = "12s" }"#,
     );
     let mut house = House::with(&stages);
     house.open().await;
@@ -159,7 +162,7 @@ async fn a_killed_server_goes_on_where_the_migration_was() {
     );
     assert!(healthy(&after) >= healthy(&seen), "{after:#}");
     assert!(
-        healthy(&after) < Duration::from_secs(4),
+        healthy(&after) < Duration::from_secs(12),
         "time without a controller does not count: {after:#}"
     );
     let programs = house.get("/v1/programs").await.ok(200);
@@ -226,8 +229,11 @@ async fn a_candidate_that_is_broken_at_a_restart_serves_again_once_it_is_mended(
         assert!(began.elapsed() < LONG, "{}", house.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let mended = house.get("/v1/status").await.ok(200);
-    assert_eq!(mended["candidate_trouble"], Value::Null, "{mended:#}");
+    // It serves a moment before that is said.
+    let mended = again::until(&house, "/v1/status", "end of the trouble", |status| {
+        status["candidate_trouble"].is_null()
+    })
+    .await;
     assert_eq!(mended["flags"]["revision"], before["flags"]["revision"]);
 }
 
