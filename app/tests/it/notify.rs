@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::again::until;
 use crate::house::{House, LONG, rehearsal};
 
 /// Takes posts until it is dropped: each with its `webhook-id` and body.
@@ -50,18 +51,18 @@ fn take(mut stream: &TcpStream) -> std::io::Result<(String, Value)> {
     Ok((id, serde_json::from_slice(&body)?))
 }
 
-fn told_to(port: u16) -> House {
-    let more = format!(
+fn told_to(port: u16, more: &str) -> House {
+    let notified = format!(
         "[[notifications]]\nname = \"chat\"\nurl = \"http://127.0.0.1:{port}/hook\"\n\
          secret_env = \"DSPEX_ADMIN_TOKEN\"\n"
     );
-    House::with(&(rehearsal() + &more))
+    House::with(&(rehearsal() + &notified + more))
 }
 
 #[tokio::test]
 async fn each_event_arrives_in_order_and_a_restart_repeats_none() {
     let (port, told) = receiver();
-    let mut house = told_to(port);
+    let mut house = told_to(port, "");
     house.open().await;
     house.create("echo").await;
     house.start_migration().await;
@@ -84,7 +85,12 @@ async fn each_event_arrives_in_order_and_a_restart_repeats_none() {
     }
     assert_eq!(seqs[0], 1);
     assert!(seqs.is_sorted_by(|one, other| one < other), "{seqs:?}");
-    let status = house.get("/v1/status").await.ok(200);
+    // The receiver has the last one before the server knows that, and has written it down.
+    let status = until(&house, "/v1/status", "end of the messages", |status| {
+        let chat = &status["notifications"][0];
+        chat["delivered"] == seqs.len() && chat["behind"] == 0
+    })
+    .await;
     assert_eq!(status["notifications"][0]["name"], "chat");
     assert_eq!(status["notifications"][0]["failing_since"], Value::Null);
     let metrics = house.get("/metrics").await.ok(200);
@@ -121,7 +127,8 @@ fn hangs() -> (u16, Receiver<TcpStream>) {
 #[tokio::test]
 async fn a_receiver_that_hangs_is_in_nobodys_way() {
     let (port, kept) = hangs();
-    let mut house = told_to(port);
+    // A post has a minute: far longer than what is bound to come at once, on any machine.
+    let mut house = told_to(port, "[webhooks]\ntimeout = \"1m\"\n");
     house.open().await;
     house.create("echo").await;
     house.start_migration().await;
@@ -148,9 +155,8 @@ async fn a_receiver_that_hangs_is_in_nobodys_way() {
         assert!(began.elapsed() < LONG, "{migration:#}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // A post has ten seconds: this is far below one.
     assert!(
-        began.elapsed() < Duration::from_secs(2),
+        began.elapsed() < Duration::from_secs(30),
         "{:?}",
         began.elapsed()
     );
@@ -166,13 +172,13 @@ async fn a_receiver_that_hangs_is_in_nobodys_way() {
 #[test]
 fn a_test_message_says_whether_it_arrives() {
     let (port, told) = receiver();
-    let house = told_to(port);
+    let house = told_to(port, "");
     let output = house.run(&["notifications", "test", "--json"]);
     assert!(output.status.success(), "{output:?}");
     let (_, body) = told.recv_timeout(LONG).unwrap();
     assert_eq!(body["type"], "dspex.test");
     // Nobody listens there.
-    let output = told_to(9).run(&["notifications", "test"]);
+    let output = told_to(9, "").run(&["notifications", "test"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
 
