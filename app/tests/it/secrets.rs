@@ -114,7 +114,11 @@ async fn no_answer_of_the_admin_routes_has_a_secret_in_it() {
     files(&house.path("data"), &mut kept);
     assert!(kept.len() > 2, "{kept:?}");
     for path in kept {
-        let bytes = std::fs::read(&path).unwrap();
+        let bytes = match std::fs::read(&path) {
+            // The database may be done with a file of its own meanwhile.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            bytes => bytes.unwrap(),
+        };
         assert_none(
             &path.display().to_string(),
             &String::from_utf8_lossy(&bytes),
