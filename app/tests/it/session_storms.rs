@@ -1,8 +1,8 @@
 //! Sessions under fire: workers killed between and during calls, lanes changed there and back, the
 //! server killed. Each call counts once, and none is lost.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -26,14 +26,17 @@ async fn create(house: &House) {
 struct Callers {
     stop: Arc<AtomicBool>,
     callers: JoinSet<(u64, Vec<String>)>,
+    /// The lanes that each has seen so far.
+    seen: Arc<Mutex<Vec<Vec<String>>>>,
 }
 
 impl Callers {
     fn start(house: &Arc<House>, seconds: f64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::new(Mutex::new(vec![Vec::new(); SESSIONS]));
         let mut callers = JoinSet::new();
         for number in 0..SESSIONS {
-            let (house, stop) = (Arc::clone(house), Arc::clone(&stop));
+            let (house, stop, seen) = (Arc::clone(house), Arc::clone(&stop), Arc::clone(&seen));
             callers.spawn(async move {
                 let session = format!("session-{number}");
                 let (mut made, mut lanes) = (0, Vec::new());
@@ -45,11 +48,29 @@ impl Callers {
                     lanes.dedup();
                     let body = answer.ok(200);
                     assert_eq!(body["outputs"]["calls"], made, "{session} via {lanes:?}");
+                    seen.lock().unwrap()[number].clone_from(&lanes);
                 }
                 (made, lanes)
             });
         }
-        Self { stop, callers }
+        Self {
+            stop,
+            callers,
+            seen,
+        }
+    }
+
+    /// Waits until some caller has changed lanes so often.
+    async fn until_changed(&self, times: usize) {
+        let began = Instant::now();
+        let changed = || {
+            let seen = self.seen.lock().unwrap();
+            seen.iter().any(|lanes| lanes.len() > times)
+        };
+        while !changed() {
+            assert!(began.elapsed() < LONG, "{:?}", self.seen.lock().unwrap());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     fn none_gave_up(&mut self) {
@@ -109,7 +130,9 @@ async fn workers_killed_between_and_during_calls_lose_no_session_and_count_no_ca
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollout_that_is_rolled_back_loses_no_session() {
+    // No stage is over before this test has seen it and goes on.
     let configuration = rehearsal()
+        .replace(r#"hold = "1s""#, r#"hold = "10m""#)
         .replace(
             "path = [",
             &format!("path = [{:?}, ", own_fixtures().display().to_string()),
@@ -147,12 +170,14 @@ async fn a_rollout_that_is_rolled_back_loses_no_session() {
         migration["percent"] == 100.0 && migration["acknowledged"] == true
     })
     .await;
+    callers.until_changed(1).await;
     callers.none_gave_up();
     let why = json!({"why": "a test"});
     let path = "/admin/v1/migrations/current/rollback";
     let asked = house.post(path, why).await;
     assert!((200..300).contains(&asked.status), "{asked:?}");
     until("way back", &|migration| migration["phase"] == "rolled_back").await;
+    callers.until_changed(2).await;
     callers.none_gave_up();
     let (made, lanes) = callers.stop().await;
     let there_and_back = lanes.iter().filter(|lanes| lanes.len() == 3).count();
@@ -183,7 +208,6 @@ async fn a_killed_server_loses_no_answered_call_and_counts_none_twice() {
     let mut told = [0_u64; SESSIONS];
     let mut untold = 0;
     for kill in 0..KILLS {
-        let url = house.url().to_owned();
         let mut callers = JoinSet::new();
         for (session, last) in told.iter().copied().enumerate() {
             let request = house
@@ -207,8 +231,8 @@ async fn a_killed_server_loses_no_answered_call_and_counts_none_twice() {
             });
         }
         let began = Instant::now();
-        // In the middle of it: some calls have been answered, others are under way.
-        while pool(&house, "v2").await["in_flight"] != json!(SESSIONS)
+        // In the middle of it: some calls have been answered, many others are under way.
+        while pool(&house, "v2").await["in_flight"].as_u64() < Some(SESSIONS as u64 / 2)
             || began.elapsed() < Duration::from_millis(300)
         {
             assert!(began.elapsed() < LONG, "{}", house.log());
@@ -219,7 +243,6 @@ async fn a_killed_server_loses_no_answered_call_and_counts_none_twice() {
             told[session] = last;
         }
         house.open().await;
-        assert_ne!(house.url(), url, "another server, on another port");
         for (session, last) in told.iter_mut().enumerate() {
             let name = format!("session-{session}");
             let answer = house.execute("tally", &name, json!({"seconds": 0})).await;
