@@ -23,7 +23,7 @@ fn configuration() -> String {
         )
         .replace("[migration]", "[migration]\nshadow = \"100%\"");
     format!(
-        "{whole}\n[router.shadow]\ncomparer_timeout = \"1s\"\n\
+        "{whole}\n[router.shadow]\ncomparer_timeout = \"5s\"\n\
          [router.shadow.noise]\nlearn_first = 2\nshare = 0.0\n\
          [router.shadow.programs.judged]\ncomparer = \"judge\"\n"
     )
@@ -119,7 +119,7 @@ async fn answers_that_differ_over_pool_v1_pause_a_migration_and_a_comparer_may_e
     };
     until(&house, "judged", troubled("ValueError: no opinion")).await;
     create(&house, "judge", "shadow_programs:hangs").await;
-    until(&house, "judged", troubled("did not answer within 1s")).await;
+    until(&house, "judged", troubled("did not answer within 5s")).await;
     until(&house, "judged", troubled("failed 3 times in a row")).await;
     house.execute("pid", "ada", json!({})).await.ok(200);
 }
