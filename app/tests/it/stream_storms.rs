@@ -10,7 +10,10 @@ use crate::fleet::{pool, signal, until, whole, workers};
 use crate::house::{House, LONG, v2_alone};
 
 async fn open(workers: usize) -> House {
-    let mut house = House::with(&v2_alone(&format!("workers = {workers}\nconcurrency = 4")));
+    // A generator that ends late, on a machine that does other things too, costs no worker: whether it
+    // ends is looked at by each test.
+    let settings = format!("workers = {workers}\nconcurrency = 4\ngive_up_after = \"60s\"");
+    let mut house = House::with(&v2_alone(&settings));
     house.open().await;
     house
 }
