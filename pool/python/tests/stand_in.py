@@ -29,12 +29,13 @@ class StandIn:
         self.answer: Callable[[dict[str, Any]], tuple[int, str]] | None = None
         self.status = 200
         self.delay = 0.0  # seconds before the answer
+        self.meet = 0  # nobody is answered before so many have asked at once
         self.at_once = 0
         self.most_at_once = 0
         # Before each piece of a stream; a test may hold it up here.
         self.before_piece: Callable[[int], None] = lambda _number: None
         self.broken_off = threading.Event()  # a client left in the middle of a stream
-        self._lock = threading.Lock()
+        self._asked = threading.Condition()
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -132,14 +133,17 @@ class StandIn:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        with self._lock:
+        with self._asked:
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
+            self._asked.notify_all()
+            # Where they never meet, the test says so.
+            self._asked.wait_for(lambda: self.most_at_once >= self.meet, timeout=20)
         try:
             time.sleep(self.delay)
             yield
         finally:
-            with self._lock:
+            with self._asked:
                 self.at_once -= 1
 
     def text(self, request: dict[str, Any]) -> str:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from conftest import Bridge, Worker, wait_until
 
+# On a busy machine the time of a call may be over before it has begun, and then it never runs: it
+# is given more until it does.
+TIMES = (100, 1_000, 10_000)
 GENERATORS = [
     ("counts_to", {"n": 10}, list(range(1, 11)), {"sum": 55}),
     ("async_counts_to", {"n": 10}, list(range(1, 11)), {"result": list(range(1, 11))}),
@@ -65,14 +68,21 @@ def test_a_generator_ends_at_its_deadline(worker: Worker, tmp_path: Path, name: 
     worker.define(name)
     path = tmp_path / "reached"
     more = {"stream": True, "window": 1}
-    worker.send_call(name, timeout_ms=100, more=more, path=str(path))
-    assert worker.receive()["chunk"] == 1
+    for timeout_ms in TIMES:
+        worker.send_call(name, timeout_ms=timeout_ms, more=more, path=str(path))
+        first = worker.receive()
+        if first["type"] == "chunk":
+            break
+    assert first["chunk"] == 1
     assert worker.receive()["error"]["class"] == "cancelled"
     assert path.exists()
     # And where nobody asked for its chunks: it is not resumed.
     path.unlink()
-    worker.send_call(name, timeout_ms=100, path=str(path))
-    assert worker.receive()["error"]["class"] == "cancelled"
+    for timeout_ms in TIMES:
+        worker.send_call(name, timeout_ms=timeout_ms, path=str(path))
+        assert worker.receive()["error"]["class"] == "cancelled"
+        if path.exists():
+            break
     assert path.exists()
 
 
@@ -167,8 +177,12 @@ def test_code_that_computes_for_long_can_ask_whether_to_go_on(worker: Worker, tm
     wait_until(path.exists, "the program heeds its cancel")
     assert worker.receive()["error"]["class"] == "cancelled"
     path.unlink()
-    worker.send_call("heeds_cancel", timeout_ms=50, path=str(path))
-    assert worker.receive()["outputs"] == {"path": str(path)}
+    for timeout_ms in TIMES:
+        worker.send_call("heeds_cancel", timeout_ms=timeout_ms, path=str(path))
+        answer = worker.receive()
+        if answer["type"] == "result":
+            break
+    assert answer["outputs"] == {"path": str(path)}
 
 
 def test_an_async_call_is_cancelled_at_its_deadline_by_the_worker(worker: Worker):

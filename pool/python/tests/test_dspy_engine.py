@@ -310,7 +310,8 @@ def test_an_answer_says_what_its_own_model_calls_used(start_worker, stand_in):
     worker.define("kept", definition(lm="kept"))
     worker.define("callable", {"kind": "callable", "target": "fixture_programs:echo"})
     stand_in.values = {"next_tool_name": "finish", "next_tool_args": "{}"}
-    stand_in.delay = 0.05  # so that calls are under way together
+    stand_in.delay = 0.05  # so that calls are under way together,
+    stand_in.meet = 2  # two of them at least, on a busy machine too
     sent = {}
     for n in range(8):
         sent[worker.send_call("predict", question=f"q{n}")] = one

@@ -149,7 +149,7 @@ def test_sixteen_calls_at_once_keep_their_models_apart(
     """Each of two programs asks its own model, whatever runs beside it in the same worker."""
     worker.define("small", definition())
     worker.define("large", definition(lm="other"))
-    stand_in.delay = 0.2
+    stand_in.meet = 5
     asked = {}
     for number in range(16):
         name, question = ("small", "large")[number % 2], f"question {number}"

@@ -30,7 +30,8 @@ def test_calls_are_answered_with_outputs_and_time(worker):
     answer = worker.call("sleeper", seconds=0.05)
     assert answer["type"] == "result"
     assert answer["outputs"] == {"slept": 0.05}
-    assert 50 <= answer["program_ms"] < 1_000
+    # In milliseconds: seconds would be far less, microseconds far more, on a busy machine too.
+    assert 50 <= answer["program_ms"] < 30_000
 
 
 def test_a_call_may_follow_its_definition_at_once(worker):
@@ -109,11 +110,10 @@ def test_pings_are_answered_while_every_slot_is_busy(worker, tmp_path):
 
 def test_a_ping_is_answered_while_pure_python_spins(worker):
     worker.define("spins")
-    call_id = worker.send_call("spins", seconds=1.0)
-    began = time.monotonic()
+    # It spins longer than anybody waits here, until the worker is stopped.
+    worker.send_call("spins", seconds=LIMIT * 2)
     assert worker.ping()["in_flight"] == 1
-    assert time.monotonic() - began < 0.9, "the ping waited for the call"
-    assert worker.receive()["id"] == call_id
+    assert worker.nothing_waits(), "the ping waited for the call"
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
@@ -237,10 +237,15 @@ def test_cancels_racing_with_answers_answer_each_id_once(worker):
 def test_a_call_whose_time_passed_in_the_queue_never_runs(start_worker, tmp_path):
     worker = start_worker()
     worker.configure(1)
-    worker.define("sleeper")
+    worker.define("waits_for_file")
     worker.define("writes_file")
-    running = worker.send_call("sleeper", seconds=0.3)
+    gate = tmp_path / "gate"
+    running = worker.send_call("waits_for_file", path=str(gate))
     late = worker.send_call("writes_file", timeout_ms=50, path=str(tmp_path / "trace"))
+    # Its time runs since it was read, which it was when this is answered.
+    assert worker.ping()["in_flight"] == 2
+    time.sleep(0.1)
+    gate.touch()
     assert worker.receive()["id"] == running
     answer = worker.receive()
     assert (answer["id"], answer["error"]["class"]) == (late, "cancelled")
@@ -305,7 +310,7 @@ def test_the_end_of_the_wire_ends_the_process_at_once(worker):
     worker.send_call("sleeper", seconds=3_600)
     worker.ping()
     worker.hang_up()
-    worker.process.wait(5)
+    worker.process.wait(LIMIT)
 
 
 def test_processes_of_user_code_do_not_hold_the_wire(worker):

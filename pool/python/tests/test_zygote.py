@@ -220,7 +220,8 @@ def test_at_the_end_of_its_wire_it_ends_with_its_workers(zygote):
     zygote.socket.shutdown(socket.SHUT_RDWR)
     assert zygote.process.wait(LIMIT) == 0
     for answer, worker, out in answers:
-        assert is_gone(answer["pid"])
+        pid = answer["pid"]
+        wait_until(lambda pid=pid: is_gone(pid), "it is gone with its server")
         worker.socket.close()
         os.close(out)
 
