@@ -1,10 +1,10 @@
 //! Gates that ask a webhook, on the shipped binary, with a gatekeeper of this test: only a plain yes
 //! lets a stage be left, and nothing that it does or leaves undone is in a rollback's way.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::house::{House, LONG, TOKEN, rehearsal};
 use crate::traffic::Traffic;
 
-/// What a gatekeeper says to one question.
+/// What a gatekeeper says to a question.
 #[derive(Debug, Clone, Copy)]
 enum Says {
     Yes,
@@ -34,31 +34,55 @@ struct Asked {
     open: Option<TcpStream>,
 }
 
-/// Answers each question in turn, and the last answer again ever after.
-fn gatekeeper(answers: &'static [Says]) -> (u16, Receiver<Asked>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (tell, told) = channel();
-    std::thread::spawn(move || {
-        let says = answers
-            .iter()
-            .chain(std::iter::repeat(&answers[answers.len() - 1]));
-        for (stream, says) in listener.incoming().zip(says) {
-            if answer(stream.unwrap(), *says, &tell).is_none() {
-                return;
-            }
-        }
-    });
-    (port, told)
+/// A gatekeeper that says the same to every question until the test has it say something else.
+struct Gatekeeper {
+    port: u16,
+    says: Arc<Mutex<Says>>,
+    asked: Receiver<Asked>,
 }
 
-fn answer(stream: TcpStream, says: Says, tell: &Sender<Asked>) -> Option<()> {
-    let (id, body) = read(&stream);
+impl Gatekeeper {
+    fn start(says: Says) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (tell, asked) = channel();
+        let says = Arc::new(Mutex::new(says));
+        let now = Arc::clone(&says);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if answer(stream.unwrap(), &now, &tell).is_none() {
+                    return;
+                }
+            }
+        });
+        Self { port, says, asked }
+    }
+
+    fn says(&self, says: Says) {
+        *self.says.lock().unwrap() = says;
+    }
+
+    /// The next question. The test's own thread waits for it, not the runtime that makes the traffic.
+    async fn next(self) -> (Self, Asked) {
+        let waiting = tokio::task::spawn_blocking(move || {
+            let question = self.asked.recv_timeout(LONG).expect("it is asked");
+            (self, question)
+        });
+        waiting.await.unwrap()
+    }
+}
+
+fn answer(stream: TcpStream, says: &Mutex<Says>, tell: &Sender<Asked>) -> Option<()> {
+    // Who asks may have given up by now, as the time for an answer is short in some of the tests.
+    let Ok((id, body)) = read(&stream) else {
+        return Some(());
+    };
     let mut asked = Asked {
         id,
         body,
         open: None,
     };
+    let says = *says.lock().unwrap();
     let (status, body) = match says {
         Says::Yes => ("200 OK", r#"{"approve": true, "text": "go"}"#),
         Says::No => ("200 OK", r#"{"approve": false, "text": "not yet"}"#),
@@ -69,7 +93,7 @@ fn answer(stream: TcpStream, says: Says, tell: &Sender<Asked>) -> Option<()> {
             return tell.send(asked).ok();
         }
     };
-    say(&stream, status, body).unwrap();
+    let _ = say(&stream, status, body);
     tell.send(asked).ok()
 }
 
@@ -83,13 +107,15 @@ fn say(mut stream: &TcpStream, status: &str, body: &str) -> std::io::Result<()> 
 }
 
 /// Reads one question, and holds its signature against the secret.
-fn read(stream: &TcpStream) -> (String, Value) {
+fn read(stream: &TcpStream) -> std::io::Result<(String, Value)> {
     let mut reader = BufReader::new(stream);
     let (mut id, mut at, mut signature) = (String::new(), String::new(), String::new());
     let mut length = 0;
     loop {
         let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
+        if reader.read_line(&mut line)? == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
         let line = line.trim_end();
         let Some((name, value)) = line.split_once(": ") else {
             if line.is_empty() {
@@ -106,13 +132,13 @@ fn read(stream: &TcpStream) -> (String, Value) {
         }
     }
     let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
+    reader.read_exact(&mut body)?;
     let mut mac = Hmac::<Sha256>::new_from_slice(TOKEN.as_bytes()).unwrap();
     mac.update(format!("{id}.{at}.").as_bytes());
     mac.update(&body);
     let expected = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
     assert_eq!(signature, expected, "signed by the secret");
-    (id, serde_json::from_slice(&body).unwrap())
+    Ok((id, serde_json::from_slice(&body).unwrap()))
 }
 
 /// A server whose first stage asks this gatekeeper.
@@ -144,22 +170,13 @@ async fn until(house: &House, what: &str, wanted: impl Fn(&Value) -> bool) -> Va
     }
 }
 
-/// The next question. The test's own thread waits for it, not the runtime that makes the traffic.
-async fn next(asked: Receiver<Asked>) -> (Receiver<Asked>, Asked) {
-    let waiting = tokio::task::spawn_blocking(move || {
-        let question = asked.recv_timeout(LONG).expect("it is asked");
-        (asked, question)
-    });
-    waiting.await.unwrap()
-}
-
 /// Keeps the stage at this answer, and leaves it at the yes after it.
-async fn keeps_then_leaves(answers: &'static [Says], words: &str) {
-    let (port, asked) = gatekeeper(answers);
-    let house = asks(port, "1s").await;
+async fn keeps_then_leaves(says: Says, timeout: &str, words: &str) {
+    let gatekeeper = Gatekeeper::start(says);
+    let house = asks(gatekeeper.port, timeout).await;
     let traffic = Traffic::start(&house, 4);
     house.start_migration().await;
-    let (asked, first) = next(asked).await;
+    let (gatekeeper, first) = gatekeeper.next().await;
     assert_eq!(first.body["type"], "dspex.migration.gate");
     assert_eq!(first.body["data"]["stage"], 0, "{}", first.body);
     let held = until(&house, words, |migration| {
@@ -168,7 +185,8 @@ async fn keeps_then_leaves(answers: &'static [Says], words: &str) {
     .await;
     assert_eq!(held["percent"], 25.0, "{held:#}");
     assert_eq!(first.body["data"]["migration"], held["id"]);
-    let (_asked, second) = next(asked).await;
+    gatekeeper.says(Says::Yes);
+    let (_gatekeeper, second) = gatekeeper.next().await;
     assert_ne!(second.id, first.id, "each question is its own message");
     until(&house, "end", |migration| migration["phase"] == "complete").await;
     let failures = traffic.stop().await;
@@ -202,26 +220,26 @@ async fn keeps_then_leaves(answers: &'static [Says], words: &str) {
 
 #[tokio::test]
 async fn a_no_keeps_the_stage() {
-    keeps_then_leaves(&[Says::No, Says::Yes], "says no: not yet").await;
+    keeps_then_leaves(Says::No, "30s", "says no: not yet").await;
 }
 
 #[tokio::test]
 async fn a_gate_that_fails_keeps_the_stage() {
-    keeps_then_leaves(&[Says::Broken, Says::Yes], "answered 500").await;
+    keeps_then_leaves(Says::Broken, "30s", "answered 500").await;
 }
 
 #[tokio::test]
 async fn a_gate_that_is_silent_keeps_the_stage() {
-    keeps_then_leaves(&[Says::Nothing, Says::Yes], "does not answer").await;
+    keeps_then_leaves(Says::Nothing, "1s", "does not answer").await;
 }
 
 #[tokio::test]
 async fn a_rollback_does_not_wait_for_a_gate_that_hangs() {
-    let (port, asked) = gatekeeper(&[Says::Nothing]);
-    let house = asks(port, "30s").await;
+    let gatekeeper = Gatekeeper::start(Says::Nothing);
+    let house = asks(gatekeeper.port, "50s").await;
     let traffic = Traffic::start(&house, 4);
     house.start_migration().await;
-    let (asked, question) = next(asked).await;
+    let (gatekeeper, question) = gatekeeper.next().await;
     let stays = house.migration().await;
     assert_eq!(stays["percent"], 25.0, "{stays:#}");
     let began = Instant::now();
@@ -237,7 +255,7 @@ async fn a_rollback_does_not_wait_for_a_gate_that_hangs() {
     .await;
     // Far below the time that the gate has.
     assert!(
-        began.elapsed() < Duration::from_secs(3),
+        began.elapsed() < Duration::from_secs(20),
         "{:?}",
         began.elapsed()
     );
@@ -263,5 +281,8 @@ async fn a_rollback_does_not_wait_for_a_gate_that_hangs() {
     let failures = traffic.stop().await;
     assert!(failures.is_empty(), "{failures:#?}");
     assert_eq!(house.migration().await["percent"], 0.0);
-    assert!(asked.try_recv().is_err(), "nobody is asked any more");
+    assert!(
+        gatekeeper.asked.try_recv().is_err(),
+        "nobody is asked any more"
+    );
 }
