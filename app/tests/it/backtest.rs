@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::house::{House, LONG};
+use crate::house::{House, LONG, rehearsal};
 use crate::traffic::Traffic;
 
 async fn complete(house: &House) -> Value {
@@ -119,7 +119,13 @@ async fn stricter_rules_would_have_rolled_a_recorded_run_back() {
 
 #[tokio::test]
 async fn a_plan_says_how_many_calls_it_takes_to_see_a_difference() {
-    let house = Arc::new(House::start("").await);
+    // What was called is in the window for as long as it is asked for.
+    let (short, long) = (r#"window = "10s""#, r#"window = "60s""#);
+    let configuration = rehearsal();
+    assert!(configuration.contains(short));
+    let mut house = House::with(&configuration.replace(short, long));
+    house.open().await;
+    let house = Arc::new(house);
     house.create("echo").await;
     let simulate = ["migrate", "plan", "--simulate", "--runs", "8"];
     let output = house.run(&simulate);
