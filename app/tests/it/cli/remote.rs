@@ -1,6 +1,6 @@
 //! Commands that talk to a server: what they ask, what they print, and how refusals end.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 
 use serde_json::json;
 
@@ -9,11 +9,10 @@ use super::run::{dspex, dspex_with};
 
 #[test]
 fn no_server_is_exit_code_4_and_names_the_url_and_the_way_to_start_one() {
-    // A port that was free a moment ago, and that nobody listens on.
-    let address = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    // The port of a connection's other end: it is taken for as long as that is open, and nobody listens on it.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let address = taken.local_addr().unwrap();
     let url = format!("http://{address}");
     for command in [
         &["status"][..],
