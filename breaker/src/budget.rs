@@ -14,11 +14,11 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::InvalidConfig;
+use crate::checked::checked;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use crate::time_window::TimeWindow;
 use crate::window::Seen;
@@ -87,19 +87,7 @@ impl BudgetConfig {
     }
 }
 
-impl Serialize for BudgetConfig {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for BudgetConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let config = Self::deserialize(deserializer)?;
-        config.validate().map_err(D::Error::custom)?;
-        Ok(config)
-    }
-}
+checked!(BudgetConfig);
 
 /// What is drawn for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

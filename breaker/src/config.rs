@@ -3,18 +3,16 @@
 
 use std::time::Duration;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::InvalidConfig;
 use crate::chance::unit;
+use crate::checked::checked;
 
 /// The most calls that a window of calls may hold: a failure walks over all of them.
 const MOST_CALLS: u32 = 10_000;
 
 /// When a circuit opens, for how long, and what closes it again.
-// `remote = "Self"` makes serde's derive an inherent function, so that the trait's own can call it
-// and then check what came.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, remote = "Self")]
 pub struct CircuitConfig {
@@ -195,19 +193,7 @@ impl CircuitConfig {
     }
 }
 
-impl Serialize for CircuitConfig {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for CircuitConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let config = Self::deserialize(deserializer)?;
-        config.validate().map_err(D::Error::custom)?;
-        Ok(config)
-    }
-}
+checked!(CircuitConfig);
 
 #[cfg(test)]
 mod tests {

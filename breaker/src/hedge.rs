@@ -7,10 +7,10 @@
 use std::future::Future;
 use std::time::Duration;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::checked::checked;
 use crate::{Draw, InvalidConfig, RetryBudget};
 
 /// When a call that takes long is made a second time. What exists is valid.
@@ -108,16 +108,4 @@ impl Hedge {
     }
 }
 
-impl Serialize for Hedge {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Hedge {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let hedge = Self::deserialize(deserializer)?;
-        hedge.validate().map_err(D::Error::custom)?;
-        Ok(hedge)
-    }
-}
+checked!(Hedge);

@@ -18,6 +18,7 @@ mod backoff;
 mod budget;
 mod call;
 mod chance;
+mod checked;
 mod circuit;
 mod class;
 mod classify;

@@ -3,10 +3,10 @@
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use crate::checked::checked;
 use crate::{Backoff, Classify, Draw, InvalidConfig, Matrix, RetryBudget, Strategy};
 
 /// How often a call is made at most, and what waits between. What exists is valid.
@@ -115,19 +115,7 @@ impl Retry {
     }
 }
 
-impl Serialize for Retry {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Retry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let retry = Self::deserialize(deserializer)?;
-        retry.validate().map_err(D::Error::custom)?;
-        Ok(retry)
-    }
-}
+checked!(Retry);
 
 #[cfg(test)]
 mod tests {

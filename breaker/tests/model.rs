@@ -23,6 +23,8 @@ mod sync {
 mod budget;
 #[path = "../src/chance.rs"]
 mod chance;
+#[path = "../src/checked.rs"]
+mod checked;
 #[path = "../src/config.rs"]
 mod config;
 #[path = "../src/count_window.rs"]

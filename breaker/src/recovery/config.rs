@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
+use crate::checked::checked;
 use crate::{InvalidConfig, Matrix, Severity};
 
 /// The most recoveries that either list may hold.
@@ -113,33 +113,7 @@ impl RecoveryConfig {
     }
 }
 
-impl Serialize for Deadlines {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Deadlines {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let deadlines = Self::deserialize(deserializer)?;
-        deadlines.validate().map_err(D::Error::custom)?;
-        Ok(deadlines)
-    }
-}
-
-impl Serialize for RecoveryConfig {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Self::serialize(self, serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for RecoveryConfig {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let config = Self::deserialize(deserializer)?;
-        config.validate().map_err(D::Error::custom)?;
-        Ok(config)
-    }
-}
+checked!(Deadlines, RecoveryConfig);
 
 #[cfg(test)]
 mod tests {
