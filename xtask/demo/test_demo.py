@@ -69,7 +69,7 @@ def test_it_serves_chat_completions_and_ends_with_its_input(
     standin: tuple[subprocess.Popen[str], int],
 ) -> None:
     process, port = standin
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def post(path: str, body: str) -> tuple[int, dict[str, object]]:
         connection.request("POST", path, body)
@@ -98,7 +98,7 @@ def test_it_serves_chat_completions_and_ends_with_its_input(
 
     assert process.stdin
     process.stdin.close()
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def test_triage_finds_the_topic_and_counts_words() -> None:

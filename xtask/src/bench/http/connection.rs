@@ -218,7 +218,7 @@ mod tests {
     fn ask(answers: &'static [&'static str]) -> Vec<Result<Response>> {
         let (address, thread) = server(answers);
         let mut connection =
-            Connection::open(address, Duration::from_secs(10)).expect("it listens");
+            Connection::open(address, Duration::from_secs(60)).expect("it listens");
         let request = request(address, "/echo", "{}");
         let results = answers.iter().map(|_| connection.ask(&request)).collect();
         thread.join().expect("it ends well");
