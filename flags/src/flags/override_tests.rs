@@ -1,6 +1,7 @@
 //! What must hold of flags that are lowered before the store has it: at once, never higher than the
 //! store, and until the store has taken it.
 
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;

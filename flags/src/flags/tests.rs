@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::*;
