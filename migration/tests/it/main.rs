@@ -17,6 +17,7 @@ mod house;
 mod laws;
 mod life;
 mod old_journals;
+mod rollbacks;
 mod shadow;
 mod sqlite;
 mod trouble;
