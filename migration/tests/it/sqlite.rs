@@ -14,20 +14,28 @@ use dspex_migration::{
 use jiff::Timestamp;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions};
 
-async fn pool(file: &Path, connections: u32) -> SqlitePool {
+/// Longer than anybody holds the file who is only slow.
+const PATIENT: Duration = Duration::from_secs(60);
+
+async fn pool(file: &Path, connections: u32, patience: Duration) -> SqlitePool {
     let options = SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .foreign_keys(true)
-        .busy_timeout(Duration::from_millis(300));
+        .busy_timeout(patience);
     let pool = SqlitePoolOptions::new().max_connections(connections);
     pool.connect_with(options).await.expect("connected")
 }
 
 /// As one process opens it: its own connections.
 pub(crate) async fn open(file: &Path) -> Arc<SqliteJournal> {
-    let journal = SqliteJournal::open(pool(file, 1).await, pool(file, 4).await).await;
+    open_waiting(file, PATIENT).await
+}
+
+async fn open_waiting(file: &Path, patience: Duration) -> Arc<SqliteJournal> {
+    let (writer, reader) = (pool(file, 1, patience).await, pool(file, 4, patience).await);
+    let journal = SqliteJournal::open(writer, reader).await;
     Arc::new(journal.expect("opened"))
 }
 
@@ -93,9 +101,9 @@ async fn of_two_processes_that_begin_at_once_one_wins() {
 async fn a_locked_file_is_said_and_nothing_is_half_written() {
     let folder = folder();
     let file = folder.path().join("dspex.db");
-    let journal = open(&file).await;
+    let journal = open_waiting(&file, Duration::from_millis(300)).await;
     let id = create(&journal).await.expect("begun");
-    let locker = pool(&file, 1).await;
+    let locker = pool(&file, 1, PATIENT).await;
     let lock = locker.begin_with("BEGIN IMMEDIATE").await.expect("locked");
     let refused = journal
         .append(&id, append(1, &[pause("a"), pause("b")]))
@@ -197,7 +205,7 @@ async fn what_cannot_be_read_is_named_and_not_guessed_at() {
     let file = folder.path().join("dspex.db");
     let journal = open(&file).await;
     let id = create(&journal).await.expect("begun");
-    let by_hand = pool(&file, 1).await;
+    let by_hand = pool(&file, 1, PATIENT).await;
     let spoil = sqlx::query("UPDATE migration_journal SET event = '{\"type\":\"teleported\"}'");
     spoil.execute(&by_hand).await.expect("spoilt");
     let refused = journal.entries(&id, 0, 10).await.expect_err("refused");
@@ -214,12 +222,14 @@ async fn a_migration_on_a_file_survives_its_controller() {
     let file = folder.path().join("dspex.db");
     let store = Arc::new(MemoryStore::new());
     let mut house = House::with(open(&file).await, store).await;
-    let stage = |basis_points| Stage {
+    let stage = |basis_points, hold| Stage {
         percent: Percent::from_basis_points(basis_points).expect("a share"),
-        hold: Duration::from_millis(400),
+        hold: Duration::from_millis(hold),
         gate: dspex_migration::Gate::Automatic,
     };
-    let stages = vec![stage(5_000), stage(10_000)];
+    // A look counts for twice its interval at most, so the first stage takes many of them: it is not over
+    // by a write that is on its way when the controller is killed.
+    let stages = vec![stage(5_000, 3_000), stage(10_000, 400)];
     let settings = Settings {
         stages,
         ..Settings::default()
