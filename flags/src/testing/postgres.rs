@@ -1,5 +1,6 @@
 //! A PostgreSQL server for a test.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -59,6 +60,19 @@ fn installed() -> Option<PathBuf> {
     found
 }
 
+/// A port below those that a kernel gives out by itself: nobody is given it while the server is stopped,
+/// so that the server finds it free when it comes back.
+fn free_port() -> u16 {
+    const FIRST: u16 = 15_000;
+    const PORTS: u16 = 16_000;
+    let anywhere = RandomState::new().hash_one(std::process::id());
+    (0..u64::from(PORTS))
+        .filter_map(|next| u16::try_from(anywhere.wrapping_add(next) % u64::from(PORTS)).ok())
+        .map(|place| FIRST + place)
+        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("the loopback has a free port")
+}
+
 impl PostgresServer {
     /// A running server; `None` where its programs are not installed, so that a test can say so and
     /// pass.
@@ -93,10 +107,7 @@ impl PostgresServer {
         };
         // Another process may take the port before the server does: then with another.
         for _ in 0..10 {
-            let free = std::net::TcpListener::bind("127.0.0.1:0")
-                .and_then(|listener| listener.local_addr())
-                .expect("the loopback has a free port");
-            server.port = free.port();
+            server.port = free_port();
             if server.control("start").success() {
                 return Some(server);
             }

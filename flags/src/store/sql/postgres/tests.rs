@@ -15,12 +15,33 @@ use crate::testing::{PostgresServer, conformance};
 use crate::value::FlagValue;
 use crate::{Flags, dspex};
 
+/// Long enough that only a fault reaches it: a server of a busy machine takes seconds to let one in.
+const DEADLINE: Duration = Duration::from_secs(60);
+
 fn pool(server: &PostgresServer, database: &str) -> PgPool {
+    pool_within(DEADLINE, server, database)
+}
+
+fn pool_within(limit: Duration, server: &PostgresServer, database: &str) -> PgPool {
     let options: PgConnectOptions = server.url(database).parse().unwrap();
     PgPoolOptions::new()
         .max_connections(4)
-        .acquire_timeout(Duration::from_secs(2))
+        .acquire_timeout(limit)
         .connect_lazy_with(options)
+}
+
+/// Tries until it succeeds.
+async fn in_time<T>(tries: impl AsyncFn() -> Option<T>) -> T {
+    let succeeds = async {
+        loop {
+            if let Some(done) = tries().await {
+                return done;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let done = tokio::time::timeout(DEADLINE, succeeds).await;
+    done.expect("it succeeds before the deadline")
 }
 
 async fn fresh(server: &PostgresServer, database: &str) -> PgPool {
@@ -77,7 +98,7 @@ async fn a_write_of_another_process_wakes_the_watch() {
         .write(&write("pool_v2_enabled", true.into()), crate::clock::now())
         .await
         .unwrap();
-    let seen = tokio::time::timeout(Duration::from_secs(60), subscriber.changed());
+    let seen = tokio::time::timeout(DEADLINE, subscriber.changed());
     let seen = seen
         .await
         .expect("it is told")
@@ -94,12 +115,21 @@ async fn while_the_server_is_gone_the_last_flags_serve_and_afterwards_the_newest
         return;
     };
     let pool = fresh(&server, "flags").await;
-    let store = Arc::new(PostgresStore::open(pool).await.unwrap());
-    let flags = Flags::open(store, dspex::declarations()).await.unwrap();
-    flags
-        .write(write("pool_v2_enabled", true.into()))
-        .await
-        .unwrap();
+    PostgresStore::open(pool).await.unwrap();
+    // So long a server that is gone is looked for.
+    let pool = pool_within(Duration::from_secs(4), &server, "flags");
+    let flags = in_time(async || {
+        let store = PostgresStore::open(pool.clone()).await.ok()?;
+        let flags = Flags::open(Arc::new(store), dspex::declarations());
+        flags.await.ok()
+    })
+    .await;
+    let written = async |on: bool| {
+        let write = write("pool_v2_enabled", on.into());
+        flags.write(write).await.ok()?;
+        flags.store_error().is_none().then_some(())
+    };
+    in_time(async || written(true).await).await;
     server.stop();
     assert!(flags.refresh().await.is_err());
     let refused = flags.write(write("pool_v2_enabled", false.into())).await;
@@ -110,11 +140,7 @@ async fn while_the_server_is_gone_the_last_flags_serve_and_afterwards_the_newest
     assert!(flags.store_error().is_some());
     assert!(flags.snapshot().enabled(&dspex::POOL_V2_ENABLED));
     server.resume();
-    flags
-        .write(write("pool_v2_enabled", false.into()))
-        .await
-        .unwrap();
-    assert!(flags.store_error().is_none());
+    in_time(async || written(false).await).await;
     assert!(!flags.snapshot().enabled(&dspex::POOL_V2_ENABLED));
 }
 
