@@ -252,7 +252,8 @@ async fn a_reader_who_takes_nothing_is_cut_off_and_the_call_ends() {
 #[tokio::test]
 async fn a_reader_who_dawdles_does_not_stretch_the_calls_time() {
     let bench = Bench::ready().await;
-    let body = r#"{"inputs":{},"timeout_ms":300}"#;
+    // Time enough for its first chunk: before that, it would not be a stream that ends.
+    let body = r#"{"inputs":{},"timeout_ms":2000}"#;
     let (mut stream, sender) = torrent(&bench, 100 * LONG, body).await;
     none_in_flight(&bench.stable).await;
     sender.lock().unwrap().take();
