@@ -150,8 +150,19 @@ async fn a_migration_waits_for_its_turn_and_gets_every_finding() {
 
     // A rollback drops it.
     let held = Arc::clone(&bench.rehearsals).acquire_owned().await.unwrap();
-    let cut = tokio::time::timeout(Duration::from_millis(30), house.validations.validate(&plan));
-    assert!(cut.await.is_err());
+    let begun = async {
+        loop {
+            let listed = bench.admin("GET", PATH, None).await.json();
+            if listed["validations"][0]["state"] == "running" {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        checks = house.validations.validate(&plan) => panic!("it did not wait: {checks:?}"),
+        () = begun => {}
+    }
     let listed = bench.admin("GET", PATH, None).await.json();
     assert_eq!(listed["validations"][0]["state"], "cancelled");
     drop(held);
