@@ -11,7 +11,7 @@ use dspex_migration::{Append, Cause, Event, Journal, MemoryJournal, Phase, Setti
 use hyper::body::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -131,7 +131,7 @@ impl World {
             journal: Arc::new(MemoryJournal::new()),
             cursors: Arc::default(),
             patience: Patience {
-                timeout: Duration::from_secs(2),
+                timeout: LONG,
                 keep_trying: Duration::from_secs(3600),
                 longest_wait: Duration::from_millis(20),
             },
@@ -314,10 +314,10 @@ async fn a_receiver_that_is_not_there_is_told_of_and_holds_nobody_up() {
     let world = World::new();
     world.known().await;
     world.start(clock::now()).await;
-    // A port that was free a moment ago.
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let to = Address::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
-    drop(listener);
+    // A port that is taken, and on which nobody listens.
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let to = Address::parse(&format!("http://{}/", taken.local_addr().unwrap())).unwrap();
     let mut outlook = world.courier(to, Selection::All);
     let failing = outlook.wait_for(|seen| seen.failing_since.is_some() && seen.behind == 1);
     let failing = tokio::time::timeout(LONG, failing).await.unwrap().unwrap();
