@@ -153,7 +153,7 @@ mod tests {
         let mut waiting = Vec::new();
         // Nobody accepts: the queue is full after a few.
         while let Ok(Ok(stream)) =
-            tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(address)).await
+            tokio::time::timeout(Duration::from_secs(1), TcpStream::connect(address)).await
         {
             waiting.push(stream);
             assert!(waiting.len() < 100, "the queue has an end");
