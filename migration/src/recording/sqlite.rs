@@ -289,16 +289,27 @@ impl Recorder for SqliteRecorder {
 
 #[cfg(test)]
 mod tests {
-    use sqlx::sqlite::SqliteConnectOptions;
+    use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
     use super::*;
     use crate::recording::conformance;
 
-    async fn open(folder: &std::path::Path, keep: Keep) -> (SqlitePool, SqliteRecorder) {
+    /// Each lock of these tests is waited for in vain.
+    const SHORT: Duration = Duration::from_millis(50);
+
+    /// `patience` is how long a lock is waited for: one that lasts, or a connection that is slow to let go.
+    async fn open(
+        folder: &std::path::Path,
+        keep: Keep,
+        patience: Duration,
+    ) -> (SqlitePool, SqliteRecorder) {
         let options = SqliteConnectOptions::new()
             .filename(folder.join("dspex.db"))
             .create_if_missing(true)
-            .busy_timeout(Duration::from_millis(50));
+            // Hundreds of short writes, and nobody cuts the power: none of them waits for a slow disk.
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(patience);
         let pool = SqlitePool::connect_with(options).await.expect("connected");
         let recorder = SqliteRecorder::open(pool.clone(), pool.clone(), keep).await;
         (pool, recorder.expect("opened"))
@@ -311,7 +322,10 @@ mod tests {
             let folder = tempfile::tempdir().expect("a folder");
             let path = folder.path().to_owned();
             folders.lock().expect("unpoisoned").push(folder);
-            async move { Arc::new(open(&path, keep).await.1) as Arc<dyn Recorder> }
+            async move {
+                let (_, recorder) = open(&path, keep, Duration::from_secs(60)).await;
+                Arc::new(recorder) as Arc<dyn Recorder>
+            }
         })
         .await;
     }
@@ -319,7 +333,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_store_does_not_take_is_counted_and_told_by_the_next_that_it_takes() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (pool, recorder) = open(folder.path(), Keep::default()).await;
+        let (pool, recorder) = open(folder.path(), Keep::default(), SHORT).await;
         let id = MigrationId::from_text("m-1");
         recorder.record(conformance::look(&id, 1));
         recorder.settled().await;
@@ -340,7 +354,7 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_removed_is_told_and_stays_whole() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (pool, recorder) = open(folder.path(), Keep::default()).await;
+        let (pool, recorder) = open(folder.path(), Keep::default(), SHORT).await;
         let id = MigrationId::from_text("m-1");
         recorder.record(conformance::look(&id, 1));
         recorder.settled().await;
