@@ -369,7 +369,8 @@ mod tests {
             let folder = tempfile::tempdir().expect("a folder");
             let options = SqliteConnectOptions::new()
                 .filename(folder.path().join("dspex.db"))
-                .create_if_missing(true);
+                .create_if_missing(true)
+                .busy_timeout(std::time::Duration::from_secs(60));
             let pool = SqlitePool::connect_with(options).await.expect("connected");
             folders.lock().expect("unpoisoned").push(folder);
             let journal = SqliteJournal::open(pool.clone(), pool)
