@@ -8,6 +8,7 @@
 //! - A worker that stops answering without computing, or keeps a call that nobody waits for, does
 //!   not stay.
 
+mod closer;
 mod vitals;
 mod watch;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use dspex_pool::Liveness;
 use tokio::time::Instant;
 
+use super::closer::Closer;
 use super::{Keeper, Resident};
 use crate::config::Config;
 use crate::dispatcher::Summons;
@@ -35,8 +36,7 @@ impl Keeper {
         let seated = Arc::clone(&resident.seated);
         let worker = &seated.worker;
         let mut failures = 0;
-        // Whether it is looked at closely, until it answers.
-        let mut closer = false;
+        let mut closer = Closer::default();
         let mut next_check = Instant::now() + config.health_interval;
         loop {
             let look = Instant::now() + LOOK;
@@ -52,31 +52,30 @@ impl Keeper {
             resident.settle(&self.shared.starts, starts);
             match dispatcher.summons(self.slot) {
                 Some(Summons::Replace(why)) => return End::Due { why, hung: false },
-                Some(Summons::Suspect | Summons::Look) => closer = true,
+                Some(summons) => closer.called(&summons),
                 None => {}
             }
-            if closer {
-                match worker.liveness(suspect_limit(config)).await {
-                    Liveness::Silent => {
-                        // As many failed checks as condemn, at once: it does not answer, and others may
-                        // not either.
-                        let in_a_row = config.recovery.health_failures;
-                        let failure = Failure::HealthCheck { in_a_row };
-                        let act =
-                            decide(&config.recovery, failure, dispatcher.in_service(self.slot));
-                        let why = format!("a call was not answered, nor a ping: {}", act.reason);
-                        if act.worker == WorkerAct::ReplaceWhenWarm {
-                            return End::Due { why, hung: true };
+            if closer != Closer::No {
+                let found = worker.liveness(suspect_limit(config)).await;
+                let for_good = closer.found(found);
+                if found == Liveness::Silent {
+                    // As many failed checks as condemn, at once: it does not answer, and others may
+                    // not either.
+                    let condemns = config.recovery.health_failures;
+                    let in_a_row = if for_good { condemns } else { 1 };
+                    let failure = Failure::HealthCheck { in_a_row };
+                    let act = decide(&config.recovery, failure, dispatcher.in_service(self.slot));
+                    let why = format!("a call was not answered, nor a ping: {}", act.reason);
+                    match act.worker {
+                        WorkerAct::Keep => {}
+                        WorkerAct::Degrade | WorkerAct::LastChoice => {
+                            dispatcher.doubt(self.slot, act.worker, &why);
                         }
-                        return self.condemn(resident, starts, &why).await;
+                        WorkerAct::ReplaceWhenWarm => return End::Due { why, hung: true },
+                        WorkerAct::Replace => return self.condemn(resident, starts, &why).await,
                     }
-                    alive => {
-                        // What only computes may have left a frame open: that shows when it is done.
-                        closer = alive == Liveness::Computes;
-                        if failures == 0 {
-                            dispatcher.trust(self.slot);
-                        }
-                    }
+                } else if failures == 0 {
+                    dispatcher.trust(self.slot);
                 }
             }
             if worker
@@ -100,7 +99,9 @@ impl Keeper {
             };
             if found != Liveness::Silent {
                 next_check = Instant::now() + config.health_interval;
-                closer |= found == Liveness::Computes;
+                if found == Liveness::Computes {
+                    closer.only_computed();
+                }
                 dispatcher.trust(self.slot);
                 failures = 0;
                 continue;
