@@ -86,7 +86,8 @@ fn target(program: &Program) -> Option<&Target> {
     }
 }
 
-/// How long the fixture's callable takes: `sleeper` as long as its input says, others no time.
+/// How long the fixture's callable takes: `sleeper` as long as its input says, `waits_for_file` a
+/// while, for nobody looks for the file here, and others no time.
 #[must_use]
 pub fn latency(call: &Call) -> Duration {
     match target(&call.program).map(Target::attribute) {
@@ -96,6 +97,7 @@ pub fn latency(call: &Call) -> Duration {
             .and_then(Value::as_f64)
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
             .unwrap_or_default(),
+        Some("waits_for_file") => Duration::from_millis(400),
         _ => Duration::ZERO,
     }
 }
@@ -167,6 +169,7 @@ pub fn answer(call: &Call) -> Result<Reply, PoolError> {
         "OddState" => return Err(raised("BadOutput", "the state is not JSON")),
         "echo" => json!({ "text": inputs.get("text") }),
         "sleeper" => json!({ "slept": inputs.get("seconds") }),
+        "waits_for_file" => json!({ "path": inputs.get("path") }),
         "raises" => return Err(raised("ValueError", "this program always raises")),
         "not_json" => return Err(raised("TypeError", "outputs are not JSON")),
         "provider_429" => {
@@ -206,6 +209,7 @@ fn parameters(attribute: &str) -> Option<&'static [(&'static str, &'static str)]
         "echo" => Some(&[("text", "str")]),
         "add" => Some(&[("a", "int"), ("b", "int")]),
         "sleeper" => Some(&[("seconds", "float")]),
+        "waits_for_file" => Some(&[("path", "str")]),
         "counts_to" | "async_counts_to" | "breaks_off" | "Tally" | "OddState" => {
             Some(&[("n", "int")])
         }

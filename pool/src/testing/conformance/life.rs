@@ -1,12 +1,40 @@
 //! What a pool says about itself, and how it ends.
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Harness, Verdict, answered, failed_with};
 use crate::testing::fixture_programs::program;
 use crate::{PoolError, PoolStatus, SharedPool};
+
+/// What holds a call until a check has seen what it wants to see, however late it comes to look.
+struct Gate(PathBuf);
+
+impl Gate {
+    fn shut() -> Self {
+        static GATES: AtomicU64 = AtomicU64::new(0);
+        let (us, number) = (std::process::id(), GATES.fetch_add(1, Relaxed));
+        Self(std::env::temp_dir().join(format!("dspex-gate-{us}-{number}")))
+    }
+
+    fn inputs(&self) -> Value {
+        json!({ "path": self.0 })
+    }
+
+    fn open(&self) {
+        // Where it stays shut, its call is not answered, and the check says so.
+        let _ = std::fs::write(&self.0, "");
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
 
 fn sane(status: &PoolStatus) -> Verdict {
     let sane = !status.name.is_empty()
@@ -29,12 +57,17 @@ pub(super) async fn status(harness: &Harness, pool: &SharedPool) -> Verdict {
     if fresh.ready != fresh.size || fresh.failures != 0 || fresh.in_flight != 0 || fresh.draining {
         return Err(format!("a fresh pool is ready and idle: {fresh:?}"));
     }
-    let inputs = json!({"seconds": 0.4});
+    let gate = Gate::shut();
     let (ended, busy) = tokio::join!(
-        pool.execute(harness.call("sleeper", inputs)),
-        harness.until(pool, "one call in flight", |status| {
-            sane(status).is_ok() && status.in_flight == 1
-        })
+        pool.execute(harness.call("waits_for_file", gate.inputs())),
+        async {
+            let busy = harness.until(pool, "one call in flight", |status| {
+                sane(status).is_ok() && status.in_flight == 1
+            });
+            let busy = busy.await;
+            gate.open();
+            busy
+        }
     );
     busy?;
     ended.map_err(|error| format!("{error:?}"))?;
@@ -54,14 +87,24 @@ pub(super) async fn status(harness: &Harness, pool: &SharedPool) -> Verdict {
 }
 
 pub(super) async fn drain(harness: &Harness, pool: &SharedPool) -> Verdict {
-    let inputs = json!({"seconds": 0.4});
-    let (ended, drained) = tokio::join!(pool.execute(harness.call("sleeper", inputs)), async {
-        harness
-            .until(pool, "one call in flight", |status| status.in_flight == 1)
-            .await?;
-        Ok::<_, String>(pool.drain(harness.patience).await)
-    });
+    let gate = Gate::shut();
+    let (ended, drained, begun) = tokio::join!(
+        pool.execute(harness.call("waits_for_file", gate.inputs())),
+        async {
+            harness
+                .until(pool, "one call in flight", |status| status.in_flight == 1)
+                .await?;
+            Ok::<_, String>(pool.drain(harness.patience).await)
+        },
+        async {
+            let begun = harness.until(pool, "the drain begun", |status| status.draining);
+            let begun = begun.await;
+            gate.open();
+            begun
+        }
+    );
     let drained = drained?;
+    begun?;
     ended.map_err(|error| format!("the drain cut off a call in flight: {error:?}"))?;
     if (drained.finished, drained.abandoned) != (1, 0) {
         return Err(format!("one call finished in the drain, not {drained:?}"));
