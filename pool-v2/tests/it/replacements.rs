@@ -43,10 +43,10 @@ fn due_after_one_call(spacing: Duration) -> Config {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_lost_before_its_successor_is_there_leaves_it_the_slot() {
     let folder = tempfile::tempdir().unwrap();
-    let pool = start(due_after_one_call(Duration::from_secs(10)), folder.path()).await;
+    let pool = start(due_after_one_call(Duration::from_secs(20)), folder.path()).await;
     echo(&pool).await;
     let pid = pids(&pool.status())[0];
-    // The tuner looks once a second; its successor may be started seconds later.
+    // The tuner looks once a second; its successor may be started many seconds later.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     signal(pid, Signal::KILL);
     let status = until(&pool, |status| {
@@ -65,10 +65,12 @@ async fn a_call_that_runs_when_its_worker_is_recycled_has_all_its_time() {
         ..due_after_one_call(Duration::from_millis(100))
     };
     let pool = start(config, folder.path()).await;
-    echo(&pool).await;
     let gate = folder.path().join("gate");
     let held = pool.execute(call("waits_for_file", json!({"path": gate}), LONG));
     let replaced = async {
+        // The worker is due once it has answered, which is after the held call has reached it.
+        until(&pool, |status| status.in_flight == 1).await;
+        echo(&pool).await;
         let status = until(&pool, |status| status.workers.len() == 2).await;
         // Longer than the worker would have, were it only asked to end.
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -86,7 +88,7 @@ async fn a_fork_server_that_does_not_answer_costs_no_worker() {
     let folder = tempfile::tempdir().unwrap();
     let config = Config {
         workers: 1,
-        start_timeout: Duration::from_secs(3),
+        start_timeout: Duration::from_secs(10),
         ..Config::default()
     };
     let pool = start_with(config, real::launch(folder.path()))
@@ -111,11 +113,13 @@ async fn a_fork_server_that_does_not_answer_costs_no_worker() {
 #[tokio::test(flavor = "multi_thread")]
 async fn half_of_the_workers_stay_although_calls_find_all_of_them_silent() {
     let folder = tempfile::tempdir().unwrap();
-    let config = Config {
+    let mut config = Config {
         workers: 4,
         concurrency: 1,
         ..Config::default()
     };
+    // No successor comes before each of them was looked at: whether one may go depends on who is there.
+    config.recovery.start.spacing = Duration::from_secs(10);
     let pool = start_with(config, real::launch(folder.path()))
         .await
         .unwrap();
