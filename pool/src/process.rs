@@ -163,6 +163,20 @@ impl Process {
         Some(next()? + next()?)
     }
 
+    /// Whether one of its threads runs, or would run if it were given a processor. One that is stopped
+    /// does not, nor one that waits for something else.
+    #[must_use]
+    pub fn wants_processor(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid));
+        threads.into_iter().flatten().flatten().any(|thread| {
+            let stat = std::fs::read_to_string(thread.path().join("stat"));
+            stat.is_ok_and(|stat| {
+                let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+                state.is_some_and(|state| state.starts_with('R'))
+            })
+        })
+    }
+
     /// The memory that it holds; `None` once it is gone, or where the kernel does not tell.
     #[must_use]
     pub fn memory(&self) -> Option<Memory> {

@@ -40,12 +40,19 @@ use crate::wire::FrameError;
 /// timeout is depends on it.
 const PROBE: Duration = Duration::from_millis(100);
 
+/// How late we may come to see that a ping was not answered. Later than that we were held up.
+const LATE: Duration = Duration::from_millis(50);
+
+/// How often a worker is asked, where we were held up each time.
+const MOST_LOOKS: usize = 5;
+
 /// How a worker is found when it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveness {
     /// It answers.
     Answers,
-    /// It does not answer, but its processor time grows: a program may hold its one interpreter.
+    /// It does not answer, but its processor time grows, or it waits for a processor: a program may
+    /// hold its one interpreter, or the machine be busy with others.
     Computes,
     /// Neither.
     Silent,
@@ -279,7 +286,7 @@ impl Worker {
 
     /// Past the deadline: the program's fault where the worker is well, else the worker's. A worker
     /// whose one interpreter is held by a program cannot answer, but its processor time grows:
-    /// busy, and not hung.
+    /// busy, and not hung. Nor is one that gets no processor.
     async fn timed_out(&self, began: Instant) -> PoolError {
         let after = began.elapsed();
         if self.liveness(PROBE).await != Liveness::Silent {
@@ -294,12 +301,27 @@ impl Worker {
 
     /// Whether the worker answers a ping within this time, or at least computes meanwhile.
     pub async fn liveness(&self, within: Duration) -> Liveness {
+        for _ in 1..MOST_LOOKS {
+            let began = Instant::now();
+            let found = self.look(within).await;
+            // Where we were held up ourselves, the answer may be there and was not read yet: on a busy
+            // machine our own delay must not be taken for the worker's silence.
+            if found != Liveness::Silent || began.elapsed() < within + LATE {
+                return found;
+            }
+        }
+        self.look(within).await
+    }
+
+    async fn look(&self, within: Duration) -> Liveness {
         let before = self.process.cpu_time();
         if self.ping(within).await {
             return Liveness::Answers;
         }
         match (before, self.process.cpu_time()) {
             (Some(before), Some(now)) if now > before => Liveness::Computes,
+            // It would answer, if others left it a processor.
+            _ if self.process.wants_processor() => Liveness::Computes,
             _ => Liveness::Silent,
         }
     }
