@@ -136,7 +136,7 @@ async fn a_call_that_must_not_be_repeated_is_sent_to_stable_once() {
     assert_eq!(house.stable.calls(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_the_retry_budget_does_not_hold_fails_with_its_first_error() {
     let mut config = RouterConfig::default();
     config.retry_budget.share = 0.0;

@@ -29,7 +29,7 @@ fn mode(house: &House, lane: Lane) -> CircuitMode {
 async fn told(house: &House, changes: u64) -> Vec<Arc<CircuitChange>> {
     let mut newest = house.router.watch_circuits();
     let seen = newest.wait_for(|newest| *newest >= changes);
-    let seen = tokio::time::timeout(Duration::from_secs(20), seen).await;
+    let seen = tokio::time::timeout(Duration::from_secs(60), seen).await;
     assert!(seen.is_ok_and(|newest| newest.is_ok()), "it is told");
     house.router.circuit_changes(0)
 }
@@ -95,7 +95,7 @@ async fn a_persons_mode_goes_before_the_flag_and_a_flags_before_none() {
     let flag = async |on| {
         let set = [(dspex::CIRCUIT_BREAKER.key, FlagValue::Bool(on))];
         let revision = house.set(&set).await;
-        let within = Duration::from_secs(5);
+        let within = Duration::from_secs(60);
         let acknowledged = house.flags.wait_acknowledged(revision, within).await;
         acknowledged.unwrap();
     };

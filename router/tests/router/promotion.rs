@@ -1,6 +1,7 @@
 //! The candidate's pool takes the stable lane, under calls.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use dspex_breaker::CircuitConfig;
@@ -76,9 +77,11 @@ async fn no_call_fails_while_pools_take_the_lane_and_the_old_ones_drain() {
     let program = house.program("p", false).await;
     let tracker = TaskTracker::new();
     let (stop, stopped) = tokio::sync::watch::channel(false);
+    let all = Arc::new(AtomicU64::new(0));
     let callers: Vec<_> = (0..8)
         .map(|caller| {
             let (house, program, stopped) = (house.clone(), program.clone(), stopped.clone());
+            let all = all.clone();
             tracker.spawn(async move {
                 let mut answered = 0_u32;
                 while !*stopped.borrow() {
@@ -86,23 +89,27 @@ async fn no_call_fails_while_pools_take_the_lane_and_the_old_ones_drain() {
                     // Not repeatable: nothing but a call that never started may be sent again.
                     house.call(&program, &session).await.unwrap();
                     answered += 1;
+                    all.fetch_add(1, Relaxed);
                     tokio::task::yield_now().await;
                 }
-                answered
             })
         })
         .collect();
     for round in 0..50 {
         let pool = FakePool::new(&format!("v2-{round}"));
         house.router.set_candidate(Some(pool.shared()));
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        // There is traffic in each round, however slow the machine.
+        let before = all.load(Relaxed);
+        while all.load(Relaxed) < before + 16 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         let old = house.router.promote().expect("there is a candidate");
-        let drained = old.drain(Duration::from_secs(5)).await;
+        let drained = old.drain(Duration::from_secs(60)).await;
         assert_eq!(drained.abandoned, 0, "round {round}");
     }
     stop.send_replace(true);
     for caller in callers {
-        assert!(caller.await.unwrap() > 50, "there was traffic");
+        caller.await.unwrap();
     }
     assert_eq!(house.router.stable().status().name, "v2-49");
 }

@@ -114,7 +114,7 @@ async fn the_kill_switch_takes_all_traffic_to_stable() {
     let revision = house
         .set(&[(dspex::POOL_V2_ENABLED.key, FlagValue::Bool(false))])
         .await;
-    let within = Duration::from_secs(5);
+    let within = Duration::from_secs(60);
     house
         .flags
         .wait_acknowledged(revision, within)
@@ -179,7 +179,7 @@ async fn flags_switch_circuits_and_recording_for_lanes_old_and_new() {
             (dspex::TELEMETRY_V2.key, FlagValue::Bool(false)),
         ])
         .await;
-    let within = Duration::from_secs(5);
+    let within = Duration::from_secs(60);
     house
         .flags
         .wait_acknowledged(revision, within)

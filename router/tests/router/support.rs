@@ -133,7 +133,7 @@ impl House {
     pub(crate) async fn set_and_serve(&self, set: &[(&str, FlagValue)]) {
         let revision = self.set(set).await;
         self.flags
-            .wait_acknowledged(revision, Duration::from_secs(5))
+            .wait_acknowledged(revision, Duration::from_secs(60))
             .await
             .unwrap();
     }
@@ -162,7 +162,7 @@ impl House {
         let share = FlagValue::Percent(percent.parse().unwrap());
         let revision = self.set(&[(dspex::SHADOW_PERCENTAGE.key, share)]).await;
         self.flags
-            .wait_acknowledged(revision, Duration::from_secs(5))
+            .wait_acknowledged(revision, Duration::from_secs(60))
             .await
             .unwrap();
     }
