@@ -132,10 +132,10 @@ impl FakePool {
     /// Waits until so many calls have reached a worker.
     ///
     /// # Panics
-    /// Where that has not come to pass within ten seconds.
+    /// Where that has not come to pass within a minute.
     pub async fn wait_for_calls(&self, calls: u64) {
         let mut seen = self.0.calls.subscribe();
-        tokio::time::timeout(Duration::from_secs(10), seen.wait_for(|now| *now >= calls))
+        tokio::time::timeout(Duration::from_secs(60), seen.wait_for(|now| *now >= calls))
             .await
             .unwrap_or_else(|_| panic!("{calls} calls expected, {} seen", self.calls()))
             .expect("the sender lives in self");

@@ -275,7 +275,8 @@ async fn hundreds_of_forks_leave_nothing_behind() {
         }
     }
     wait_until("all are reaped", || children().is_empty()).await;
-    assert_eq!(descriptors(), servers);
+    // It closes what was a worker's a moment after it has reaped it; a leak would be one for each fork.
+    wait_until("its descriptors are as before", || descriptors() <= servers).await;
     wait_until("descriptors and children are as before", || {
         let now = possessions();
         // Threads of the runtime for blocking work come and go; a leak would be one for each fork.
