@@ -3,6 +3,7 @@
 use sqlx::sqlite::SqlitePool;
 use sqlx::{AssertSqlSafe, Row as _};
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::Check;
 
@@ -19,7 +20,14 @@ pub(crate) async fn writable(writer: &SqlitePool) -> Check {
     let hint =
         "see who holds it locked, whether its disk is full, and whether this user may write it";
     let began = Instant::now();
-    match write_and_take_back(writer).await {
+    // In a task of its own: a preflight is not polled while its migration's controller writes into the
+    // journal, which has the same connection.
+    let writer = writer.clone();
+    let tried = TaskTracker::new().spawn(async move { write_and_take_back(&writer).await });
+    let tried = tried
+        .await
+        .unwrap_or_else(|died| Err(sqlx::Error::Protocol(format!("the write died: {died}"))));
+    match tried {
         Ok(()) => {
             let took = began.elapsed();
             let value = format!("in {:.1} ms", took.as_secs_f64() * 1000.0);

@@ -8,6 +8,7 @@ use serde::Serialize;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row as _, SqlSafeStr as _};
+use tokio_util::task::TaskTracker;
 
 use crate::pools::{PoolVersion, Record};
 
@@ -88,6 +89,7 @@ pub enum StoreError {
 pub(crate) struct Table {
     writer: SqlitePool,
     reader: SqlitePool,
+    writes: TaskTracker,
 }
 
 impl Table {
@@ -101,7 +103,11 @@ impl Table {
         )]);
         migrator.dangerous_set_table_name("_dspex_app_migrations");
         migrator.run(&writer).await?;
-        Ok(Self { writer, reader })
+        Ok(Self {
+            writer,
+            reader,
+            writes: TaskTracker::new(),
+        })
     }
 
     /// Every version, in order of name and version.
@@ -146,42 +152,60 @@ impl Table {
     }
 
     /// Makes this the active version, and no other. May be repeated.
+    ///
+    /// In a task of its own. A migration's act is not polled while its controller writes into the journal, and
+    /// both have the one connection that writes: an act that stood still inside of a transaction would keep the
+    /// journal waiting for it, and the journal the act.
     pub(crate) async fn activate(
         &self,
         pool: &PoolVersion,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        // Dropped before its commit, it is rolled back.
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let at = at.to_string();
-        sqlx::query(
-            "UPDATE pool_configurations SET active = 0, updated_at = ? \
-             WHERE active = 1 AND NOT (name = ? AND version = ?)",
-        )
-        .bind(&at)
-        .bind(&pool.name)
-        .bind(pool.version)
-        .execute(&mut *transaction)
-        .await?;
-        let found = sqlx::query(
-            "UPDATE pool_configurations SET active = 1, \
-             updated_at = CASE active WHEN 1 THEN updated_at ELSE ? END \
-             WHERE name = ? AND version = ?",
-        )
-        .bind(&at)
-        .bind(&pool.name)
-        .bind(pool.version)
-        .execute(&mut *transaction)
-        .await?;
-        if found.rows_affected() == 0 {
-            return Err(StoreError::Corrupt {
-                pool: pool.to_string(),
-                problem: "it is not there".to_owned(),
-            });
-        }
-        transaction.commit().await?;
-        Ok(())
+        let (writer, pool) = (self.writer.clone(), pool.clone());
+        let written = self
+            .writes
+            .spawn(async move { activate(&writer, &pool, at).await });
+        written
+            .await
+            .map_err(|died| sqlx::Error::Protocol(format!("the write died: {died}")))?
     }
+}
+
+async fn activate(
+    writer: &SqlitePool,
+    pool: &PoolVersion,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    // Dropped before its commit, it is rolled back.
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    let at = at.to_string();
+    sqlx::query(
+        "UPDATE pool_configurations SET active = 0, updated_at = ? \
+         WHERE active = 1 AND NOT (name = ? AND version = ?)",
+    )
+    .bind(&at)
+    .bind(&pool.name)
+    .bind(pool.version)
+    .execute(&mut *transaction)
+    .await?;
+    let found = sqlx::query(
+        "UPDATE pool_configurations SET active = 1, \
+         updated_at = CASE active WHEN 1 THEN updated_at ELSE ? END \
+         WHERE name = ? AND version = ?",
+    )
+    .bind(&at)
+    .bind(&pool.name)
+    .bind(pool.version)
+    .execute(&mut *transaction)
+    .await?;
+    if found.rows_affected() == 0 {
+        return Err(StoreError::Corrupt {
+            pool: pool.to_string(),
+            problem: "it is not there".to_owned(),
+        });
+    }
+    transaction.commit().await?;
+    Ok(())
 }
 
 fn read(row: &SqliteRow) -> Result<Row, StoreError> {
