@@ -238,7 +238,7 @@ impl Candidate for Deployer {
         self.bring_up(&self.candidate_of(plan)?).await
     }
 
-    async fn verify(&self, _: &Plan) -> Vec<Check> {
+    async fn verify(&self, plan: &Plan) -> Vec<Check> {
         let Some(candidate) = self.router.candidate() else {
             return vec![Check {
                 name: "the candidate is up".to_owned(),
@@ -257,6 +257,7 @@ impl Candidate for Deployer {
             router: &self.router,
             telemetry: &self.telemetry,
             prometheus: &self.prometheus,
+            noise: plan.thresholds.latency_floor,
         };
         checks.extend(verification.run().await);
         checks

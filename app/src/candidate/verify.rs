@@ -36,8 +36,6 @@ const ROUNDS: usize = 25;
 const ENOUGH: usize = 5;
 /// As the rule that rolls back: twice as slow as stable.
 const SLOWER: u32 = 2;
-/// Less than this is the machine's noise and not a difference of pools.
-const NOISE: Duration = Duration::from_millis(20);
 /// What is asked for where stable cannot be measured: the limit on overhead.
 const ALONE: Duration = Duration::from_millis(200);
 
@@ -47,6 +45,9 @@ pub(super) struct Verification<'a> {
     pub(super) router: &'a Router,
     pub(super) telemetry: &'a Telemetry,
     pub(super) prometheus: &'a Prometheus,
+    /// Less than this is the machine's noise and not a difference of pools: the floor of the rule that rolls
+    /// back. A busy machine makes calls of a millisecond wait for tens of them.
+    pub(super) noise: Duration,
 }
 
 impl Verification<'_> {
@@ -109,7 +110,7 @@ impl Verification<'_> {
             }
         }
         let stable = median(&mut theirs).filter(|_| theirs.len() >= ENOUGH);
-        judge_speed(median(&mut ours), stable, trouble)
+        judge_speed(median(&mut ours), stable, self.noise, trouble)
     }
 
     /// The way of a call, whole: by the lane's circuit, into the windows and the metrics.
@@ -280,6 +281,7 @@ fn median(times: &mut [Duration]) -> Option<Duration> {
 fn judge_speed(
     candidate: Option<Duration>,
     stable: Option<Duration>,
+    noise: Duration,
     trouble: Option<String>,
 ) -> Check {
     let name = "the candidate is about as fast as stable";
@@ -287,7 +289,7 @@ fn judge_speed(
     let millis = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1000.0);
     let (most, limit) = match stable {
         Some(stable) => {
-            let most = (stable * SLOWER).max(stable + NOISE);
+            let most = (stable * SLOWER).max(stable + noise);
             (
                 most,
                 format!("{}; stable's median is {}", millis(most), millis(stable)),

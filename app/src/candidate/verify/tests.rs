@@ -37,6 +37,7 @@ async fn verify_with(stable: &FakePool, candidate: &FakePool, recording: bool) -
         router: &router,
         telemetry: &telemetry,
         prometheus: &prometheus,
+        noise: Duration::from_millis(50),
     };
     verification.run().await
 }
