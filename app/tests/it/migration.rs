@@ -19,8 +19,9 @@ async fn until(house: &House, what: &str, wanted: impl Fn(&Value) -> bool) -> Va
         if wanted(&migration) {
             return migration;
         }
+        // A whole migration, which takes a busy machine a minute.
         assert!(
-            began.elapsed() < LONG,
+            began.elapsed() < LONG + LONG / 2,
             "no {what}: {migration:#}\n{}",
             house.log()
         );
@@ -127,7 +128,7 @@ async fn a_killed_server_goes_on_where_the_migration_was() {
     // waiting.
     let stages = rehearsal().replace(
         r#"{ percent = "25%", hold = "1s" }"#,
-        r#"{ percent = "10%", hold = "500ms" }, { percent = "25%", hold = "12s" }"#,
+        r#"{ percent = "10%", hold = "500ms" }, { percent = "25%", hold = "8s" }"#,
     );
     let mut house = House::with(&stages);
     house.open().await;
@@ -162,7 +163,7 @@ async fn a_killed_server_goes_on_where_the_migration_was() {
     );
     assert!(healthy(&after) >= healthy(&seen), "{after:#}");
     assert!(
-        healthy(&after) < Duration::from_secs(12),
+        healthy(&after) < Duration::from_secs(8),
         "time without a controller does not count: {after:#}"
     );
     let programs = house.get("/v1/programs").await.ok(200);
