@@ -211,10 +211,18 @@ async fn bring_into(state: &str) -> (Arc<House>, Option<Traffic>) {
     }
     house.start_migration().await;
     let there = |migration: &serde_json::Value| match state {
-        // Acknowledged: no caller has it otherwise. No stage of it ends by itself.
-        "live" | "down" => migration["percent"] == 25.0 && migration["acknowledged"] == true,
+        // Acknowledged: no caller has it otherwise. No stage of it ends by itself. What was seen in a look is
+        // there to be told and judged again.
+        "live" | "down" => {
+            migration["percent"] == 25.0
+                && migration["acknowledged"] == true
+                && migration["analysis"].is_object()
+        }
         // Seen to serve for as long as the plan asks before the old pool may go.
-        "complete" => migration["phase"] == "complete" && migration["served_for"] != "0s",
+        "complete" => {
+            let served = humantime::parse_duration(migration["served_for"].as_str().unwrap());
+            migration["phase"] == "complete" && served.unwrap() >= Duration::from_millis(300)
+        }
         other => panic!("there is no rehearsal named {other}"),
     };
     until(&house, MIGRATION, state, there).await;
