@@ -134,7 +134,7 @@ mod tests {
             .unwrap();
         let empty = migrated(&store.reader).await;
         assert_eq!(empty.verdict, Verdict::Unfit, "{empty:?}");
-        let tracker = tokio_util::task::TaskTracker::new();
+        let tracker = TaskTracker::new();
         Stores::open(&store, &tracker).await.unwrap();
         let check = migrated(&store.reader).await;
         assert_eq!(check.verdict, Verdict::Ok, "{check:?}");
