@@ -71,6 +71,9 @@ pub struct Migrations {
     asked: Mutex<Option<(MigrationId, Cause)>>,
     asked_now: Notify,
     status: watch::Sender<Option<Arc<Status>>>,
+    /// The migration before the newest, once another was started here: a turn of the controller that
+    /// still had it must not put it back.
+    past: Mutex<Option<MigrationId>>,
     wanted: Mutex<Option<Plan>>,
 }
 
@@ -88,6 +91,7 @@ impl Migrations {
             asked: Mutex::new(None),
             asked_now: Notify::new(),
             status: watch::Sender::new(None),
+            past: Mutex::new(None),
             wanted: Mutex::new(None),
         };
         if let Some(newest) = newest {
@@ -145,6 +149,7 @@ impl Migrations {
             unclear::created(journal, &id, error).await?;
         }
         let state = State::begin(id.clone(), plan, who.to_owned(), why.to_owned(), at);
+        *lock(&self.past) = self.status().map(|before| before.id.clone());
         self.publish(Status::of(&state, None, None), &state);
         self.wake.notify_one();
         Ok(id)
@@ -292,10 +297,9 @@ impl Migrations {
     pub(crate) fn publish(&self, status: Status, state: &State) {
         self.status.send_if_modified(|current| {
             let now = current.as_deref();
-            // A start publishes beside the controller: what is newer stays.
-            let newer =
-                now.is_some_and(|now| now.id == status.id && now.last_seq > status.last_seq);
-            let changed = !newer && now != Some(&status);
+            let at = |status: &Status| (status.id.clone(), status.last_seq);
+            let stale = is_stale(&at(&status), now.map(at), lock(&self.past).as_ref());
+            let changed = !stale && now != Some(&status);
             if changed {
                 *lock(&self.wanted) = state.wants_candidate().then(|| state.plan.clone());
                 *current = Some(Arc::new(status));
@@ -382,7 +386,35 @@ impl Migrations {
     }
 }
 
+/// Whether a status (the migration, and its newest entry) is older than what is told `now`: a start
+/// publishes beside the controller, whose turn may still have known no more than it knew before.
+fn is_stale(
+    (id, seq): &(MigrationId, u64),
+    now: Option<(MigrationId, u64)>,
+    past: Option<&MigrationId>,
+) -> bool {
+    past == Some(id) || now.is_some_and(|(told, newest)| told == *id && newest > *seq)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Whole values are put in and taken out: a panic elsewhere leaves nothing half-done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_that_still_had_the_migration_before_does_not_put_it_back() {
+        let [before, newest] = ["m-1", "m-2"].map(MigrationId::from_text);
+        let at = |id: &MigrationId, seq| (id.clone(), seq);
+        assert!(!is_stale(&at(&newest, 1), None, None), "the first of all");
+        let told = || Some(at(&newest, 4));
+        assert!(is_stale(&at(&before, 90), told(), Some(&before)));
+        assert!(is_stale(&at(&newest, 3), told(), Some(&before)));
+        assert!(!is_stale(&at(&newest, 4), told(), Some(&before)));
+        let of_another_process = at(&MigrationId::from_text("m-3"), 1);
+        assert!(!is_stale(&of_another_process, told(), Some(&before)));
+    }
 }
