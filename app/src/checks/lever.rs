@@ -5,6 +5,7 @@ use std::path::Path;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Executor as _};
+use tokio_util::task::TaskTracker;
 
 use super::Check;
 use crate::config::StoreAt;
@@ -28,8 +29,15 @@ pub(crate) async fn writable(at: &StoreAt) -> Option<Check> {
             .await
         }
         StoreAt::Postgres(url) => {
-            let tried = async { row(url).await.map_err(|error| error.to_string()) };
-            tokio::time::timeout(PATIENCE, tried).await
+            // In a task of its own: a preflight is not polled while its migration's controller takes its
+            // turn, and would keep the row locked for as long.
+            let url = url.clone();
+            let tried = async move { tokio::time::timeout(PATIENCE, row(&url)).await };
+            let tried = TaskTracker::new().spawn(tried).await;
+            match tried {
+                Ok(tried) => tried.map(|tried| tried.map_err(|error| error.to_string())),
+                Err(died) => Ok(Err(died.to_string())),
+            }
         }
     };
     let tried = tried.unwrap_or_else(|_| Err(format!("no answer in {} s", PATIENCE.as_secs())));
