@@ -9,9 +9,13 @@ use dspex_pool::PoolError;
 use dspex_pool::testing::FakePool;
 use dspex_router::{MemoryCatalog, RouterConfig};
 use dspex_telemetry::Lane;
-use tokio_util::task::TaskTracker;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use crate::support::{House, crashed};
+
+/// Long enough for a loaded machine; nothing waits for it where things are well.
+const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn both_lanes_are_the_promoted_pool_until_the_flags_are_settled_and_after() {
@@ -75,42 +79,47 @@ async fn no_call_fails_while_pools_take_the_lane_and_the_old_ones_drain() {
     let house = Arc::new(House::new().await);
     house.percent("50").await;
     let program = house.program("p", false).await;
-    let tracker = TaskTracker::new();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let all = Arc::new(AtomicU64::new(0));
-    let callers: Vec<_> = (0..8)
-        .map(|caller| {
-            let (house, program, stopped) = (house.clone(), program.clone(), stopped.clone());
-            let all = all.clone();
-            tracker.spawn(async move {
-                let mut answered = 0_u32;
-                while !*stopped.borrow() {
-                    let session = format!("{caller}-{answered}");
-                    // Not repeatable: nothing but a call that never started may be sent again.
-                    house.call(&program, &session).await.unwrap();
-                    answered += 1;
-                    all.fetch_add(1, Relaxed);
-                    tokio::task::yield_now().await;
-                }
-            })
-        })
-        .collect();
+    let mut callers = JoinSet::new();
+    for caller in 0..8 {
+        let (house, program, stopped) = (house.clone(), program.clone(), stopped.clone());
+        let all = all.clone();
+        callers.spawn(async move {
+            let mut answered = 0_u32;
+            while !*stopped.borrow() {
+                let session = format!("{caller}-{answered}");
+                // Not repeatable: nothing but a call that never started may be sent again.
+                house.call(&program, &session).await.unwrap();
+                answered += 1;
+                all.fetch_add(1, Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+    }
     for round in 0..50 {
         let pool = FakePool::new(&format!("v2-{round}"));
         house.router.set_candidate(Some(pool.shared()));
         // There is traffic in each round, however slow the machine.
         let before = all.load(Relaxed);
-        while all.load(Relaxed) < before + 16 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        let traffic = async {
+            while all.load(Relaxed) < before + 16 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            () = traffic => {}
+            // None ends by itself before the end.
+            died = callers.join_next() => panic!("round {round}: a caller failed: {died:?}"),
+            () = sleep(LONG) => panic!("round {round}: no traffic"),
         }
         let old = house.router.promote().expect("there is a candidate");
-        let drained = old.drain(Duration::from_secs(60)).await;
+        let drained = old.drain(LONG).await;
         assert_eq!(drained.abandoned, 0, "round {round}");
     }
     stop.send_replace(true);
-    for caller in callers {
-        caller.await.unwrap();
-    }
+    let ended = timeout(LONG, callers.join_all()).await;
+    ended.expect("a caller is still waiting");
     assert_eq!(house.router.stable().status().name, "v2-49");
 }
 
