@@ -172,10 +172,13 @@ fn short_name(body: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
+
+    /// Long enough for a loaded machine; nothing waits for it where things are well.
+    const LONG: Duration = Duration::from_secs(30);
 
     fn call(program: Program, question: &Question) -> Call<'_> {
         Call {
@@ -251,25 +254,40 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
             let address = listener.local_addr().expect("its address");
             let server = std::thread::spawn(move || {
-                drop(listener.accept().expect("a caller"));
+                drop(accept(&listener));
                 // What came again is answered, with an error, which is not asked for once more: so the
                 // attempts are counted by what is done and not by how fast.
                 if attempts > 1 {
-                    refuse(listener.accept().expect("the caller again").0);
+                    refuse(accept(&listener));
                 }
             });
             let client = Client::new(&format!("http://{address}"), "");
-            let fate = call(program, &question).make(
-                &client,
-                true,
-                Duration::from_secs(600),
-                &mut Turns::default(),
-            );
+            let fate =
+                call(program, &question).make(&client, true, LONG, &mut Turns::default());
             server.join().expect("it accepted");
             assert_eq!(fate.attempts, attempts, "{fate:?}");
             assert_eq!(attempts > 1, program.repeatable());
             let kind = if attempts > 1 { Kind::Error } else { Kind::Cut };
             assert_eq!(fate.failure.expect("nobody answered well").kind, kind);
+        }
+    }
+
+    /// The next caller. One that does not come fails the test, which would wait for it for ever.
+    fn accept(listener: &TcpListener) -> TcpStream {
+        listener.set_nonblocking(true).expect("a socket");
+        let begun = Instant::now();
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false).expect("a socket");
+                    stream.set_read_timeout(Some(LONG)).expect("a socket");
+                    return stream;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => panic!("no caller can be accepted: {error}"),
+            }
+            assert!(begun.elapsed() < LONG, "no caller came");
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
