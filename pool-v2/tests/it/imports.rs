@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::sizes::until;
 use crate::{LONG, start_switched};
 
-/// For how long the starts are counted.
+/// For how long the starts are counted at the least.
 const WATCHED: Duration = Duration::from_secs(6);
 
 /// Workers that import `counted`, which raises after so many imports.
@@ -106,11 +106,13 @@ async fn a_slot_whose_workers_never_come_up_backs_off_and_its_siblings_serve_on(
     echo().await;
     let victim = pool.status().workers[0].pid.unwrap();
     let victim = Pid::from_raw(i32::try_from(victim).unwrap()).unwrap();
+    let (began, mut calls) = (tokio::time::Instant::now(), 0);
     rustix::process::kill_process(victim, Signal::KILL).unwrap();
     let down = |status: &PoolStatus| status.ready == WORKERS - 1 && status.starts > 3;
     until(&pool, down).await;
-    let (began, mut calls) = (tokio::time::Instant::now(), 0);
-    while began.elapsed() < WATCHED {
+    // It is tried again, and on a busy machine the second try may come later.
+    while began.elapsed() < WATCHED || pool.status().starts < WORKERS as u64 + 2 {
+        assert!(began.elapsed() < LONG, "{:#?}", pool.status());
         let worker = echo().await;
         assert!(
             !worker.starts_with("v2-0."),
@@ -119,16 +121,21 @@ async fn a_slot_whose_workers_never_come_up_backs_off_and_its_siblings_serve_on(
         calls += 1;
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // On a busy machine the second try may come later.
-    let status = until(&pool, |status| status.starts >= WORKERS as u64 + 2).await;
+    let status = pool.status();
+    let watched = began.elapsed();
     let tried = status.starts - WORKERS as u64;
     eprintln!(
-        "{tried} starts in {WATCHED:?} of a slot whose workers never come up; {calls} calls on the \
+        "{tried} starts in {watched:.1?} of a slot whose workers never come up; {calls} calls on the \
          {} others",
         status.ready
     );
-    // At once, then after 1 s, 2 s and 4 s, give or take a fifth.
-    assert!((2..=5).contains(&tried), "{status:#?}");
+    // At once, then after 1 s, 2 s, 4 s and so on, of each of which chance may take off a fifth.
+    let since_the_first = |tries: u32| Duration::from_millis(800) * (2_u32.pow(tries) - 1);
+    let most = (0..10).filter(|&tries| since_the_first(tries) <= watched);
+    assert!(
+        tried <= most.count() as u64,
+        "{tried} in {watched:?}: {status:#?}"
+    );
     assert_eq!(status.ready, WORKERS - 1);
     assert_ne!(status.workers[0].state, WorkerState::Ready);
 }
