@@ -56,16 +56,35 @@ pub(crate) async fn steer(house: &House, word: &str) {
     house.post(&path, json!({"why": "a test"})).await.ok(200);
 }
 
-/// Decommissions once the time for it has come, and waits for the end. Where a command was kept already, such
-/// as one by a server that was killed, it may be taken at any moment.
-pub(crate) async fn decommission(house: &House) {
+/// Why a decommission that is wanted may be refused for a while: the time for it has not come, the candidate
+/// was not looked at for long enough, or a command that was kept before was taken since the phase was read.
+const NOT_NOW: [&str; 4] = [
+    "was seen to serve all traffic for",
+    "was not looked at yet",
+    "is not seen healthy",
+    "decommissioned already",
+];
+
+/// Asks for the decommission until it has begun. Where a command was kept already, such as one by a server
+/// that was killed, it may be taken at any moment.
+pub(crate) async fn ask_for_the_end(house: &House) {
     let began = Instant::now();
     let path = format!("{MIGRATION}/decommission");
     while house.migration().await["phase"] == "complete" {
         let answer = house.post(&path, json!({"why": "a test"})).await;
         assert!(began.elapsed() < LONG, "{answer:?}\n{}", house.log());
+        if answer.status != 200 {
+            let refused = answer.problem(409, "command-refused").to_string();
+            let later = NOT_NOW.iter().any(|why| refused.contains(why));
+            assert!(later, "{refused}\n{}", house.log());
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Decommissions once the time for it has come, and waits for the end.
+pub(crate) async fn decommission(house: &House) {
+    ask_for_the_end(house).await;
     phase(house, "decommissioned").await;
 }
 
