@@ -61,8 +61,13 @@ async fn five_hundred_calls_in_flight_at_a_termination_are_all_answered() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     house.terminate();
-    // It is on its way to its end before the first of them may come to theirs.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    // It is on its way to its end before the first of them may come to theirs: nobody new is let in.
+    let address = house.url().trim_start_matches("http://").to_owned();
+    let began = Instant::now();
+    while tokio::net::TcpStream::connect(&address).await.is_ok() {
+        assert!(began.elapsed() < LONG, "it goes on\n{}", house.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     std::fs::write(&gate, "").unwrap();
     let mut failed = Vec::new();
     while let Some(call) = calls.join_next().await {
