@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use dspex_pool::testing::FakePool;
 use dspex_pool::{Definition, ProgramId};
 use serde_json::Map;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::*;
 
@@ -191,33 +193,40 @@ async fn what_was_drained_is_not_woken_also_not_by_a_start_under_way() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_call_fails_while_the_pool_goes_to_rest_again_and_again() {
     let (pool, starts) = pool(Starts::default());
-    let tracker = TaskTracker::new();
     let (stop, stopped) = watch::channel(false);
-    let callers: Vec<_> = (0..8)
-        .map(|_| {
-            let (pool, stopped) = (Arc::clone(&pool), stopped.clone());
-            tracker.spawn(async move {
-                let mut answered = 0_u32;
-                // One that was kept waiting all the while makes up for it.
-                while answered <= 50 || !*stopped.borrow() {
-                    pool.execute(call(LONG)).await.unwrap();
-                    answered += 1;
-                    tokio::task::yield_now().await;
-                }
-                answered
-            })
-        })
-        .collect();
+    let mut callers = JoinSet::new();
+    for _ in 0..8 {
+        let (pool, stopped) = (Arc::clone(&pool), stopped.clone());
+        callers.spawn(async move {
+            let mut answered = 0_u32;
+            // One that was kept waiting all the while makes up for it.
+            while answered <= 50 || !*stopped.borrow() {
+                pool.execute(call(LONG)).await.unwrap();
+                answered += 1;
+                tokio::task::yield_now().await;
+            }
+            answered
+        });
+    }
     for round in 0..50 {
         assert_eq!(pool.rest(IDLE).await.abandoned, 0, "round {round}");
         // Until a caller has woken it.
-        while pool.rests() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        let woken = async {
+            while pool.rests() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            () = woken => {}
+            // None ends by itself before the end.
+            died = callers.join_next() => panic!("round {round}: a caller failed: {died:?}"),
+            () = tokio::time::sleep(LONG) => panic!("round {round}: nobody has woken it"),
         }
     }
     stop.send_replace(true);
-    for caller in callers {
-        assert!(caller.await.unwrap() > 50, "there was traffic");
+    let ended = timeout(LONG, callers.join_all()).await;
+    for answered in ended.expect("a caller is still waiting") {
+        assert!(answered > 50, "there was traffic");
     }
     assert!(starts.begun.load(Ordering::SeqCst) >= 50, "it was woken");
 }
