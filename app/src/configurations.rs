@@ -18,6 +18,7 @@ use dspex_migration::Plan;
 use serde_json::{Map, Value};
 use sqlx::Connection as _;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePool};
+use tokio_util::task::TaskTracker;
 
 pub(crate) use self::known::Known;
 pub use self::store::StoreError;
@@ -84,6 +85,12 @@ impl Configurations {
         opened.follow_file(unfinished).await?;
         opened.tell();
         Ok(opened)
+    }
+
+    /// The same, with its later writes on this tracker; see [`Table::writing_on`].
+    pub(crate) fn writing_on(mut self, tracker: TaskTracker) -> Self {
+        self.table.writing_on(tracker);
+        self
     }
 
     async fn follow_file(&self, unfinished: Option<&Plan>) -> Result<(), StoreError> {

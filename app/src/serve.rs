@@ -224,7 +224,8 @@ async fn build(
         Arc::clone(config),
         past.unfinished(),
     );
-    let configurations = Arc::new(configurations.await?);
+    let configurations = configurations.await?;
+    let configurations = Arc::new(configurations.writing_on(tasks.tracker.clone()));
     let pools = Arc::new(ConfiguredPools {
         config: Arc::clone(config),
         configurations: Arc::clone(&configurations),

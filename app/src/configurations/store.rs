@@ -110,6 +110,11 @@ impl Table {
         })
     }
 
+    /// Runs its writes on this tracker, so that who closes the database can wait for them.
+    pub(crate) fn writing_on(&mut self, tracker: TaskTracker) {
+        self.writes = tracker;
+    }
+
     /// Every version, in order of name and version.
     pub(crate) async fn all(&self) -> Result<Vec<Row>, StoreError> {
         let rows = sqlx::query("SELECT * FROM pool_configurations ORDER BY name, version")
@@ -176,7 +181,7 @@ async fn activate(
     pool: &PoolVersion,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    // Dropped before its commit, it is rolled back.
+    // An error before its commit rolls it back; a caller that leaves does not.
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
     let at = at.to_string();
     sqlx::query(

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde_json::json;
 
 use super::*;
@@ -160,4 +161,21 @@ async fn what_is_active_can_be_read_beside_a_server_and_without_one() {
     assert_eq!(active_in(&database).await.as_deref(), Some("v1@1"));
     open.close().await;
     assert_eq!(active_in(&database).await.as_deref(), Some("v1@1"));
+}
+
+#[tokio::test]
+async fn a_version_is_made_active_also_where_who_asked_for_it_has_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = open(folder.path(), &[], None).await;
+    let tracker = TaskTracker::new();
+    let configurations = open.configurations.writing_on(tracker.clone());
+    let v2 = PoolVersion::new("v2", 1);
+    assert_ne!(configurations.active().as_ref(), Some(&v2));
+    assert!(configurations.activate(&v2).now_or_never().is_none());
+    // What the end of a server waits for before it closes the database.
+    tracker.close();
+    tracker.wait().await;
+    let active = sqlx::query_scalar("SELECT name FROM pool_configurations WHERE active = 1");
+    let active: String = active.fetch_one(&open.store.reader).await.unwrap();
+    assert_eq!(active, "v2");
 }
