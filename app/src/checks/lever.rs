@@ -5,7 +5,7 @@ use std::path::Path;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Executor as _};
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::Check;
 use crate::config::StoreAt;
@@ -30,11 +30,11 @@ pub(crate) async fn writable(at: &StoreAt) -> Option<Check> {
         }
         StoreAt::Postgres(url) => {
             // In a task of its own: a preflight is not polled while its migration's controller takes its
-            // turn, and would keep the row locked for as long.
+            // turn, and would keep the row locked for as long. It ends with the preflight.
             let url = url.clone();
             let tried = async move { tokio::time::timeout(PATIENCE, row(&url)).await };
-            let tried = TaskTracker::new().spawn(tried).await;
-            match tried {
+            let tried = AbortOnDropHandle::new(TaskTracker::new().spawn(tried));
+            match tried.await {
                 Ok(tried) => tried.map(|tried| tried.map_err(|error| error.to_string())),
                 Err(died) => Ok(Err(died.to_string())),
             }

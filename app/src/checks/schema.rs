@@ -3,7 +3,7 @@
 use sqlx::sqlite::SqlitePool;
 use sqlx::{AssertSqlSafe, Row as _};
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::Check;
 
@@ -21,10 +21,11 @@ pub(crate) async fn writable(writer: &SqlitePool) -> Check {
         "see who holds it locked, whether its disk is full, and whether this user may write it";
     let began = Instant::now();
     // In a task of its own: a preflight is not polled while its migration's controller writes into the
-    // journal, which has the same connection.
+    // journal, which has the same connection. It ends with the preflight: a row that nobody asks for any more
+    // is rolled back, and does not outlive the database.
     let writer = writer.clone();
     let tried = TaskTracker::new().spawn(async move { write_and_take_back(&writer).await });
-    let tried = tried
+    let tried = AbortOnDropHandle::new(tried)
         .await
         .unwrap_or_else(|died| Err(sqlx::Error::Protocol(format!("the write died: {died}"))));
     match tried {
