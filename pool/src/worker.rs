@@ -37,14 +37,12 @@ use crate::program::{Program, ProgramKey};
 use crate::wire::FrameError;
 
 /// How long past its deadline a call waits to learn whether its worker is well: whose fault the
-/// timeout is depends on it.
+/// timeout is depends on it. On a busy machine [`MOST_LATE`] comes to it, and both together end well
+/// before a caller of the pool should give up waiting for it.
 const PROBE: Duration = Duration::from_millis(100);
 
-/// How late we may come to see that a ping was not answered. Later than that we were held up.
-const LATE: Duration = Duration::from_millis(50);
-
-/// How often a worker is asked, where we were held up each time.
-const MOST_LOOKS: usize = 5;
+/// How much longer an answer is waited for, where we came late to see that there was none.
+const MOST_LATE: Duration = Duration::from_millis(150);
 
 /// How a worker is found when it is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,10 +204,15 @@ impl Worker {
         let Ok(mut answer) = self.connection.ask(|id| ToWorker::Ping { id }, None, None) else {
             return false;
         };
-        matches!(
-            tokio::time::timeout(within, answer.wait()).await,
-            Ok(Answer::Pong)
-        )
+        let asked = Instant::now();
+        let mut answer = std::pin::pin!(answer.wait());
+        let mut found = tokio::time::timeout(within, &mut answer).await;
+        if found.is_err() {
+            // As much as we came late, whoever reads may be late too, and the answer be there.
+            let late = asked.elapsed().saturating_sub(within).min(MOST_LATE);
+            found = tokio::time::timeout(late, answer).await;
+        }
+        matches!(found, Ok(Answer::Pong))
     }
 
     /// For how long the oldest call that was given up has kept its slot, where there is one.
@@ -301,19 +304,6 @@ impl Worker {
 
     /// Whether the worker answers a ping within this time, or at least computes meanwhile.
     pub async fn liveness(&self, within: Duration) -> Liveness {
-        for _ in 1..MOST_LOOKS {
-            let began = Instant::now();
-            let found = self.look(within).await;
-            // Where we were held up ourselves, the answer may be there and was not read yet: on a busy
-            // machine our own delay must not be taken for the worker's silence.
-            if found != Liveness::Silent || began.elapsed() < within + LATE {
-                return found;
-            }
-        }
-        self.look(within).await
-    }
-
-    async fn look(&self, within: Duration) -> Liveness {
         let before = self.process.cpu_time();
         if self.ping(within).await {
             return Liveness::Answers;

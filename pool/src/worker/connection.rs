@@ -70,8 +70,9 @@ impl Connection {
         let frame = wire::frame(&message(id), self.max_frame)?;
         {
             let mut waiting = self.waiting();
-            if let (true, Some(ending)) = (waiting.closed || slot.is_some(), &waiting.ending) {
-                let _ = answer.send(Answer::NeverSent(ending.clone()));
+            let ending = waiting.over().filter(|_| waiting.closed || slot.is_some());
+            if let Some(ending) = ending {
+                let _ = answer.send(Answer::NeverSent(ending));
                 return Ok(Pending {
                     connection: self,
                     id,
@@ -118,7 +119,7 @@ impl Connection {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.waiting().ending.is_some()
+        self.waiting().over().is_some()
     }
 
     pub(super) fn wanted_calls(&self) -> usize {
@@ -200,6 +201,8 @@ impl Connection {
         if broken.is_some() {
             process.kill();
         }
+        // It may take a while to learn how it ended: meanwhile it gets no more calls.
+        self.waiting().hung_up = true;
         let end = explain_end(&process).await;
         // A frame cut short by a crash is the crash's fault, and its exit says more.
         let theirs = match broken {

@@ -81,6 +81,8 @@ pub(super) struct Waiting {
     pub(super) by_id: HashMap<u64, Waiter, BuildHasherDefault<IdHasher>>,
     /// Why it takes no more frames. Set before its end where the reason is ours.
     pub(super) ending: Option<Ending>,
+    /// Its end of the wire is closed, or what came by it was no frame. How it ended is not known yet.
+    pub(super) hung_up: bool,
     /// The reader has ended: nothing will be answered any more.
     pub(super) closed: bool,
 }
@@ -141,6 +143,12 @@ impl Answered {
 }
 
 impl Waiting {
+    /// Why it takes no more calls, once it does not.
+    pub(super) fn over(&self) -> Option<Ending> {
+        let hung_up = || Ending::Crashed("its end of the wire is closed".to_owned());
+        self.ending.clone().or_else(|| self.hung_up.then(hung_up))
+    }
+
     /// Takes a frame to whom it belongs; an answer is left to be handed over.
     pub(super) fn deliver(&mut self, frame: FromWorker) -> Result<Option<Answered>, String> {
         let id = frame
