@@ -146,6 +146,25 @@ impl Drop for PoolV2 {
     }
 }
 
+/// A call that its caller gives up after its deadline, before it is known whether its worker is well:
+/// that worker is looked at all the same.
+struct Unanswered<'a> {
+    dispatcher: &'a Dispatcher,
+    /// Its slot, and the worker's generation there. None once the call is answered.
+    at: Option<(usize, u64)>,
+    deadline: Instant,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if let Some((slot, generation)) = self.at
+            && Instant::now() >= self.deadline
+        {
+            self.dispatcher.look_closer(slot, generation);
+        }
+    }
+}
+
 #[async_trait]
 impl Pool for PoolV2 {
     async fn execute(&self, call: Call) -> Result<Reply, PoolError> {
@@ -160,7 +179,14 @@ impl Pool for PoolV2 {
             let (slot, generation) = (lease.slot, lease.generation);
             lease.worker.ran(&call.program.key);
             let worker = &lease.worker.worker;
-            match worker.call(&call, Box::new(lease.place)).await {
+            let mut unanswered = Unanswered {
+                dispatcher,
+                at: Some((slot, generation)),
+                deadline: call.deadline,
+            };
+            let answer = worker.call(&call, Box::new(lease.place)).await;
+            unanswered.at = None;
+            match answer {
                 // The worker was over before the call reached it: another may run it. Each round
                 // waits for a worker, so this ends with the queue's own limits.
                 Err(PoolError::Unavailable { .. }) => dispatcher.shun(slot, generation),

@@ -1,7 +1,8 @@
 //! Whether a worker is looked at closely, and what its silence then means.
 //!
 //! Invariants: one that had answered is asked twice before it is condemned, for on a busy machine one
-//! that is well may be silent once; and it has that grace once, until it answers again.
+//! that is well may be silent once (unless one failed health check condemns); and it has that grace
+//! once, until it answers again.
 
 use dspex_pool::Liveness;
 

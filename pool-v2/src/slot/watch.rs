@@ -61,20 +61,16 @@ impl Keeper {
                 if found == Liveness::Silent {
                     // As many failed checks as condemn, at once: it does not answer, and others may
                     // not either.
-                    let condemns = config.recovery.health_failures;
-                    let in_a_row = if for_good { condemns } else { 1 };
-                    let failure = Failure::HealthCheck { in_a_row };
-                    let act = decide(&config.recovery, failure, dispatcher.in_service(self.slot));
-                    let why = format!("a call was not answered, nor a ping: {}", act.reason);
-                    match act.worker {
-                        WorkerAct::Keep => {}
-                        WorkerAct::Degrade | WorkerAct::LastChoice => {
-                            dispatcher.doubt(self.slot, act.worker, &why);
-                        }
-                        WorkerAct::ReplaceWhenWarm => return End::Due { why, hung: true },
-                        WorkerAct::Replace => return self.condemn(resident, starts, &why).await,
+                    let in_a_row = if for_good {
+                        config.recovery.health_failures
+                    } else {
+                        1
+                    };
+                    let silent = self.silent(resident, starts, in_a_row, true).await;
+                    if let Some(end) = silent {
+                        return end;
                     }
-                } else if failures == 0 {
+                } else if failures == 0 && closer != Closer::Once {
                     dispatcher.trust(self.slot);
                 }
             }
@@ -110,23 +106,52 @@ impl Keeper {
             // cost a pool its worker for a whole interval.
             next_check = Instant::now() + config.health_interval.min(SUSPECT);
             failures += 1;
-            let failure = Failure::HealthCheck { in_a_row: failures };
-            let act = decide(&config.recovery, failure, dispatcher.in_service(self.slot));
-            let why = act.reason;
-            tracing::warn!(
-                pool = %self.shared.name, worker = %worker.name(), why, act = ?act.worker,
-                "a worker failed a health check"
-            );
-            match act.worker {
-                WorkerAct::Keep => {}
-                WorkerAct::Degrade | WorkerAct::LastChoice => {
-                    dispatcher.doubt(self.slot, act.worker, &why);
-                }
-                WorkerAct::Replace => return self.condemn(resident, starts, &why).await,
-                WorkerAct::ReplaceWhenWarm => {
-                    dispatcher.doubt(self.slot, act.worker, &why);
-                    return End::Due { why, hung: true };
-                }
+            if let Some(end) = self.silent(resident, starts, failures, false).await {
+                return end;
+            }
+        }
+    }
+
+    /// It did not answer, so many times in a row, and maybe no call either: what is done about it, and the
+    /// end of the watch where it is to go.
+    async fn silent(
+        &self,
+        resident: &mut Resident,
+        starts: &mut SlotStarts,
+        in_a_row: u32,
+        nor_a_call: bool,
+    ) -> Option<End> {
+        let dispatcher = &self.shared.dispatcher;
+        let failure = Failure::HealthCheck { in_a_row };
+        let in_service = dispatcher.in_service(self.slot);
+        let act = decide(&self.shared.config.recovery, failure, in_service);
+        let nor = if nor_a_call {
+            "a call was not answered, nor a ping: "
+        } else {
+            ""
+        };
+        let why = format!("{nor}{}", act.reason);
+        tracing::warn!(
+            pool = %self.shared.name, worker = %resident.seated.worker.name(), why, act = ?act.worker,
+            "a worker does not answer"
+        );
+        match act.worker {
+            WorkerAct::Keep => None,
+            WorkerAct::Degrade | WorkerAct::LastChoice => {
+                dispatcher.doubt(self.slot, act.worker, &why);
+                None
+            }
+            WorkerAct::Replace => Some(self.condemn(resident, starts, &why).await),
+            WorkerAct::ReplaceWhenWarm => {
+                // Where a call found it silent, another would only share its fate: it is not even the
+                // last choice.
+                let doubt = if nor_a_call {
+                    WorkerAct::Degrade
+                } else {
+                    act.worker
+                };
+                dispatcher.doubt(self.slot, doubt, &why);
+                Some(End::Due { why, hung: true })
             }
         }
     }
