@@ -25,7 +25,8 @@ use crate::wording;
 /// How long a webhook may take to answer. It is asked again, so a slow one is not worth a wait.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
-/// An act under way.
+/// An act under way. It is not polled during a turn, which writes into the journal: so an act writes to a store
+/// that shares the journal's connection in tasks of their own, never by itself.
 pub(crate) type UnderWay = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// Begins an act. The act holds everything it needs, so that the controller goes on beside it.

@@ -149,7 +149,7 @@ impl Migrations {
             unclear::created(journal, &id, error).await?;
         }
         let state = State::begin(id.clone(), plan, who.to_owned(), why.to_owned(), at);
-        *lock(&self.past) = self.status().map(|before| before.id.clone());
+        self.supersede(&id);
         self.publish(Status::of(&state, None, None), &state);
         self.wake.notify_one();
         Ok(id)
@@ -291,6 +291,14 @@ impl Migrations {
             *lock(&self.wanted) = None;
         }
         Ok(())
+    }
+
+    /// What is told of another migration than this one is of the past. The controller may have told of this
+    /// one already.
+    fn supersede(&self, newest: &MigrationId) {
+        if let Some(before) = self.status().filter(|told| told.id != *newest) {
+            *lock(&self.past) = Some(before.id.clone());
+        }
     }
 
     /// Publishes where the newest migration is.

@@ -99,6 +99,7 @@ pub struct Thresholds {
     /// takes more than a thousand.
     pub median_ratio: RatioRule,
     /// A median or a p99 that is worse than stable's by no more than this is never a breach of the ratio.
+    /// Nor is a candidate refused for it when it is verified before its first call.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub latency_floor: Duration,
     /// Workers of the candidate that ended unasked, broke the protocol or failed their health checks

@@ -255,25 +255,16 @@ impl Recorder for SqliteRecorder {
     }
 
     async fn remove(&self, migration: &MigrationId) -> Result<u64, JournalError> {
-        let mut rows = 0;
-        loop {
-            let deleted = sqlx::query(
-                "DELETE FROM pool_metrics WHERE id IN \
-                 (SELECT id FROM pool_metrics WHERE migration = ? ORDER BY id LIMIT ?)",
-            )
-            .bind(migration.as_str())
-            .bind(REMOVED)
-            .execute(&self.writer)
-            .await
-            .map_err(|error| JournalError::Store {
-                problem: format!("recorded looks cannot be removed: {error}"),
-            })?;
-            match deleted.rows_affected() {
-                0 => return Ok(rows / 2),
-                some => rows += some,
-            }
-            tokio::time::sleep(GIVE_WAY).await;
-        }
+        // In a task of its own: an act is not polled while its controller writes into the journal, and both
+        // have the one connection that writes.
+        let removed = self
+            .writes
+            .spawn(remove(self.writer.clone(), migration.clone()));
+        removed.await.unwrap_or_else(|died| {
+            Err(JournalError::Store {
+                problem: format!("the removal of recorded looks died: {died}"),
+            })
+        })
     }
 
     async fn settled(&self) {
@@ -284,6 +275,29 @@ impl Recorder for SqliteRecorder {
 
     fn lost(&self) -> u64 {
         self.queue().lost
+    }
+}
+
+/// In small parts, between which others write.
+async fn remove(writer: SqlitePool, migration: MigrationId) -> Result<u64, JournalError> {
+    let mut rows = 0;
+    loop {
+        let deleted = sqlx::query(
+            "DELETE FROM pool_metrics WHERE id IN \
+             (SELECT id FROM pool_metrics WHERE migration = ? ORDER BY id LIMIT ?)",
+        )
+        .bind(migration.as_str())
+        .bind(REMOVED)
+        .execute(&writer)
+        .await
+        .map_err(|error| JournalError::Store {
+            problem: format!("recorded looks cannot be removed: {error}"),
+        })?;
+        match deleted.rows_affected() {
+            0 => return Ok(rows / 2),
+            some => rows += some,
+        }
+        tokio::time::sleep(GIVE_WAY).await;
     }
 }
 
