@@ -257,7 +257,7 @@ impl Candidate for Deployer {
             router: &self.router,
             telemetry: &self.telemetry,
             prometheus: &self.prometheus,
-            noise: plan.thresholds.latency_floor,
+            speed: verify::Speed::of(&plan.thresholds),
         };
         checks.extend(verification.run().await);
         checks

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dspex_migration::Check;
+use dspex_migration::{Check, Thresholds};
 use dspex_pool::python::PROBE_MODULE;
 use dspex_pool::{
     Call, Definition, Fault, PoolError, PoolStatus, Probed, Program, ProgramKey, SharedPool,
@@ -34,8 +34,9 @@ const LOOK: Duration = Duration::from_millis(10);
 const ROUNDS: usize = 25;
 /// So many of stable's calls, at the least, say how fast it is.
 const ENOUGH: usize = 5;
-/// As the rule that rolls back: twice as slow as stable.
-const SLOWER: u32 = 2;
+/// Less than this is the machine's noise and not a difference of pools, whatever the plan's floor: a median
+/// of so few calls has no bounds.
+const NOISE: Duration = Duration::from_millis(20);
 /// What is asked for where stable cannot be measured: the limit on overhead.
 const ALONE: Duration = Duration::from_millis(200);
 
@@ -45,9 +46,34 @@ pub(super) struct Verification<'a> {
     pub(super) router: &'a Router,
     pub(super) telemetry: &'a Telemetry,
     pub(super) prometheus: &'a Prometheus,
-    /// Less than this is the machine's noise and not a difference of pools: the floor of the rule that rolls
-    /// back. A busy machine makes calls of a millisecond wait for tens of them.
-    pub(super) noise: Duration,
+    /// How much slower than stable the candidate may be: as the plan's rule on medians says, which rolls back.
+    pub(super) speed: Speed,
+}
+
+/// How much slower is no trouble yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Speed {
+    /// As a multiple of stable's median.
+    ratio: f64,
+    /// Or by this much. A busy machine makes calls of a millisecond wait for tens of them.
+    floor: Duration,
+}
+
+impl Speed {
+    pub(super) fn of(thresholds: &Thresholds) -> Self {
+        Self {
+            ratio: thresholds.median_ratio.limit,
+            floor: thresholds.latency_floor.max(NOISE),
+        }
+    }
+
+    /// The slowest median that is no trouble beside this one.
+    fn most(self, stable: Duration) -> Duration {
+        let multiple = Duration::try_from_secs_f64(stable.as_secs_f64() * self.ratio);
+        multiple
+            .unwrap_or(Duration::MAX)
+            .max(stable.saturating_add(self.floor))
+    }
 }
 
 impl Verification<'_> {
@@ -110,7 +136,7 @@ impl Verification<'_> {
             }
         }
         let stable = median(&mut theirs).filter(|_| theirs.len() >= ENOUGH);
-        judge_speed(median(&mut ours), stable, self.noise, trouble)
+        judge_speed(median(&mut ours), stable, self.speed, trouble)
     }
 
     /// The way of a call, whole: by the lane's circuit, into the windows and the metrics.
@@ -281,7 +307,7 @@ fn median(times: &mut [Duration]) -> Option<Duration> {
 fn judge_speed(
     candidate: Option<Duration>,
     stable: Option<Duration>,
-    noise: Duration,
+    speed: Speed,
     trouble: Option<String>,
 ) -> Check {
     let name = "the candidate is about as fast as stable";
@@ -289,7 +315,7 @@ fn judge_speed(
     let millis = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1000.0);
     let (most, limit) = match stable {
         Some(stable) => {
-            let most = (stable * SLOWER).max(stable + noise);
+            let most = speed.most(stable);
             (
                 most,
                 format!("{}; stable's median is {}", millis(most), millis(stable)),

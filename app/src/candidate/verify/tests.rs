@@ -37,7 +37,10 @@ async fn verify_with(stable: &FakePool, candidate: &FakePool, recording: bool) -
         router: &router,
         telemetry: &telemetry,
         prometheus: &prometheus,
-        noise: Duration::from_millis(50),
+        speed: Speed {
+            ratio: 2.0,
+            floor: Duration::from_millis(50),
+        },
     };
     verification.run().await
 }
@@ -111,6 +114,20 @@ async fn a_candidate_that_is_slower_is_seen_and_noise_is_not() {
     let checks = verify(&stable, &candidate).await;
     assert_eq!(failed(&checks), [FAST], "{checks:#?}");
     assert!(checks[1].value.contains("105.00 ms"), "{checks:#?}");
+}
+
+#[test]
+fn how_slow_a_candidate_may_be_is_what_the_plans_rule_says() {
+    let mut thresholds = Thresholds::default();
+    thresholds.median_ratio.limit = 4.0;
+    thresholds.latency_floor = Duration::from_millis(1);
+    let millis = Duration::from_millis;
+    let speed = Speed::of(&thresholds);
+    assert_eq!(speed.most(millis(100)), millis(400));
+    // No floor is below what a median of a few calls may be off.
+    assert_eq!(speed.most(millis(2)), millis(22));
+    thresholds.latency_floor = millis(500);
+    assert_eq!(Speed::of(&thresholds).most(millis(100)), millis(600));
 }
 
 #[tokio::test(start_paused = true)]
