@@ -13,7 +13,7 @@ from openfeature.evaluation_context import EvaluationContext
 
 def main(url: str, sessions: int) -> None:
     """Write what the provider answers for each question."""
-    # As long as a busy machine may take for one answer: what is late would be told as the default value.
+    # As long as a busy machine may take for one answer: what is late is told as the default value.
     api.set_provider(OFREPProvider(base_url=url, timeout=60.0))
     client = api.get_client()
 

@@ -262,8 +262,7 @@ mod tests {
                 }
             });
             let client = Client::new(&format!("http://{address}"), "");
-            let fate =
-                call(program, &question).make(&client, true, LONG, &mut Turns::default());
+            let fate = call(program, &question).make(&client, true, LONG, &mut Turns::default());
             server.join().expect("it accepted");
             assert_eq!(fate.attempts, attempts, "{fate:?}");
             assert_eq!(attempts > 1, program.repeatable());
