@@ -18,6 +18,9 @@ stages = [
 ]
 "#;
 
+/// How long the stage serves before the server is done something to.
+const SERVED: Duration = Duration::from_secs(1);
+
 /// How the server is when it is asked by the store.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Server {
@@ -41,6 +44,8 @@ pub(in crate::drill) fn play(drill: &mut Rehearsal<'_>) -> Result<()> {
     for server in [Server::Lives, Server::Hangs, Server::IsGone] {
         drill.migrate()?;
         drill.until_share(50.0, SOON)?;
+        // The sides that calls are on are judged where the server was well, too.
+        drill.rest(SERVED)?;
         match server {
             Server::Lives => {}
             Server::Hangs => drill.signal(Signal::STOP)?,
